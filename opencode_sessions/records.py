@@ -1,0 +1,317 @@
+"""One session as opencode left it, whichever way it was stored: frozen records with every field named.
+
+A source hands over what opencode itself calls an export, ``{info, messages: [{info, parts}]}``;
+`session_record` makes of it what needs the whole session to be known: the order of things (`seq`),
+turns, copies made by a fork, and what was reverted. Times are aware UTC datetimes, costs US dollars.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from . import parts as parts_
+
+Actor = Literal["agent", "user"]
+ACTORS: tuple[Actor, ...] = ("agent", "user")
+
+# opencode's own words before the result of a `!` command: the only mark that a user ran it.
+USER_SHELL = "The following tool was executed by the user"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Tokens(NamedTuple):
+    """Token counts of one or many model requests: `input` without cached, `output` without reasoning."""
+
+    input: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+
+
+class Reported(NamedTuple):
+    """What opencode itself sums up about files: kept for contrast, never trusted."""
+
+    files: int | None = None
+    additions: int | None = None
+    deletions: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEventRecord:
+    """A file event in its place: `number` counts the events of its call, `seq` those of its session."""
+
+    number: int
+    seq: int
+    event: parts_.FileEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallRecord:
+    """A tool call in its place, with the file events it gave."""
+
+    seq: int
+    actor: Actor
+    started_at: datetime | None
+    duration_s: float | None
+    is_undone: bool
+    call: parts_.ToolCall
+    file_events: tuple[FileEventRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRecord:
+    """A message: opencode's `info` and `parts` as they were, and what we read in them."""
+
+    id: str
+    parent_id: str | None
+    role: str
+    seq: int
+    turn: int
+    created_at: datetime | None
+    completed_at: datetime | None
+    agent: str | None
+    provider: str | None
+    model: str | None
+    finish: str | None
+    error: str | None
+    is_compaction: bool
+    is_fork_copy: bool
+    is_undone: bool
+    cost_usd: float | None
+    tokens: Tokens
+    reported: Reported
+    content: str | None
+    info: dict[str, Any]
+    parts: list[dict[str, Any]]
+    tool_calls: tuple[ToolCallRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRecord:
+    """A session with everything in it."""
+
+    id: str
+    parent_id: str | None
+    project_id: str | None
+    worktree: str | None
+    directory: str | None
+    title: str | None
+    version: str | None
+    agent: str | None
+    provider: str | None
+    model: str | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    archived_at: datetime | None
+    reported: Reported
+    reported_cost_usd: float | None
+    reported_tokens: Tokens
+    info: dict[str, Any]
+    messages: tuple[MessageRecord, ...]
+
+
+def session_record(
+    info: dict[str, Any],
+    messages: Iterable[tuple[dict[str, Any], list[dict[str, Any]]]],
+    *,
+    worktree: str | None = None,
+) -> SessionRecord:
+    """The record of one session from opencode's JSON: `info`, and each message's `(info, parts)`.
+
+    Messages may come in any order. `seq` orders them by time, then id (ids alone wrap every 795 days).
+    """
+    ordered = sorted(messages, key=lambda message: _order(message[0]))
+    time, summary, model = _dict(info, "time"), _dict(info, "summary"), _dict(info, "model")
+    records = tuple(_messages(info, ordered))
+    directory = _str(info.get("directory"))
+    if directory is None:  # sessions migrated from before 1.0 have none: their messages say it
+        directory = next(
+            (cwd for m in records if (cwd := _str(_dict(m.info, "path").get("cwd")))), None
+        )
+    return SessionRecord(
+        id=str(info["id"]),
+        parent_id=_str(info.get("parentID")),
+        project_id=_str(info.get("projectID")),
+        worktree=worktree,
+        directory=directory,
+        title=_str(info.get("title")),
+        version=_str(info.get("version")),
+        agent=_str(info.get("agent")) or _latest(records, "agent"),
+        provider=_str(model.get("providerID")) or _latest(records, "provider"),
+        model=_str(model.get("id")) or _latest(records, "model"),
+        created_at=moment(time.get("created")),
+        updated_at=moment(time.get("updated")),
+        archived_at=moment(time.get("archived")),
+        reported=Reported(*(_int(summary.get(key)) for key in ("files", "additions", "deletions"))),
+        reported_cost_usd=_float(info.get("cost")),
+        reported_tokens=_tokens(info),
+        info=info,
+        messages=records,
+    )
+
+
+def moment(milliseconds: object) -> datetime | None:
+    """A time from opencode's milliseconds since 1970; None for what is none or outside years 1 to 9999."""
+    number = _float(milliseconds)
+    if number is None:
+        return None
+    try:
+        return EPOCH + timedelta(milliseconds=number)
+    except OverflowError:
+        return None
+
+
+def _messages(
+    session: dict[str, Any], ordered: list[tuple[dict[str, Any], list[dict[str, Any]]]]
+) -> Iterator[MessageRecord]:
+    session_created = _float(_dict(session, "time").get("created"))
+    revert = _dict(session, "revert")
+    shell_prompts = {m.get("id") for m, parts in ordered if _is_user_shell(parts)}
+    turn = calls = events = 0
+    undone = False
+    for seq, (info, parts) in enumerate(ordered):
+        role = _str(info.get("role")) or "unknown"
+        turn += role == "user"
+        created = _float(_dict(info, "time").get("created"))
+        is_copy = None not in (created, session_created) and created < session_created  # type: ignore[operator]
+        reverted_here = (
+            revert.get("messageID") is not None and info.get("id") == revert["messageID"]
+        )
+        first_undone = _str(revert.get("partID")) if reverted_here else None
+        undone = message_undone = undone or (reverted_here and first_undone is None)
+        records = []
+        for call in parts_.tool_calls(parts):
+            # Within one message part ids are in the order of creation.
+            undone = undone or (first_undone is not None and (call.part_id or "") >= first_undone)
+            found = parts_.file_events(call)
+            started = moment(call.started_ms)
+            records.append(
+                ToolCallRecord(
+                    seq=calls,
+                    actor="user" if info.get("parentID") in shell_prompts else "agent",
+                    started_at=started,
+                    duration_s=_seconds(call.started_ms, call.ended_ms),
+                    is_undone=undone,
+                    call=call,
+                    file_events=tuple(
+                        FileEventRecord(number=number, seq=events + number, event=event)
+                        for number, event in enumerate(found)
+                    ),
+                )
+            )
+            calls, events = calls + 1, events + len(found)
+        yield _message(info, parts, seq, turn, role, bool(is_copy), message_undone, tuple(records))
+        undone = undone or reverted_here
+
+
+def _message(
+    info: dict[str, Any],
+    parts: list[dict[str, Any]],
+    seq: int,
+    turn: int,
+    role: str,
+    is_fork_copy: bool,
+    is_undone: bool,
+    calls: tuple[ToolCallRecord, ...],
+) -> MessageRecord:
+    time, error, model = _dict(info, "time"), _dict(info, "error"), _dict(info, "model")
+    diffs = _dict(info, "summary").get("diffs")
+    return MessageRecord(
+        id=str(info["id"]),
+        parent_id=_str(info.get("parentID")),
+        role=role,
+        seq=seq,
+        turn=turn,
+        created_at=moment(time.get("created")),
+        completed_at=moment(time.get("completed")),
+        agent=_str(info.get("agent")) or _str(info.get("mode")),
+        provider=_str(info.get("providerID")) or _str(model.get("providerID")),
+        model=_str(info.get("modelID")) or _str(model.get("modelID")),
+        finish=_str(info.get("finish")),
+        error=_error(error),
+        # One key, two types: `summary` is true on the answer to a compaction, an object on prompts.
+        is_compaction=info.get("summary") is True,
+        is_fork_copy=is_fork_copy,
+        is_undone=is_undone,
+        cost_usd=_float(info.get("cost")),
+        tokens=_tokens(info),
+        reported=_reported(diffs) if isinstance(diffs, list) else Reported(),
+        content=parts_.extract_text(parts),
+        info=info,
+        parts=parts,
+        tool_calls=calls,
+    )
+
+
+def _tokens(info: dict[str, Any]) -> Tokens:
+    """Token counts, the same for every version.
+
+    Until 1.3.2 `output` held the reasoning tokens too, since 1.14 it does not; `total`, there since 1.1.65,
+    tells which. Messages without a total are older, or were never answered and count nothing.
+    """
+    tokens = _dict(info, "tokens")
+    cache = _dict(tokens, "cache")
+    counts = Tokens(
+        *(_int(tokens.get(key)) for key in ("input", "output", "reasoning")),
+        *(_int(cache.get(key)) for key in ("read", "write")),
+    )
+    total = _int(tokens.get("total"))
+    is_session = "role" not in info  # opencode's own sums over a session: as they are
+    if is_session or not counts.output or not counts.reasoning:
+        return counts
+    if total is not None and total == sum(count or 0 for count in counts):
+        return counts
+    return counts._replace(output=max(counts.output - counts.reasoning, 0))
+
+
+def _reported(diffs: list[Any]) -> Reported:
+    found = [diff for diff in diffs if isinstance(diff, dict)]
+    return Reported(
+        len(found),
+        sum(_int(diff.get("additions")) or 0 for diff in found),
+        sum(_int(diff.get("deletions")) or 0 for diff in found),
+    )
+
+
+def _error(error: dict[str, Any]) -> str | None:
+    name, message = _str(error.get("name")), _str(_dict(error, "data").get("message"))
+    return ": ".join(text for text in (name, message) if text) or None
+
+
+def _is_user_shell(parts: list[dict[str, Any]]) -> bool:
+    return any(part.get("synthetic") and part.get("text") == USER_SHELL for part in parts)
+
+
+def _latest(messages: tuple[MessageRecord, ...], name: str) -> str | None:
+    values = (getattr(message, name) for message in reversed(messages) if not message.is_compaction)
+    return next((value for value in values if value), None)
+
+
+def _order(info: dict[str, Any]) -> tuple[float, str]:
+    return (_float(_dict(info, "time").get("created")) or 0.0, str(info["id"]))
+
+
+def _seconds(start_ms: float | None, end_ms: float | None) -> float | None:
+    return None if start_ms is None or end_ms is None else (end_ms - start_ms) / 1000
+
+
+def _dict(holder: dict[str, Any], key: str) -> dict[str, Any]:
+    value = holder.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _str(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _float(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e300 else None
+
+
+def _int(value: object) -> int | None:
+    number = _float(value)
+    return int(number) if number is not None and abs(number) < 2**63 else None

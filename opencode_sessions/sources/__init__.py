@@ -1,0 +1,6 @@
+"""opencode's own data, read only: where it is (`find`) and what is in it, as records."""
+
+from .database import Problem, Source, SourceChanged
+from .find import data_folders, find
+
+__all__ = ["Problem", "Source", "SourceChanged", "data_folders", "find"]

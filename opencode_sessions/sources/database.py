@@ -1,0 +1,303 @@
+"""opencode's SQLite database, of every version since 1.2, read without leaving a trace.
+
+Opening a database the ordinary way writes beside it, so each state is opened in its own way:
+
+- no -wal, or an empty one: ``immutable=1``, and the file must be the same before and after;
+- -wal and -shm (opencode runs, or was killed): read only, the -shm too (``readonly_shm``);
+- -wal without -shm: both are copied aside and the copy is opened.
+
+Tables that may hold secrets (account, control_account, credential, session_share) are never read. A row
+that cannot be understood becomes a `Problem`, and what is good around it is still yielded.
+`tests/test_database_source.py` builds each state and holds contents, listing and times.
+"""
+
+import json
+import shutil
+import sqlite3
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from ..errors import SourceError
+from ..records import EPOCH, SessionRecord, session_record
+
+LOCK_WAIT_S = 5.0  # opencode's own busy timeout
+NEEDED = ("session", "message", "part")
+# Everything opencode 1.2 to 1.18 creates; other tables are from a version newer than we know.
+KNOWN = {
+    *NEEDED,
+    *("project", "project_directory", "permission", "todo", "workspace", "event", "event_sequence"),
+    *("session_message", "session_input", "session_context_epoch", "session_share", "migration"),
+    *("account", "account_state", "control_account", "credential", "data_migration"),
+    *("__drizzle_migrations", "sqlite_sequence"),
+}
+# The next engine's rows; those two types are written beside today's sessions and say nothing of files.
+NEXT_ENGINE = "session_message"
+NEXT_ENGINE_MIRROR = ("agent-switched", "model-switched")
+SUMMARY = ("additions", "deletions", "files", "diffs")
+TOKENS = ("input", "output", "reasoning")
+JSON_COLUMNS = ("revert", "permission", "model", "metadata", "summary_diffs")
+
+
+class SourceChanged(SourceError):
+    """The data changed while it was read; what was read is true, but may not fit together. Read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that could not be read: where it is, and why."""
+
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One opencode database."""
+
+    path: Path
+
+    kind = "database"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def sessions(
+        self, *, since: datetime | None = None, project: str | None = None
+    ) -> Iterator[SessionRecord | Problem | int]:
+        """First the number of sessions that follow, then each session, or the problem met in its place.
+
+        `since` leaves out sessions not touched after it; `project` is a worktree's path, its last part, or
+        a project id. Sessions come oldest first.
+
+        Raises:
+            SourceError: no opencode database, or locked, or damaged beyond reading.
+            SourceChanged: opencode rewrote the file meanwhile.
+        """
+        with _opened(self.path) as connection:
+            try:
+                tables = _tables(connection, self.path)
+                worktrees = _worktrees(connection) if "project" in tables else {}
+                columns = [_str(row[1]) for row in connection.execute("PRAGMA table_info(session)")]
+                rows = connection.execute(
+                    "SELECT * FROM session ORDER BY time_created, id"
+                ).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise _unreadable(self.path, error) from error
+            wanted = []
+            for row in rows:
+                info = _session_info(dict(zip(columns, row, strict=True)))
+                worktree = worktrees.get(info.get("projectID", ""))
+                if _is_wanted(info, worktree, since, project):
+                    wanted.append((info, worktree))
+            yield len(wanted)
+            for info, worktree in wanted:
+                try:
+                    messages, problems = _messages(connection, info["id"])
+                    record = session_record(info, messages, worktree=worktree)
+                except sqlite3.DatabaseError as error:
+                    yield Problem(f"session {info['id']}", f"unreadable in the database: {error}")
+                    continue
+                yield from problems
+                yield record
+
+    def notes(self) -> list[str]:
+        """What else the database holds that this version does not read, one sentence each."""
+        notes = []
+        with _opened(self.path) as connection:
+            try:
+                tables = _tables(connection, self.path)
+                if unknown := sorted(tables - KNOWN):
+                    counts = (f"{name} ({_count(connection, name)} rows)" for name in unknown)
+                    notes.append(f"tables newer than this version, not read: {', '.join(counts)}")
+                if NEXT_ENGINE in tables:
+                    types = ", ".join(f"'{name}'" for name in NEXT_ENGINE_MIRROR)
+                    count = _count(connection, NEXT_ENGINE, f"WHERE type NOT IN ({types})")
+                    if count:
+                        notes.append(
+                            f"{count} rows of opencode's next engine in {NEXT_ENGINE}, not read"
+                        )
+            except sqlite3.DatabaseError as error:
+                raise _unreadable(self.path, error) from error
+        return notes
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that reads one moment of the database and leaves no trace beside it."""
+    wal, shm = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+    if wal.exists() and wal.stat().st_size > 0:
+        if shm.exists():
+            with _connected(path, "mode=ro&readonly_shm=1") as connection:
+                yield connection
+        else:
+            with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
+                copy = Path(folder, path.name)
+                shutil.copyfile(path, copy)
+                shutil.copyfile(wal, copy.with_name(wal.name))
+                with _connected(copy, "mode=rw") as connection:
+                    yield connection
+        return
+    before = _stamp(path, wal)
+    with _connected(path, "mode=ro&immutable=1") as connection:
+        try:
+            yield connection
+        finally:
+            if _stamp(path, wal) != before:
+                raise SourceChanged(f"{path} was written to while it was read. Read it again.")
+
+
+@contextmanager
+def _connected(path: Path, options: str) -> Iterator[sqlite3.Connection]:
+    uri = f"file:{quote(str(path.absolute()))}?{options}"
+    try:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=LOCK_WAIT_S, check_same_thread=False, isolation_level=None
+        )
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+    with closing(connection):
+        connection.text_factory = bytes  # text that is not UTF-8 must not end the read
+        try:
+            connection.execute("BEGIN")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _unreadable(path, error) from error
+        yield connection
+
+
+def _stamp(path: Path, wal: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, wal.stat().st_size if wal.exists() else 0
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> SourceError:
+    text = str(error)
+    if "not a database" in text:
+        return SourceError(f"{path} is no SQLite database. Give opencode's own opencode.db.")
+    if "malformed" in text or "disk image" in text:
+        return SourceError(
+            f"{path} is damaged or only a part of the file ({text}). "
+            "Copy it again together with its -wal, or take `opencode export`."
+        )
+    if "locked" in text:
+        return SourceError(f"{path} is locked by another program. Close it or try again.")
+    return SourceError(f"{path} could not be read: {text}.")
+
+
+def _tables(connection: sqlite3.Connection, path: Path) -> set[str]:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    tables = {_str(name) for (name,) in rows}
+    if missing := [name for name in NEEDED if name not in tables]:
+        found = ", ".join(sorted(tables)[:8]) or "none"
+        raise SourceError(
+            f"{path} is no opencode database: it has no table {' and '.join(missing)} (tables: {found})."
+        )
+    return tables
+
+
+def _count(connection: sqlite3.Connection, table: str, where: str = "") -> int:
+    name = table.replace('"', '""')
+    count: int = connection.execute(f'SELECT count(*) FROM "{name}" {where}').fetchone()[0]
+    return count
+
+
+def _worktrees(connection: sqlite3.Connection) -> dict[str, str]:
+    rows = connection.execute("SELECT id, worktree FROM project")
+    return {_str(id): _str(worktree) for id, worktree in rows}
+
+
+def _messages(
+    connection: sqlite3.Connection, session_id: str
+) -> tuple[list[tuple[dict[str, Any], list[dict[str, Any]]]], list[Problem]]:
+    problems: list[Problem] = []
+    parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    rows = connection.execute(
+        "SELECT id, message_id, data FROM part WHERE session_id = ? ORDER BY id", (session_id,)
+    )
+    for id, message_id, data in rows:
+        part = _json(data)
+        if not isinstance(part, dict):
+            problems.append(Problem(f"part {_str(id)} of {session_id}", "its JSON is broken"))
+            continue
+        ids = {"id": _str(id), "sessionID": session_id, "messageID": _str(message_id)}
+        parts[ids["messageID"]].append(ids | part | ids)
+    messages = []
+    rows = connection.execute(
+        "SELECT id, time_created, data FROM message WHERE session_id = ?", (session_id,)
+    )
+    for id, created, data in rows:
+        info = _json(data)
+        if not isinstance(info, dict):
+            # Its tool calls happened all the same: keep them, under what the row itself tells.
+            problems.append(Problem(f"message {_str(id)} of {session_id}", "its JSON is broken"))
+            info = {"time": {"created": created}}
+        ids = {"id": _str(id), "sessionID": session_id}
+        messages.append((ids | info | ids, parts.pop(ids["id"], [])))
+    for message_id, orphans in parts.items():
+        place = f"message {message_id} of {session_id}"
+        problems.append(Problem(place, f"has no row, only {len(orphans)} parts"))
+    return messages, problems
+
+
+def _session_info(row: dict[str, Any]) -> dict[str, Any]:
+    """A session row in the shape of opencode's API and export; columns newer than we know keep their name."""
+    values = {key: _str(value) if isinstance(value, bytes) else value for key, value in row.items()}
+    for key in JSON_COLUMNS:
+        if isinstance(row.get(key), bytes):
+            values[key] = _json(row[key])
+    info: dict[str, Any] = {"id": values.pop("id")}
+    for column, key in (("project_id", "projectID"), ("parent_id", "parentID")):
+        info[key] = values.pop(column, None)
+    info["time"] = _taken(values, "time_", ("created", "updated", "compacting", "archived"))
+    info["summary"] = _taken(values, "summary_", SUMMARY)
+    info["tokens"] = _taken(values, "tokens_", TOKENS)
+    info["tokens"]["cache"] = _taken(values, "tokens_cache_", ("read", "write"))
+    info["share"] = _taken(values, "share_", ("url",))
+    info |= values
+    return {key: value for key, value in info.items() if value not in (None, {}, {"cache": {}})}
+
+
+def _taken(values: dict[str, Any], prefix: str, names: tuple[str, ...]) -> dict[str, Any]:
+    taken = {name: values.pop(prefix + name, None) for name in names}
+    return {name: value for name, value in taken.items() if value is not None}
+
+
+def _is_wanted(
+    info: dict[str, Any], worktree: str | None, since: datetime | None, project: str | None
+) -> bool:
+    if since is not None:
+        updated = info["time"].get("updated") or info["time"].get("created") or 0
+        if updated < (since - EPOCH).total_seconds() * 1000:
+            return False
+    if project is None:
+        return True
+    places = [place for place in (worktree, info.get("directory")) if place]
+    names = {info.get("projectID"), *places, *(Path(place).name for place in places)}
+    return project.rstrip("/") in names
+
+
+def _json(data: object) -> Any:
+    """The JSON value of a column, None if it is broken; lone surrogates, which JavaScript writes, are let in."""
+    if not isinstance(data, bytes | str):
+        return None
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _str(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
