@@ -1,0 +1,156 @@
+"""Rows in this process alone: dicts that behave as the tables do, for trying things out and for tests."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from ..models import Row
+from . import (
+    Append,
+    Delete,
+    Put,
+    PutMessage,
+    PutSession,
+    Step,
+    Summary,
+    TableName,
+    Where,
+    StoreFailed,
+)
+
+PARENTS = {"session_id": "sessions", "message_id": "messages"}
+
+
+class MemoryStore:
+    """A store that needs nothing and keeps nothing."""
+
+    place = "memory"
+
+    def __init__(self) -> None:
+        self._tables: dict[str, dict[str, Row]] = defaultdict(dict)
+        self._sessions: dict[str, str] = {}  # opencode_id -> id
+        self._messages: dict[tuple[str, str], str] = {}  # session id, opencode_id -> id
+        self._last: dict[tuple[str, str], int] = {}  # table, session id -> seq
+
+    async def apply(self, steps: Sequence[Step]) -> list[Row]:
+        """Applies all steps or none: whatever could refuse a row is looked at before the first is stored."""
+        self._check(steps)
+        rows = []
+        for step in steps:
+            match step:
+                case PutSession(row):
+                    rows.append(self._put_session(row))
+                case PutMessage(row):
+                    rows.append(self._put_message(row))
+                case Append(table, added):
+                    for row in added:
+                        kept = self._tables[table].get(row["id"])
+                        place = kept["seq"] if kept else self._next(table, row["session_id"])
+                        self._store(table, row | {"seq": place})
+                case Put(table, put):
+                    for row in put:
+                        self._store(table, row)
+                case Delete(session_ids):
+                    self._delete(set(session_ids))
+        return [dict(row) for row in rows]
+
+    async def select(
+        self, table: TableName, columns: Sequence[str], where: Where | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Rows as tuples in the order of `columns`."""
+        wanted = {column: set(values) for column, values in (where or {}).items()}
+        return [
+            tuple(row.get(column) for column in columns)
+            for row in self._tables[table].values()
+            if all(row.get(column) in values for column, values in wanted.items())
+        ]
+
+    async def summary(self) -> Summary:
+        """Counts and the newest session's time."""
+        sessions = self._tables["sessions"].values()
+        times = [row["updated_at"] for row in sessions if row.get("updated_at")]
+        counts = (len(self._tables[name]) for name in ("sessions", "messages", "file_events"))
+        return Summary(*counts, max(times, default=None))
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _check(self, steps: Sequence[Step]) -> None:
+        """What foreign keys do in a database: no row without its session and message."""
+        coming: dict[str, set[str]] = defaultdict(set)
+        for step in steps:
+            if isinstance(step, Delete):
+                continue
+            single = isinstance(step, PutSession | PutMessage)
+            for row in [step.row] if single else step.rows:  # type: ignore[union-attr]
+                for column, parent in PARENTS.items():
+                    id = row.get(column)
+                    if (
+                        id is not None
+                        and id not in self._tables[parent]
+                        and id not in coming[parent]
+                    ):
+                        raise StoreFailed(f"no row {id} in {parent}", is_passing=False)
+                coming[_table_of(step)].add(row["id"])
+
+    def _put_session(self, row: Row) -> Row:
+        kept = self._tables["sessions"].get(self._sessions.get(row["opencode_id"] or "", ""))
+        if kept is None:
+            return self._store("sessions", row)
+        kept["updated_at"] = row["updated_at"]
+        if row["abi_thread_id"] is not None:
+            kept["abi_thread_id"] = row["abi_thread_id"]
+        kept["title"] = kept["title"] or row["title"]
+        return kept
+
+    def _put_message(self, row: Row) -> Row:
+        session_id = row["session_id"]
+        kept_id = self._messages.get((session_id, row["opencode_id"] or ""))
+        if kept_id is not None:
+            kept = self._tables["messages"][kept_id]
+            kept |= {name: row[name] for name in ("role", "content", "parts")}
+            return kept
+        turn = self._last.get(("turn", session_id), 0) + (row["role"] == "user")
+        return self._store(
+            "messages", row | {"seq": self._next("messages", session_id), "turn": turn}
+        )
+
+    def _next(self, table: str, session_id: str) -> int:
+        return self._last.get((table, session_id), -1) + 1
+
+    def _store(self, table: str, row: Row) -> Row:
+        stored = self._tables[table].setdefault(row["id"], {})
+        stored |= row
+        if table == "sessions":
+            if row["opencode_id"] is not None:
+                self._sessions[row["opencode_id"]] = row["id"]
+            return stored
+        session_id = row["session_id"]
+        if table == "messages" and row["opencode_id"] is not None:
+            self._messages[session_id, row["opencode_id"]] = row["id"]
+        for counter, value in ((table, row.get("seq")), ("turn", row.get("turn"))):
+            if value is not None:
+                key = (counter, session_id)
+                self._last[key] = max(self._last.get(key, 0), value)
+        return stored
+
+    def _delete(self, session_ids: set[str]) -> None:
+        for name, rows in self._tables.items():
+            column = "id" if name == "sessions" else "session_id"
+            self._tables[name] = {
+                k: row for k, row in rows.items() if row[column] not in session_ids
+            }
+        self._sessions = {k: id for k, id in self._sessions.items() if id not in session_ids}
+        self._messages = {k: id for k, id in self._messages.items() if k[0] not in session_ids}
+        self._last = {k: seq for k, seq in self._last.items() if k[1] not in session_ids}
+
+
+def _table_of(step: Step) -> str:
+    match step:
+        case PutSession():
+            return "sessions"
+        case PutMessage():
+            return "messages"
+        case Append(table, _) | Put(table, _):
+            return table
+    return ""

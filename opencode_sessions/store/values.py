@@ -1,0 +1,109 @@
+"""Values a database can hold: anything an application hands over, made storable, and what it cost counted.
+
+PostgreSQL refuses NUL, SQLite and asyncpg lone surrogates, JSON NaN and objects. Refusing a message for one
+such value would lose it, so the value is replaced and counted instead. Clean values pass untouched, as a
+snapshot of their own: the caller may go on changing its lists.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from ..models import Row
+
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+REPLACEMENT = "�"
+DEEPEST = 200  # orjson stops at 254 levels
+LARGEST_INT = 2**63 - 1
+
+
+def dumps(value: Any) -> str:
+    """JSON text for a column; cleaned values always have one."""
+    return orjson.dumps(value).decode()
+
+
+def loads(text: str) -> Any:
+    """The value of a JSON column; older rows may hold NaN, which only the standard library reads."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
+
+
+def clean(row: Row) -> tuple[Row, int]:
+    """A copy of the row that every database can hold, and how many values had to be replaced."""
+    cleaned, replaced = {}, 0
+    for column, value in row.items():
+        if isinstance(value, str):
+            value, count = _text(value)
+            replaced += count
+        elif isinstance(value, list | tuple | dict):
+            value, count = _json(value)
+            replaced += count
+        cleaned[column] = value
+    return cleaned, replaced
+
+
+def _text(value: str) -> tuple[str, int]:
+    # str.isascii() is one flag: most text needs no search
+    if value.isascii() and "\x00" not in value:
+        return value, 0
+    return UNSTORABLE.subn(REPLACEMENT, value)
+
+
+def _json(value: Any) -> tuple[Any, int]:
+    try:
+        encoded = orjson.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return _scrub(value)
+    # orjson writes NaN as null without a word, and lets NUL pass
+    if b"null" in encoded or b"\\u0000" in encoded:
+        return _scrub(value)
+    return orjson.loads(encoded), 0
+
+
+def _scrub(value: Any) -> tuple[Any, int]:
+    replaced = 0
+
+    def walk(value: Any, depth: int) -> Any:
+        nonlocal replaced
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            text, count = _text(str(value))
+            replaced += count > 0
+            return text
+        if isinstance(value, int):
+            if abs(value) <= LARGEST_INT:
+                return int(value)
+        elif isinstance(value, float):
+            if math.isfinite(value):
+                return float(value)
+        elif depth < DEEPEST:
+            if isinstance(value, Mapping):
+                return {key(name): walk(item, depth + 1) for name, item in list(value.items())}
+            if isinstance(value, list | tuple):
+                return [walk(item, depth + 1) for item in list(value)]
+        replaced += 1
+        return _described(value)
+
+    def key(name: object) -> str:
+        nonlocal replaced
+        text, count = _text(name if isinstance(name, str) else _described(name))
+        replaced += count > 0 or not isinstance(name, str)
+        return text
+
+    return walk(value, 0), replaced
+
+
+def _described(value: object) -> str:
+    """What can be said of a value that JSON has no form for; its own code may fail, which is no reason to."""
+    try:
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    except Exception as error:
+        text = f"<{type(value).__name__} that could not be shown: {type(error).__name__}>"
+    return UNSTORABLE.sub(REPLACEMENT, text)
