@@ -1,0 +1,54 @@
+"""What every test stands on: a machine without opencode data of its own, and recordings of real opencode."""
+
+import json
+import lzma
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opencode_sessions import demo
+
+DATA = Path(__file__).parent / "data"
+TRAILMAP = "trailmap-1.18.33"
+RECORDINGS = sorted(file.name.removesuffix(".truth.json.xz") for file in DATA.glob("*.truth.*"))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A database as opencode left it, and what really happened (see tests/data/README.md)."""
+
+    name: str
+    database: Path
+    truth: dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("DATA", "CONFIG", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    monkeypatch.delenv("OPENCODE_DB", raising=False)
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recording]:
+    """Every recording by its name. The databases are shared by all tests: copy one before changing it."""
+    return {name: _unpacked(name, tmp_path_factory.mktemp(name)) for name in RECORDINGS}
+
+
+@pytest.fixture
+def trailmap(recordings: dict[str, Recording]) -> Recording:
+    """The rich one: 20 sessions of one project, 946 tool calls; the demo's."""
+    return recordings[TRAILMAP]
+
+
+def _unpacked(name: str, folder: Path) -> Recording:
+    truth = json.loads(lzma.decompress((DATA / f"{name}.truth.json.xz").read_bytes()))
+    if name == TRAILMAP:
+        return Recording(name, demo.unpack(folder), truth)
+    database = folder / "opencode.db"
+    database.write_bytes(lzma.decompress((DATA / f"{name}.db.xz").read_bytes()))
+    return Recording(name, database, truth)
