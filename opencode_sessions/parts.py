@@ -3,16 +3,15 @@
 Pure functions over the JSON shapes opencode and the applications around it have used:
 
 - flat: ``{"type": "tool_use", "name": "edit", "input": {...}}``, as applications store it;
-- a part: ``{"type": "tool", "tool": "edit", "callID": ..., "state": {...}}``, opencode 0.5 and later;
+- a part: ``{"type": "tool", "tool": "edit", "callID": ..., "state": {...}}``, opencode 0.5 and on;
 - a line of ``opencode run --format json``: ``{"type": "tool_use", "part": {<a part>}}``;
 - an invocation: ``{"type": "tool-invocation", "toolInvocation": {...}}``, opencode 0.1.
 
-Whatever a model or a half-written file put there, nothing in this module raises: what is not understood
-gives no event. `tests/test_parts.py` holds the contract of the flat shape, `tests/test_recordings.py`
-the rest against what really happened.
+Whatever a model or a half-written file put there, nothing in this module raises: what is not
+understood gives no event. `tests/test_parts.py` holds the contract of the flat shape,
+`tests/test_recordings.py` the rest against what really happened.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,7 +25,7 @@ EVENT_TYPES: tuple[EventType, ...] = ("read", "write", "edit", "delete", "move",
 STATUSES: tuple[Status, ...] = ("completed", "error", "denied", "aborted", "pending")
 EVIDENCE: tuple[Evidence, ...] = ("tool_meta", "tool_input", "snapshot", "patch_part", "shell")
 
-FLAT_TOOLS = ("read", "write", "edit", "bash")
+PATH_KEYS = ("filePath", "file_path", "path")
 EDIT_TOOLS = ("edit", "multiedit")
 PATCH_TOOLS = ("apply_patch", "patch")
 
@@ -35,11 +34,12 @@ DENIED = (
     "The user rejected permission to use this specific tool call",
     "The user has specified a rule which prevents you from using this specific tool call",
     "PermissionRejectedError",
+    "PermissionCorrectedError",
     "PermissionDeniedError",
 )
 ABORTED = ("Tool execution aborted", "The operation was aborted", "request was aborted")
-# bash ends "completed" when the user stops it; only this mark in its output tells (exit is null).
-BASH_ABORTED = "User aborted the command"
+# bash ends "completed" when the user stops it; only this mark at the end of its output tells.
+BASH_ABORTED = re.compile(r"User aborted the command\n</(?:shell_|bash_)?metadata>\s*\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class FileEvent:
 
 
 class Change(NamedTuple):
-    """What a unified diff changes: lines added and removed, first and last line touched afterwards."""
+    """What a unified diff changes: lines added and removed, first and last line touched then."""
 
     additions: int
     deletions: int
@@ -89,7 +89,7 @@ class Change(NamedTuple):
 
 
 def extract_text(parts: object) -> str | None:
-    """The text of a message: each part's `text`, else `content`, joined by newlines; None if there is none."""
+    """The text of a message: each part's `text`, else `content`, joined by newlines; else None."""
     texts = []
     for part in _dicts(parts):
         text = next(
@@ -103,9 +103,9 @@ def extract_text(parts: object) -> str | None:
 def extract_file_events(parts: object) -> list[dict[str, Any]]:
     """The file events of a message's parts, in order, as plain dicts.
 
-    A flat part gives exactly `event_type` and `file_path` (read), also `diff` (write, edit), or `command`
-    (bash). opencode's own parts give those keys and more: every field of `FileEvent`, one dict per file of
-    an `apply_patch`.
+    A flat part gives exactly `event_type` and `file_path` (read), also `diff` (write, edit), or
+    `command` (bash). opencode's own parts give those keys and more: every field of `FileEvent`,
+    one dict per file of an `apply_patch`.
     """
     return [
         _flat_event(event) if call.is_flat else asdict(event)
@@ -116,20 +116,14 @@ def extract_file_events(parts: object) -> list[dict[str, Any]]:
 
 def message_id(parts: object) -> str | None:
     """opencode's id of the message these parts belong to, if they say it."""
-    for part in _dicts(parts):
-        inner = part.get("part") if part.get("type") == "tool_use" else part
-        found = _text(inner.get("messageID")) if isinstance(inner, dict) else None
-        if found:
-            return found
-    return None
+    found = (_text(part.get("messageID")) for part in _dicts(parts))
+    return next((id for id in found if id), None)
 
 
 def tool_calls(parts: object) -> Iterator[ToolCall]:
     """Every tool call among the parts, file or not, in order."""
     for part in _dicts(parts):
         kind = part.get("type")
-        if kind == "tool_use" and isinstance(part.get("part"), dict):
-            part, kind = part["part"], "tool"
         call = None
         if kind == "tool":
             call = _from_part(part)
@@ -142,19 +136,19 @@ def tool_calls(parts: object) -> Iterator[ToolCall]:
 
 
 def file_events(call: ToolCall) -> list[FileEvent]:
-    """The files a tool call touched or tried to touch: one event per path, in the order of the call.
+    """The files a tool call touched or tried to: one event per path, in the order of the call.
 
-    The type is the operation asked for, whatever became of it; `status` says what became of it. Lines
-    added and removed are known for what completed, and for a write only where it made the file.
+    The type is the operation asked for, whatever became of it; `status` says what became of it.
+    Lines added and removed are known for what completed, for a write only where it made the file.
     """
-    if call.is_flat and call.tool not in FLAT_TOOLS:
-        return []
+    if call.is_flat:
+        return _flat_events(call)
     if call.tool == "bash":
         return [_event(call, "bash", command=_text(call.input.get("command")))]
     if call.tool in PATCH_TOOLS:
         return _patch_events(call)
-    path = _first(call.input, "filePath", "file_path", "path")
-    if not path and not call.is_flat:
+    path = next((p for key in PATH_KEYS if (p := _text(call.input.get(key)))), None)
+    if path is None:
         return []
     if call.tool == "read":
         start, end = _lines_read(call)
@@ -167,9 +161,10 @@ def file_events(call: ToolCall) -> list[FileEvent]:
 
 
 def diff_change(diff: str) -> Change:
-    """Counts a unified diff's lines, by its hunk headers: a removed line that starts with "--" is no header.
+    """Counts a unified diff's lines, by its hunk headers: a removed line "-- x" is no header.
 
-    `start_line` and `end_line` are 1-based lines of the new file; a pure removal gives the line after it.
+    `start_line` and `end_line` are 1-based lines of the new file; a pure removal gives the line
+    after it.
     """
     added = removed = 0
     first = last = None
@@ -196,10 +191,12 @@ def diff_change(diff: str) -> Change:
     return Change(added, removed, first, last)
 
 
-HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
-NUMBERED_LINE = re.compile(r"^(?:<content>)?\s*0*(\d+)[:|]", re.MULTILINE)
-PATCH_FILE = re.compile(r"^\*\*\* (Add|Update|Delete) File: (.+?)\s*$")
-PATCH_MOVE = re.compile(r"^\*\*\* Move to: (.+?)\s*$")
+# Nine digits: a line number that is longer is none, and fits no column.
+HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
+NUMBERED_LINE = re.compile(r"^(?:<content>)?(\d{1,9})[:|] ", re.MULTILINE)
+READ_END = re.compile(r"^</(?:content|file)>", re.MULTILINE)
+PATCH_FILE = re.compile(r"\*\*\* (Add|Update|Delete) File: (.*\S)")
+PATCH_MOVE = re.compile(r"\*\*\* Move to: (.*\S)")
 PATCH_TYPES: dict[str, EventType] = {"Add": "write", "Update": "edit", "Delete": "delete"}
 
 
@@ -208,7 +205,13 @@ def _dicts(parts: object) -> Iterable[dict[str, Any]]:
         parts = [parts]
     if not isinstance(parts, Iterable) or isinstance(parts, str | bytes):
         return []
-    return [part for part in parts if isinstance(part, dict)]
+    return [_unwrapped(part) for part in parts if isinstance(part, dict)]
+
+
+def _unwrapped(part: dict[str, Any]) -> dict[str, Any]:
+    """The part itself, where `opencode run --format json` wrapped it in a line of its own."""
+    inner = _dict(part.get("part"))
+    return inner if "type" in inner else part
 
 
 def _dict(value: object) -> dict[str, Any]:
@@ -220,14 +223,14 @@ def _text(value: object) -> str | None:
 
 
 def _first(input: dict[str, Any], *keys: str) -> str | None:
-    """The first of these keys that says something, as `a or b` would: "" only if nothing else is there."""
-    texts = [value for key in keys if isinstance(value := input.get(key), str)]
-    return next((text for text in texts if text), texts[-1] if texts else None)
+    """The text under the first of these keys that has one, be it empty."""
+    return next((value for key in keys if isinstance(value := input.get(key), str)), None)
 
 
 def _number(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number else None  # type: ignore[return-value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < 2**63 else None  # NaN is not, either
 
 
 def _whole(value: object) -> int | None:
@@ -290,7 +293,7 @@ def _status(stored: object, tool: str, output: str | None, error: str | None) ->
             return "denied"
         return "aborted" if reason.startswith(ABORTED) else "error"
     if stored == "completed":
-        stopped = tool == "bash" and output is not None and BASH_ABORTED in output[-200:]
+        stopped = tool == "bash" and output and BASH_ABORTED.search(output[-200:])
         return "aborted" if stopped else "completed"
     return "error" if stored == "error" else "pending"
 
@@ -310,25 +313,40 @@ def _flat_event(event: FileEvent) -> dict[str, Any]:
     return flat
 
 
+def _flat_events(call: ToolCall) -> list[FileEvent]:
+    """The flat shape's events: its own keys first, as `input.diff or input.content` would."""
+    given = call.input
+    path, diff = _first(given, "path", "filePath", "file_path"), _first(given, "diff")
+    match call.tool:
+        case "read":
+            return [_event(call, "read", file_path=path)]
+        case "write":
+            return [_event(call, "write", file_path=path, diff=diff or _first(given, "content"))]
+        case "edit":
+            wanted = _first(given, "new_string", "newString") or _first(given, "replace")
+            return [_event(call, "edit", file_path=path, diff=diff or wanted)]
+        case "bash":
+            return [_event(call, "bash", command=_first(given, "command"))]
+    return []
+
+
 def _lines_read(call: ToolCall) -> tuple[int | None, int | None]:
-    if call.status != "completed" or call.is_flat:
+    if call.status != "completed":
         return None, None
-    display = _dict(call.metadata.get("display"))
-    start, end = _whole(display.get("lineStart")), _whole(display.get("lineEnd"))
-    if start is not None and end is not None:
-        return start, end
+    if display := _dict(call.metadata.get("display")):
+        return _whole(display.get("lineStart")), _whole(display.get("lineEnd"))
     # Before 1.17 only the numbers in front of the printed lines tell what was read.
-    numbers = NUMBERED_LINE.findall(call.output or "")
-    return (_whole(int(numbers[0])), _whole(int(numbers[-1]))) if numbers else (None, None)
+    printed = READ_END.split(call.output or "", maxsplit=1)[0]
+    numbers = NUMBERED_LINE.findall(printed)
+    return (int(numbers[0]), int(numbers[-1])) if numbers else (None, None)
 
 
-def _write_event(call: ToolCall, path: str | None) -> FileEvent:
-    content = _first(call.input, "diff", "content") if call.is_flat else call.input.get("content")
-    content = content if isinstance(content, str) else None
+def _write_event(call: ToolCall, path: str) -> FileEvent:
+    content = _first(call.input, "content")
     exists = call.metadata.get("exists")
     is_new = not exists if isinstance(exists, bool) and call.status == "completed" else None
     lines = None
-    if call.status == "completed" and not call.is_flat and content is not None:
+    if call.status == "completed" and content is not None:
         lines = content.count("\n") + (content != "" and not content.endswith("\n"))
     return _event(
         call,
@@ -343,10 +361,7 @@ def _write_event(call: ToolCall, path: str | None) -> FileEvent:
     )
 
 
-def _edit_event(call: ToolCall, path: str | None) -> FileEvent:
-    if call.is_flat:
-        diff = _first(call.input, "diff", "new_string", "newString", "replace")
-        return _event(call, "edit", file_path=path, diff=diff)
+def _edit_event(call: ToolCall, path: str) -> FileEvent:
     filediff = _dict(call.metadata.get("filediff"))
     diff = _text(call.metadata.get("diff")) or _text(filediff.get("patch"))
     if call.status != "completed" or diff is None:
@@ -363,18 +378,19 @@ def _edit_event(call: ToolCall, path: str | None) -> FileEvent:
 
 
 def _wanted(input: dict[str, Any]) -> str | None:
-    """The change an edit asked for but did not make, as a diff without line numbers."""
+    """What an edit asked for but did not do: all its old lines, then all its new ones."""
     edits = input.get("edits")
     wanted = []
     for edit in _dicts(edits) if isinstance(edits, list) else [input]:
         old, new = _first(edit, "oldString", "old_string"), _first(edit, "newString", "new_string")
-        lines = difflib.ndiff((old or "").splitlines(), (new or "").splitlines())
-        wanted += [line[0] + line[2:] for line in lines if line[:1] in "+- "]
+        for mark, text in (("-", old), ("+", new)):
+            wanted += [mark + line for line in text.split("\n")] if text else []
     return "\n".join(wanted) or None
 
 
 def _patch_events(call: ToolCall) -> list[FileEvent]:
-    results = [_dict(file) for file in call.metadata.get("files") or [] if isinstance(file, dict)]
+    files = call.metadata.get("files")
+    results = list(_dicts(files)) if isinstance(files, list) else []
     events = []
     for wanted in _patch_files(_text(call.input.get("patchText")) or ""):
         result = _take_result(results, wanted) if call.status == "completed" else {}
@@ -421,7 +437,7 @@ def _patch_files(patch: str) -> Iterator[_PatchFile]:
 
 
 def _take_result(results: list[dict[str, Any]], wanted: _PatchFile) -> dict[str, Any]:
-    """opencode's result for this file of the patch, taken out so that a path named twice gets both."""
+    """opencode's result for this file of the patch, taken out: a path named twice gets both."""
     for number, result in enumerate(results):
         path = (_text(result.get("filePath")) or "").replace("\\", "/")
         if path == wanted.path or path.endswith("/" + wanted.path.removeprefix("./")):
