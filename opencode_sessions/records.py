@@ -1,8 +1,9 @@
-"""One session as opencode left it, whichever way it was stored: frozen records with every field named.
+"""One session as opencode left it, however it was stored: frozen records with every field named.
 
 A source hands over what opencode itself calls an export, ``{info, messages: [{info, parts}]}``;
 `session_record` makes of it what needs the whole session to be known: the order of things (`seq`),
-turns, copies made by a fork, and what was reverted. Times are aware UTC datetimes, costs US dollars.
+turns, copies made by a fork, and what was reverted. Times are aware UTC datetimes, costs are in
+US dollars.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Tokens(NamedTuple):
-    """Token counts of one or many model requests: `input` without cached, `output` without reasoning."""
+    """Token counts of model requests: `input` without cached, `output` without reasoning tokens."""
 
     input: int | None = None
     output: int | None = None
@@ -40,7 +41,7 @@ class Reported(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEventRecord:
-    """A file event in its place: `number` counts the events of its call, `seq` those of its session."""
+    """A file event in its place: `number` counts those of its call, `seq` those of its session."""
 
     number: int
     seq: int
@@ -120,7 +121,7 @@ def session_record(
 ) -> SessionRecord:
     """The record of one session from opencode's JSON: `info`, and each message's `(info, parts)`.
 
-    Messages may come in any order. `seq` orders them by time, then id (ids alone wrap every 795 days).
+    Messages may come in any order. `seq` orders them by time, then id (ids wrap every 795 days).
     """
     ordered = sorted(messages, key=lambda message: _order(message[0]))
     time, summary, model = _dict(info, "time"), _dict(info, "summary"), _dict(info, "model")
@@ -153,7 +154,7 @@ def session_record(
 
 
 def moment(milliseconds: object) -> datetime | None:
-    """A time from opencode's milliseconds since 1970; None for what is none or outside years 1 to 9999."""
+    """A time from opencode's milliseconds since 1970; None for none, or outside years 1 to 9999."""
     number = _float(milliseconds)
     if number is None:
         return None
@@ -173,9 +174,9 @@ def _messages(
     undone = False
     for seq, (info, parts) in enumerate(ordered):
         role = _str(info.get("role")) or "unknown"
-        turn += role == "user"
+        turn = turn + 1 if role == "user" else max(turn, 1)
         created = _float(_dict(info, "time").get("created"))
-        is_copy = None not in (created, session_created) and created < session_created  # type: ignore[operator]
+        is_copy = bool(created and session_created and created < session_created)
         reverted_here = (
             revert.get("messageID") is not None and info.get("id") == revert["messageID"]
         )
@@ -190,7 +191,7 @@ def _messages(
             records.append(
                 ToolCallRecord(
                     seq=calls,
-                    actor="user" if info.get("parentID") in shell_prompts else "agent",
+                    actor="user" if _str(info.get("parentID")) in shell_prompts else "agent",
                     started_at=started,
                     duration_s=_seconds(call.started_ms, call.ended_ms),
                     is_undone=undone,
@@ -202,7 +203,7 @@ def _messages(
                 )
             )
             calls, events = calls + 1, events + len(found)
-        yield _message(info, parts, seq, turn, role, bool(is_copy), message_undone, tuple(records))
+        yield _message(info, parts, seq, turn, role, is_copy, message_undone, tuple(records))
         undone = undone or reverted_here
 
 
@@ -248,8 +249,8 @@ def _message(
 def _tokens(info: dict[str, Any]) -> Tokens:
     """Token counts, the same for every version.
 
-    Until 1.3.2 `output` held the reasoning tokens too, since 1.14 it does not; `total`, there since 1.1.65,
-    tells which. Messages without a total are older, or were never answered and count nothing.
+    Until 1.3.2 `output` held the reasoning tokens too, since 1.14 it does not; `total`, there since
+    1.1.65, tells which. Messages without a total are older, or unanswered and count nothing.
     """
     tokens = _dict(info, "tokens")
     cache = _dict(tokens, "cache")
