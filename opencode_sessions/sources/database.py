@@ -4,10 +4,10 @@ Opening a database the ordinary way writes beside it, so each state is opened in
 
 - no -wal, or an empty one: ``immutable=1``, and the file must be the same before and after;
 - -wal and -shm (opencode runs, or was killed): read only, the -shm too (``readonly_shm``);
-- -wal without -shm: both are copied aside and the copy is opened.
+- -wal without -shm, or an unfinished -journal: copied aside with the file, and the copy is opened.
 
-Tables that may hold secrets (account, control_account, credential, session_share) are never read. A row
-that cannot be understood becomes a `Problem`, and what is good around it is still yielded.
+Tables that may hold secrets (account, control_account, credential, session_share) are never read.
+A row that cannot be understood becomes a `Problem`, and what is good around it is still yielded.
 `tests/test_database_source.py` builds each state and holds contents, listing and times.
 """
 
@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
 from ..errors import SourceError
-from ..records import EPOCH, SessionRecord, session_record
+from ..records import SessionRecord, moment, session_record
 
 LOCK_WAIT_S = 5.0  # opencode's own busy timeout
 NEEDED = ("session", "message", "part")
@@ -39,7 +38,7 @@ KNOWN = {
     *("account", "account_state", "control_account", "credential", "data_migration"),
     *("__drizzle_migrations", "sqlite_sequence"),
 }
-# The next engine's rows; those two types are written beside today's sessions and say nothing of files.
+# The next engine's rows; these two types stand beside today's sessions and say nothing of files.
 NEXT_ENGINE = "session_message"
 NEXT_ENGINE_MIRROR = ("agent-switched", "model-switched")
 SUMMARY = ("additions", "deletions", "files", "diffs")
@@ -48,7 +47,7 @@ JSON_COLUMNS = ("revert", "permission", "model", "metadata", "summary_diffs")
 
 
 class SourceChanged(SourceError):
-    """The data changed while it was read; what was read is true, but may not fit together. Read again."""
+    """opencode wrote while it was read: what came may not fit together. Read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +72,10 @@ class Source:
     def sessions(
         self, *, since: datetime | None = None, project: str | None = None
     ) -> Iterator[SessionRecord | Problem | int]:
-        """First the number of sessions that follow, then each session, or the problem met in its place.
+        """First the number of sessions that follow, then each session and each problem met.
 
-        `since` leaves out sessions not touched after it; `project` is a worktree's path, its last part, or
-        a project id. Sessions come oldest first.
+        `since` leaves out sessions not touched after it; `project` is a worktree's path, its last
+        part, or a project id. Sessions come oldest first.
 
         Raises:
             SourceError: no opencode database, or locked, or damaged beyond reading.
@@ -108,6 +107,7 @@ class Source:
                     continue
                 yield from problems
                 yield record
+            yield from _strays(connection)
 
     def notes(self) -> list[str]:
         """What else the database holds that this version does not read, one sentence each."""
@@ -133,31 +133,47 @@ class Source:
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that reads one moment of the database and leaves no trace beside it."""
-    wal, shm = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
-    if wal.exists() and wal.stat().st_size > 0:
-        if shm.exists():
-            with _connected(path, "mode=ro&readonly_shm=1") as connection:
-                yield connection
-        else:
-            with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
-                copy = Path(folder, path.name)
-                shutil.copyfile(path, copy)
-                shutil.copyfile(wal, copy.with_name(wal.name))
-                with _connected(copy, "mode=rw") as connection:
-                    yield connection
-        return
-    before = _stamp(path, wal)
-    with _connected(path, "mode=ro&immutable=1") as connection:
-        try:
+    path = path.resolve()  # SQLite's own files lie beside the database, not beside a link to it
+    wal, shm, journal = (path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))
+    unmerged = [file for file in (wal, journal) if _stamp(file)[0]]
+    if wal in unmerged and shm.exists():
+        with _connected(path, path, "mode=ro&readonly_shm=1") as connection:
             yield connection
-        finally:
-            if _stamp(path, wal) != before:
-                raise SourceChanged(f"{path} was written to while it was read. Read it again.")
+    elif unmerged:
+        with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
+            with _unchanging(path, wal, journal):
+                for file in (path, *unmerged):
+                    shutil.copyfile(file, Path(folder, file.name))
+            with _connected(path, Path(folder, path.name), "mode=rw") as connection:
+                yield connection
+    else:
+        with (
+            _unchanging(path, wal, journal),
+            _connected(path, path, "mode=ro&immutable=1") as connection,
+        ):
+            yield connection
 
 
 @contextmanager
-def _connected(path: Path, options: str) -> Iterator[sqlite3.Connection]:
-    uri = f"file:{quote(str(path.absolute()))}?{options}"
+def _unchanging(path: Path, *beside: Path) -> Iterator[None]:
+    """Holds that nobody writes to these files meanwhile: they are read without SQLite's locks."""
+    before = [_stamp(file) for file in (path, *beside)]
+    problem: Exception | None = None
+    try:
+        yield
+    except (SourceError, OSError) as error:
+        problem = error
+    if before != [_stamp(file) for file in (path, *beside)]:
+        raise SourceChanged(f"{path} was written to while it was read. Read it again.") from problem
+    if isinstance(problem, OSError):
+        raise SourceError(f"{path} could not be read: {problem}.") from problem
+    if problem:
+        raise problem
+
+
+@contextmanager
+def _connected(path: Path, file: Path, options: str) -> Iterator[sqlite3.Connection]:
+    uri = f"{file.as_uri()}?{options}"
     try:
         connection = sqlite3.connect(
             uri, uri=True, timeout=LOCK_WAIT_S, check_same_thread=False, isolation_level=None
@@ -174,9 +190,12 @@ def _connected(path: Path, options: str) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _stamp(path: Path, wal: Path) -> tuple[int, ...]:
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns, wal.stat().st_size if wal.exists() else 0
+def _stamp(file: Path) -> tuple[int, int, int]:
+    try:
+        stat = file.stat()
+    except OSError:
+        return 0, 0, 0
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def _unreadable(path: Path, error: sqlite3.Error) -> SourceError:
@@ -199,7 +218,8 @@ def _tables(connection: sqlite3.Connection, path: Path) -> set[str]:
     if missing := [name for name in NEEDED if name not in tables]:
         found = ", ".join(sorted(tables)[:8]) or "none"
         raise SourceError(
-            f"{path} is no opencode database: it has no table {' and '.join(missing)} (tables: {found})."
+            f"{path} is no opencode database: it has no table {' and '.join(missing)} "
+            f"(tables: {found})."
         )
     return tables
 
@@ -248,8 +268,20 @@ def _messages(
     return messages, problems
 
 
+def _strays(connection: sqlite3.Connection) -> Iterator[Problem]:
+    """What hangs on no session any more, counted so that it is not lost in silence."""
+    for table in ("message", "part"):
+        try:
+            count = _count(connection, table, "WHERE session_id NOT IN (SELECT id FROM session)")
+        except sqlite3.DatabaseError as error:
+            yield Problem(f"table {table}", f"unreadable in the database: {error}")
+        else:
+            if count:
+                yield Problem(f"table {table}", f"{count} rows belong to no session")
+
+
 def _session_info(row: dict[str, Any]) -> dict[str, Any]:
-    """A session row in the shape of opencode's API and export; columns newer than we know keep their name."""
+    """A session row in the shape of opencode's export; columns newer than ours keep their name."""
     values = {key: _str(value) if isinstance(value, bytes) else value for key, value in row.items()}
     for key in JSON_COLUMNS:
         if isinstance(row.get(key), bytes):
@@ -262,7 +294,7 @@ def _session_info(row: dict[str, Any]) -> dict[str, Any]:
     info["tokens"] = _taken(values, "tokens_", TOKENS)
     info["tokens"]["cache"] = _taken(values, "tokens_cache_", ("read", "write"))
     info["share"] = _taken(values, "share_", ("url",))
-    info |= values
+    info = values | info
     return {key: value for key, value in info.items() if value not in (None, {}, {"cache": {}})}
 
 
@@ -275,18 +307,19 @@ def _is_wanted(
     info: dict[str, Any], worktree: str | None, since: datetime | None, project: str | None
 ) -> bool:
     if since is not None:
-        updated = info["time"].get("updated") or info["time"].get("created") or 0
-        if updated < (since - EPOCH).total_seconds() * 1000:
+        time = info.get("time", {})
+        touched = moment(time.get("updated")) or moment(time.get("created"))
+        if touched is None or touched < since:
             return False
     if project is None:
         return True
     places = [place for place in (worktree, info.get("directory")) if place]
     names = {info.get("projectID"), *places, *(Path(place).name for place in places)}
-    return project.rstrip("/") in names
+    return (project.rstrip("/") or "/") in names
 
 
 def _json(data: object) -> Any:
-    """The JSON value of a column, None if it is broken; lone surrogates, which JavaScript writes, are let in."""
+    """The JSON value of a column, None if it is broken; JavaScript's lone surrogates are let in."""
     if not isinstance(data, bytes | str):
         return None
     try:
