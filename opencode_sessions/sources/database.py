@@ -12,6 +12,7 @@ A row that cannot be understood becomes a `Problem`, and what is good around it 
 """
 
 import json
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -269,15 +270,14 @@ def _messages(
 
 
 def _strays(connection: sqlite3.Connection) -> Iterator[Problem]:
-    """What hangs on no session any more, counted so that it is not lost in silence."""
+    """Rows that hang on no session any more: named, so that nothing is lost in silence."""
     for table in ("message", "part"):
+        strays = f"FROM {table} WHERE session_id NOT IN (SELECT id FROM session)"
         try:
-            count = _count(connection, table, "WHERE session_id NOT IN (SELECT id FROM session)")
+            for id, session_id in connection.execute(f"SELECT id, session_id {strays}"):
+                yield Problem(f"{table} {_str(id)} of {_str(session_id)}", "its session has no row")
         except sqlite3.DatabaseError as error:
-            yield Problem(f"table {table}", f"unreadable in the database: {error}")
-        else:
-            if count:
-                yield Problem(f"table {table}", f"{count} rows belong to no session")
+            yield Problem(f"{table} rows", f"unreadable in the database: {error}")
 
 
 def _session_info(row: dict[str, Any]) -> dict[str, Any]:
@@ -334,3 +334,16 @@ def _json(data: object) -> Any:
 
 def _str(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def is_opencode_database(path: str | os.PathLike[str]) -> bool:
+    """Whether this file is opencode's own database, found out without leaving a trace."""
+    file = Path(path)
+    if "://" in os.fspath(path) or not file.is_file() or file.stat().st_size == 0:
+        return False
+    try:
+        with _opened(file) as connection:
+            _tables(connection, file)
+    except SourceError:
+        return False
+    return True

@@ -1,0 +1,182 @@
+"""From records and parts to rows of the tables, for the import and the service alike."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from . import parts as parts_
+from .models import Row, new_id
+from .records import MessageRecord, Reported, SessionRecord, Tokens, moment
+from .store import TableName
+
+LONGEST_ID = 36
+SessionRows = dict[TableName, list[Row]]
+
+
+def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> SessionRows:
+    """The rows of one session and all in it, under opencode's own ids."""
+    writer = {"source": source, "origin": origin}
+    session_id = row_id(record.id)
+    session = {
+        "id": session_id,
+        "opencode_id": record.id,
+        "agent_name": record.agent,
+        "workdir": record.directory,
+        "title": record.title,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "parent_id": record.parent_id,
+        "project_id": record.project_id,
+        "worktree": record.worktree,
+        "provider": record.provider,
+        "model": record.model,
+        "opencode_version": record.version,
+        "archived_at": record.archived_at,
+        **_reported(record.reported),
+        "reported_cost_usd": record.reported_cost_usd,
+        **_tokens("reported_tokens", record.reported_tokens),
+        "info": record.info,
+        **writer,
+    }
+    rows: SessionRows = {"sessions": [session], "messages": [], "tool_calls": [], "file_events": []}
+    for message in record.messages:
+        rows["messages"].append(_message_row(message, session_id) | writer)
+        place = {
+            "session_id": session_id,
+            "message_id": row_id(message.id),
+            "turn": message.turn,
+            "is_fork_copy": message.is_fork_copy,
+            **writer,
+        }
+        for call in message.tool_calls:
+            at = place | {
+                "created_at": call.started_at or message.created_at,
+                "actor": call.actor,
+                "is_undone": call.is_undone,
+            }
+            id = row_id(call.call.part_id or f"{message.id}/{call.seq}")
+            rows["tool_calls"].append(call_row(call.call, id) | at | {"seq": call.seq})
+            for event in call.file_events:
+                event_row = event_row_of(call.call, event.event, id, event.number)
+                rows["file_events"].append(event_row | at | {"seq": event.seq})
+    return rows
+
+
+def message_call_rows(
+    parts: Iterable[Any], message_id: str, place: Row, now: datetime
+) -> tuple[list[Row], list[Row]]:
+    """The tool call and file event rows of one message's parts, as an application hands them over.
+
+    A part or call that says its id keeps the same row however often it is stored; one that does not gets
+    a new row each time.
+    """
+    calls, events, seen = [], [], set()
+    for call in parts_.tool_calls(parts):
+        said = call.part_id or (f"{message_id}/{call.call_id}" if call.call_id else None)
+        id = row_id(said) if said and said not in seen else new_id()
+        seen.add(said)
+        at = place | {
+            "message_id": message_id,
+            "created_at": moment(call.started_ms) or now,
+            "actor": "agent",
+        }
+        calls.append(call_row(call, id) | at)
+        events += [
+            event_row_of(call, event, id, number) | at
+            for number, event in enumerate(parts_.file_events(call))
+        ]
+    return calls, events
+
+
+def call_row(call: parts_.ToolCall, id: str) -> Row:
+    """What a tool call row says of the call itself."""
+    exit_code = call.metadata.get("exit")
+    child = call.metadata.get("sessionId")
+    return {
+        "id": id,
+        "call_id": call.call_id,
+        "tool": call.tool,
+        "input": call.input,
+        "status": call.status,
+        "error": call.error,
+        "title": call.title,
+        "output_bytes": None
+        if call.output is None
+        else len(call.output.encode("utf-8", "replace")),
+        "exit_code": exit_code if type(exit_code) is int and abs(exit_code) < 2**31 else None,
+        "child_session_id": child if isinstance(child, str) else None,
+        "duration_s": _duration(call),
+    }
+
+
+def event_row_of(
+    call: parts_.ToolCall, event: parts_.FileEvent, call_row_id: str, number: int
+) -> Row:
+    """What a file event row says of the event itself."""
+    return {
+        "id": row_id(f"{call_row_id}.{number}"),
+        "tool_call_id": call_row_id,
+        "call_id": call.call_id,
+        "tool": call.tool,
+        "event_type": event.event_type,
+        "file_path": event.file_path,
+        "new_file_path": event.new_file_path,
+        "command": event.command,
+        "diff": event.diff,
+        "status": event.status,
+        "error": call.error,
+        "duration_s": _duration(call),
+        "is_new_file": event.is_new_file,
+        "additions": event.additions,
+        "deletions": event.deletions,
+        "start_line": event.start_line,
+        "end_line": event.end_line,
+        "evidence": event.evidence,
+    }
+
+
+def row_id(said: str) -> str:
+    """opencode's id as a primary key; what does not fit gets a key that is always the same for it."""
+    return said if len(said) <= LONGEST_ID else str(uuid5(NAMESPACE_URL, f"opencode:{said}"))
+
+
+def _message_row(message: MessageRecord, session_id: str) -> Row:
+    return {
+        "id": row_id(message.id),
+        "session_id": session_id,
+        "role": message.role,
+        "content": message.content,
+        "parts": message.parts,
+        "created_at": message.created_at,
+        "opencode_id": message.id,
+        "parent_id": message.parent_id,
+        "seq": message.seq,
+        "turn": message.turn,
+        "completed_at": message.completed_at,
+        "agent_name": message.agent,
+        "provider": message.provider,
+        "model": message.model,
+        "finish": message.finish,
+        "error": message.error,
+        "is_compaction": message.is_compaction,
+        "is_fork_copy": message.is_fork_copy,
+        "is_undone": message.is_undone,
+        "cost_usd": message.cost_usd,
+        **_tokens("tokens", message.tokens),
+        **_reported(message.reported),
+        "info": message.info,
+    }
+
+
+def _tokens(prefix: str, tokens: Tokens) -> Row:
+    return {f"{prefix}_{name}": count for name, count in tokens._asdict().items()}
+
+
+def _reported(reported: Reported) -> Row:
+    return {f"reported_{name}": count for name, count in reported._asdict().items()}
+
+
+def _duration(call: parts_.ToolCall) -> float | None:
+    started, ended = moment(call.started_ms), moment(call.ended_ms)
+    return (ended - started).total_seconds() if started and ended else None
