@@ -423,13 +423,13 @@ def _patch_files(patch: str) -> Iterator[_PatchFile]:
     current: _PatchFile | None = None
     lines: list[str] = []
     for line in [*patch.split("\n"), "*** End Patch"]:
-        header = PATCH_FILE.match(line)
-        if header or line.startswith("*** End Patch"):
-            if current:
-                yield current._replace(text="\n".join(lines))
-            current, lines = None, []
+        header, is_end = PATCH_FILE.match(line), line.startswith("*** End Patch")
+        if current and (header or is_end):
+            yield current._replace(text="\n".join(lines))
+        if is_end:
+            return
         if header:
-            current = _PatchFile(PATCH_TYPES[header[1]], header[2], None, "")
+            current, lines = _PatchFile(PATCH_TYPES[header[1]], header[2], None, ""), []
         elif current and (move := PATCH_MOVE.match(line)):
             current = current._replace(event_type="move", moved_to=move[1])
         elif current:

@@ -1,4 +1,4 @@
-"""What every test stands on: a machine without opencode data of its own, and recordings of real opencode."""
+"""What every test stands on: a machine with no opencode data, and recordings of real opencode."""
 
 import json
 import lzma
@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from opencode_sessions import demo
+
+# A slow machine is no failure, and no run leaves examples behind in the tree.
+settings.register_profile("tests", deadline=None, database=None)
+settings.load_profile("tests")
 
 DATA = Path(__file__).parent / "data"
 TRAILMAP = "trailmap-1.18.33"
@@ -35,7 +40,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recording]:
-    """Every recording by its name. The databases are shared by all tests: copy one before changing it."""
+    """Every recording by its name. All tests share the databases: copy one before changing it."""
     return {name: _unpacked(name, tmp_path_factory.mktemp(name)) for name in RECORDINGS}
 
 
