@@ -23,9 +23,10 @@ if TYPE_CHECKING:
         SourceError,
         SourceNotFound,
     )
-    from .opening import default_database, migrate
+    from .opening import default_database
     from .reading import read_opencode
     from .service import OpencodeSessionService
+    from .store.migrations import migrate
     from .widgets import SessionExplorer, explore
 
     open = OpencodeSessionService.open
@@ -40,7 +41,7 @@ _PLACES = {
     "SourceError": "errors",
     "SourceNotFound": "errors",
     "default_database": "opening",
-    "migrate": "opening",
+    "migrate": "store.migrations",
     "read_opencode": "reading",
     "OpencodeSessionService": "service",
     "SessionExplorer": "widgets",

@@ -1,7 +1,7 @@
 """What can go wrong, said so that the reader knows what to do next.
 
-Every error of this package is an `OpencodeSessionsError`. Its message says what was wrong, what exists
-instead and what to try; the driver's own error stays chained as `__cause__`.
+Every error of this package is an `OpencodeSessionsError`. Its message says what was wrong, what
+exists instead and what to try; the driver's own error stays chained as `__cause__`.
 """
 
 
@@ -26,4 +26,4 @@ class PersistenceError(OpencodeSessionsError):
 
 
 class SchemaError(OpencodeSessionsError):
-    """The tables are missing or older than this version; the message names the command that helps."""
+    """The tables are missing or older than this version; the message says how to mend it."""

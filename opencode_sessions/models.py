@@ -1,8 +1,9 @@
-"""The tables: three as applications have had them, one for every tool call, all columns text-keyed and plain.
+"""The tables: three as applications have had them, and one for every tool call.
 
-`metadata` is public for applications that run their own Alembic. Everything added to the three old tables
-is nullable, so rows written before keep their meaning. Times are stored in UTC and come back aware.
-No relationships: an object of ours never loads anything by itself, so reading one cannot fail later.
+`metadata` is public for applications that run their own Alembic. Everything added to the three old
+tables is nullable, so rows written before keep their meaning. Times are stored in UTC and come back
+aware. No relationships: an object of ours never loads anything by itself, so reading one cannot
+fail later.
 """
 
 from datetime import UTC, datetime
@@ -31,18 +32,20 @@ Row = dict[str, Any]
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime everywhere; SQLite, which has no zones, stores UTC and older rows are taken as UTC."""
+    """An aware UTC datetime everywhere; SQLite has no zones, so what it holds is taken as UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC, without its zone where the database has none."""
         if value is None:
             return None
         utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To an aware UTC datetime."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -251,7 +254,7 @@ Model = TypeVar("Model", bound=Base)
 
 
 def detached(model: type[Model], row: Row) -> Model:
-    """An object of this row that is plain to read for ever: fully loaded, tied to no session."""
+    """An object of this row that is plain to read for ever: loaded, tied to no session."""
     missing = {column.key: None for column in inspect(model).column_attrs}
     instance = model(**(missing | row))
     make_transient_to_detached(instance)
@@ -259,7 +262,7 @@ def detached(model: type[Model], row: Row) -> Model:
 
 
 def identity(instance: Base) -> str:
-    """The primary key of an object, without a load, even if a commit of its session has expired it."""
+    """The primary key of an object, without a load, even where a commit has expired it."""
     key = inspect(instance).identity
     return str(key[0]) if key else str(instance.__dict__["id"])
 

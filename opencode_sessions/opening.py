@@ -1,7 +1,5 @@
-"""Where our own database is and how it is opened."""
+"""Opening a service: its place by default, awaited or entered; and moments as people write them."""
 
-import asyncio
-import os
 from collections.abc import Awaitable, Callable, Generator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,18 +7,9 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 import platformdirs
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .errors import OpencodeSessionsError, PersistenceError
-from .models import TABLES
-from .sources.database import is_opencode_database
-from .store import TABLE_NAMES
-from .store.migrations import migrate as migrate_engine
-from .store.sql import SqlStore, connect
+from .errors import OpencodeSessionsError
 
-Target = str | os.PathLike[str] | URL
 Moment = datetime | date | str
 
 
@@ -32,7 +21,7 @@ Opened = TypeVar("Opened", bound=_Closable)
 
 
 class Opening(Generic[Opened]):
-    """Something that is being opened: await it, or use it with `async with`, which closes it again."""
+    """Something being opened: await it, or use it with `async with`, which closes it again."""
 
     def __init__(self, opened: Callable[[], Awaitable[Opened]]) -> None:
         self._make = opened
@@ -65,45 +54,8 @@ def moment(when: Moment) -> datetime:
             when = datetime.fromisoformat(when)
         except ValueError as error:
             raise OpencodeSessionsError(
-                f"{when!r} is no time. Give a datetime, or text such as 2026-11-22 or 2026-11-22T18:00."
+                f"{when!r} is no time. Give a datetime, or text like 2026-11-22 or 2026-11-22T18."
             ) from error
     if not isinstance(when, datetime):
         when = datetime(when.year, when.month, when.day)
     return when.astimezone(UTC)
-
-
-async def migrate(target: AsyncEngine | Target) -> None:
-    """Brings the tables of a database up to date: an AsyncEngine, a file, or a URL.
-
-    Raises:
-        PersistenceError: the database refused; its error is the cause.
-    """
-    engine = target if isinstance(target, AsyncEngine) else connect(target)
-    try:
-        await migrate_engine(engine)
-    except (SQLAlchemyError, OSError) as error:
-        raise PersistenceError(
-            f"Could not migrate {engine.url.render_as_string()}: {error}"
-        ) from error
-    finally:
-        await engine.dispose()
-
-
-async def open_store(target: Target, do_migrate: bool) -> SqlStore:
-    """A store on this file or URL, its tables checked or brought up to date."""
-    if not isinstance(target, URL) and await asyncio.to_thread(is_opencode_database, target):
-        raise OpencodeSessionsError(
-            f"{target} is opencode's own database, which is only ever read. Open a file of your own and "
-            f"`await svc.import_opencode({os.fspath(target)!r})`."
-        )
-    engine = connect(target)
-    store = SqlStore.on_engine(engine)
-    try:
-        if do_migrate:
-            await migrate(engine)
-        for name in TABLE_NAMES:
-            await store.select(name, [column.name for column in TABLES[name].columns], {"id": []})
-    except BaseException:
-        await store.close()
-        raise
-    return store

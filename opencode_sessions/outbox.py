@@ -1,8 +1,9 @@
 """What has to be written, in order, until it is: the part of the service that loses nothing.
 
-A write is shielded: a cancelled caller's write ends before the cancellation goes on. One that fails for a
-passing reason (locked, disconnected, disk full, tables not migrated yet) waits and is tried again with the
-next write, in order per session; one that can never succeed is parked and tried by `flush()` alone.
+A write is shielded: a cancelled caller's write ends before the cancellation goes on. One that fails
+for a passing reason (locked, disconnected, disk full, tables not migrated yet) waits and is tried
+again with the next write, in order per session; one that can never succeed is parked and tried by
+`flush()` alone.
 """
 
 import asyncio
@@ -22,7 +23,6 @@ from .store import (
     PutSession,
     Step,
     Store,
-    StoreFailed,
 )
 
 log = logging.getLogger("opencode_sessions")
@@ -35,7 +35,7 @@ RETRY_S = 0.5
 
 @dataclass(slots=True, eq=False)
 class PendingWrite:
-    """A write that has not happened yet: its rows, why not, and whether it waits or was given up on."""
+    """A write that has not happened yet: its rows, why not, and whether it was given up on."""
 
     session_id: str
     steps: list[Step]

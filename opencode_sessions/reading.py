@@ -1,15 +1,136 @@
-"""`read_opencode`: this machine's sessions as DataFrames in one call, with no store in between."""
+"""What a store holds, as DataFrames and as objects; and `read_opencode`, which needs none."""
 
 import asyncio
 import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .opening import Moment
-from .service import OpencodeSessionService
+from .errors import PersistenceError, SessionNotFound
+from .models import (
+    TABLES,
+    Model,
+    OpencodeFileEvent,
+    OpencodeMessage,
+    OpencodeSession,
+    Row,
+    detached,
+    identity,
+)
+from .opening import Moment, moment
+from .store import Store, StoreFailed, TableName
+from .store.memory import MemoryStore
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .analytics import Frames
+
+
+class Reader:
+    """The reading half of the service."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def get_session(self, session: OpencodeSession | str) -> OpencodeSession:
+        """The session with this id, the row's or opencode's, as it is stored now.
+
+        Raises:
+            SessionNotFound: no session has it; the message names the newest ones.
+        """
+        return detached(OpencodeSession, await self._session_row(session))
+
+    async def list_messages(self, session: OpencodeSession | str) -> list[OpencodeMessage]:
+        """A session's messages, in order."""
+        return await self._list(OpencodeMessage, "messages", session)
+
+    async def list_file_events(self, session: OpencodeSession | str) -> list[OpencodeFileEvent]:
+        """A session's file events, in order."""
+        return await self._list(OpencodeFileEvent, "file_events", session)
+
+    async def frames(self, *, diffs: bool = False, parts: bool = False) -> "Frames":
+        """Everything as four DataFrames: `.sessions`, `.messages`, `.tool_calls`, `.file_events`.
+
+        `diffs` adds each event's change as text, `parts` the messages' parts and the calls' input.
+        """
+        return await self._frames(None, diffs=diffs, parts=parts)
+
+    async def sessions(self) -> "pd.DataFrame":
+        """All sessions, one row each, oldest first; columns as `frames.schema` has them."""
+        return (await self.frames()).sessions
+
+    async def messages(
+        self, session: OpencodeSession | str | None = None, *, parts: bool = False
+    ) -> "pd.DataFrame":
+        """Messages, of one session or of all, one row each, in order."""
+        return (await self._frames(session, parts=parts)).messages
+
+    async def tool_calls(
+        self, session: OpencodeSession | str | None = None, *, parts: bool = False
+    ) -> "pd.DataFrame":
+        """Tool calls, of one session or of all, one row each; `parts` adds their input."""
+        return (await self._frames(session, parts=parts)).tool_calls
+
+    async def file_events(
+        self,
+        session: OpencodeSession | str | None = None,
+        *,
+        file_path: str | None = None,
+        diffs: bool = False,
+    ) -> "pd.DataFrame":
+        """File events, one row a path and call, in order.
+
+        Args:
+            session: only this session's.
+            file_path: only this file's: the path as the frames show it.
+            diffs: add each event's change as text.
+        """
+        events = (await self._frames(session, diffs=diffs)).file_events
+        if file_path is None:
+            return events
+        chosen = events[(events["file_path"] == file_path) | (events["new_file_path"] == file_path)]
+        return chosen.reset_index(drop=True)
+
+    async def _frames(self, session: OpencodeSession | str | None, **options: bool) -> "Frames":
+        from .analytics import load
+
+        ids = None if session is None else [(await self._session_row(session))["id"]]
+        with _as_persistence_error("read"):
+            return await load(self, sessions=ids, **options)
+
+    async def _session_row(self, session: OpencodeSession | str) -> Row:
+        id = session if isinstance(session, str) else self._id(session)
+        for column in ("id", "opencode_id"):
+            if found := await self._rows("sessions", {column: [id]}):
+                return found[0]
+        rows = await self._rows("sessions", None, ("opencode_id", "title", "updated_at"))
+        newest = sorted(rows, key=lambda row: str(row["updated_at"]), reverse=True)[:3]
+        names = ", ".join(f"{row['opencode_id']} {row['title']!r}" for row in newest)
+        raise SessionNotFound(
+            f"No session {id!r} in {self.store.place}. "
+            + (f"Newest: {names}. Try `await svc.sessions()`." if names else "It holds none yet.")
+        )
+
+    async def _list(
+        self, model: type[Model], table: TableName, session: OpencodeSession | str
+    ) -> list[Model]:
+        found = await self._session_row(session)
+        rows = await self._rows(table, {"session_id": [found["id"]]})
+        rows.sort(key=lambda row: (row["seq"] is None, row["seq"] or 0, str(row["created_at"])))
+        return [detached(model, row) for row in rows]
+
+    async def _rows(
+        self, table: TableName, where: dict[str, list[str]] | None, columns: Sequence[str] = ()
+    ) -> list[Row]:
+        names = columns or [column.name for column in TABLES[table].columns]
+        with _as_persistence_error("read"):
+            rows = await self.store.select(table, names, where)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _id(self, session: OpencodeSession) -> str:
+        return identity(session)
 
 
 def read_opencode(
@@ -35,10 +156,25 @@ def read_opencode(
     """
 
     async def read() -> "Frames":
-        service = OpencodeSessionService()
-        await service.import_opencode(path, since=since, project=project, progress=False)
-        return await service.frames(diffs=diffs, parts=parts)
+        from .sources import find
+        from .sync import import_sources
+
+        reader = Reader(MemoryStore())
+        after = None if since is None else moment(since)
+        sources = find(path)
+        await import_sources(
+            reader.store, sources, origin=None, since=after, project=project, progress=False
+        )
+        return await reader.frames(diffs=diffs, parts=parts)
 
     # A thread of its own: in a notebook this one has a running loop already.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, read()).result()
+
+
+@contextmanager
+def _as_persistence_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except StoreFailed as error:
+        raise PersistenceError(f"Could not {what}: {error}") from error

@@ -68,8 +68,8 @@ def message_call_rows(
 ) -> tuple[list[Row], list[Row]]:
     """The tool call and file event rows of one message's parts, as an application hands them over.
 
-    A part or call that says its id keeps the same row however often it is stored; one that does not gets
-    a new row each time.
+    A part or call that says its id keeps the same row however often it is stored; one that does not
+    gets a new row each time.
     """
     calls, events, seen = [], [], set()
     for call in parts_.tool_calls(parts):
@@ -137,7 +137,7 @@ def event_row_of(
 
 
 def row_id(said: str) -> str:
-    """opencode's id as a primary key; what does not fit gets a key that is always the same for it."""
+    """opencode's id as a primary key; one that does not fit gets a key that is always its own."""
     return said if len(said) <= LONGEST_ID else str(uuid5(NAMESPACE_URL, f"opencode:{said}"))
 
 

@@ -1,29 +1,23 @@
 """`OpencodeSessionService`: sessions, messages and file events, stored as they happen.
 
-What it promises: a row is durable when its await has returned and it is not in `svc.pending`; a failed or
-cancelled write spoils nothing that comes after; and nothing is lost, because what could not be written waits
-in `pending`. It needs no task running between awaits: whoever awaits does the work.
+What it promises: a row is durable when its await has returned and it is not in `svc.pending`; a
+failed or cancelled write spoils nothing that comes after; and nothing is lost, because what could
+not be written waits in `pending`. It needs no task running between awaits: whoever awaits does the
+work.
 """
 
 import asyncio
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from . import parts as parts_
-from .errors import PersistenceError, SessionNotFound
+from .errors import OpencodeSessionsError
 from .models import (
-    TABLES,
-    Model,
-    OpencodeFileEvent,
     OpencodeMessage,
     OpencodeSession,
     Row,
@@ -32,47 +26,41 @@ from .models import (
     new_id,
     now,
 )
-from .opening import Moment, Opening, default_database, moment, open_store
+from .opening import Moment, Opening, default_database, moment
 from .outbox import OnError, Outbox, PendingWrite
+from .reading import Reader
 from .rows import message_call_rows
-from .store import (
-    Append,
-    Delete,
-    PutMessage,
-    PutSession,
-    Step,
-    Store,
-    StoreFailed,
-    Summary,
-    TableName,
-)
+from .sources.database import is_opencode_database
+from .store import Append, Delete, PutMessage, PutSession, Step, Store, Summary
 from .store.memory import MemoryStore
-from .store.sql import SqlStore
+from .store.migrations import open_store
+from .store.sql import SqlStore, Target
 from .store.values import clean
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from sqlalchemy.ext.asyncio import AsyncSession
 
-    from .analytics import Frames
     from .sync import ImportReport
 
 log = logging.getLogger("opencode_sessions")
 
 
-class OpencodeSessionService:
+class OpencodeSessionService(Reader):
     """Stores opencode sessions, messages, tool calls and file events, and gives them back.
 
     Args:
-        db_session: the AsyncSession rows go through, committed with each write. None keeps rows in memory.
-        on_error: "log" keeps what could not be written in `pending` and tries again; "raise" raises
+        db_session: the AsyncSession rows go through, committed with each write. None keeps rows in
+        memory. on_error: "log" keeps what could not be written in `pending` and tries again;
+        "raise" raises
             `PersistenceError` instead, and the caller tries again.
 
-    Any number of tasks may call one service at once, and several services may share one AsyncSession.
+    Any number of tasks may call one service at once, and several services may share one
+    AsyncSession.
     """
 
     def __init__(
         self,
-        db_session: AsyncSession | None = None,
+        db_session: "AsyncSession | None" = None,
         *,
         on_error: OnError = "log",
     ) -> None:
@@ -81,7 +69,7 @@ class OpencodeSessionService:
         )
 
     def _set_up(self, store: Store, on_error: OnError) -> None:
-        self.store = store
+        super().__init__(store)
         self._outbox = Outbox(store, on_error)
         self._clock = now()
         self._known: Summary | None = None
@@ -90,12 +78,12 @@ class OpencodeSessionService:
     @classmethod
     def open(
         cls,
-        target: str | os.PathLike[str] | URL | None = None,
+        target: Target | None = None,
         *,
         migrate: bool = True,
         on_error: OnError = "log",
     ) -> "Opening[Self]":
-        """Opens a store of its own: `svc = await open("sessions.db")`, or `async with open(...) as svc`.
+        """Opens a store: `svc = await open("sessions.db")`, or `async with open(...) as svc`.
 
         Args:
             target: a file (SQLite), a database URL, or None for `default_database()`.
@@ -108,15 +96,20 @@ class OpencodeSessionService:
         """
 
         async def opened() -> Self:
+            place = default_database() if target is None else target
+            if isinstance(place, str | os.PathLike) and await asyncio.to_thread(
+                is_opencode_database, place
+            ):
+                raise OpencodeSessionsError(
+                    f"{place} is opencode's own database, which is only ever read. Open a file of "
+                    f"your own, then `await svc.import_opencode({os.fspath(place)!r})`."
+                )
             service = cls.__new__(cls)
-            store = await open_store(default_database() if target is None else target, migrate)
-            service._set_up(store, on_error)
-            service._known = await store.summary()
+            service._set_up(await open_store(place, migrate), on_error)
+            service._known = await service.store.summary()
             return service
 
         return Opening(opened)
-
-    # -- writing -------------------------------------------------------------------------------------
 
     async def get_or_create_session(
         self,
@@ -128,8 +121,8 @@ class OpencodeSessionService:
     ) -> OpencodeSession:
         """The session with this opencode id, created if it is not there.
 
-        One that is there gets a new `updated_at`, `abi_thread_id` if given, and `title` only if it has
-        none yet.
+        One that is there gets a new `updated_at`, `abi_thread_id` if given, and `title` only if it
+        has none yet.
         """
         at = self._now()
         row: Row = {
@@ -157,8 +150,8 @@ class OpencodeSessionService:
     ) -> OpencodeMessage:
         """Stores a message and its parts as they are; its `content` is `extract_text(parts)`.
 
-        opencode's id of the message is `message_id`, else what the parts say (`messageID`): a message
-        already known by it is updated, not doubled.
+        opencode's id of the message is `message_id`, else what the parts say (`messageID`): a
+        message already known by it is updated, not doubled.
         """
         session_id = self._outbox.row_id(identity(session))
         row: Row = {
@@ -252,11 +245,10 @@ class OpencodeSessionService:
         """Imports what opencode left on this machine, or at `path`; doing it again changes nothing.
 
         Args:
-            path: an opencode database, or the folder it is in; None finds this machine's.
-            origin: whose data it is, kept with each row.
-            since: only sessions touched at or after this moment.
-            project: only this project: its worktree's path, its last part, or opencode's project id.
-            progress: show a bar.
+            path: an opencode database, or the folder it is in; None finds this machine's. origin:
+            whose data it is, kept with each row. since: only sessions touched at or after this
+            moment. project: only this project: its worktree's path, its last part, or opencode's
+            project id. progress: show a bar.
 
         Raises:
             SourceNotFound: nothing to import; the message names where we looked.
@@ -277,69 +269,8 @@ class OpencodeSessionService:
         self._known = await self.store.summary()
         return report
 
-    # -- reading -------------------------------------------------------------------------------------
-
-    async def get_session(self, session: OpencodeSession | str) -> OpencodeSession:
-        """The session with this id, the row's or opencode's, as it is stored now.
-
-        Raises:
-            SessionNotFound: no session has it; the message names the newest ones.
-        """
-        return detached(OpencodeSession, await self._session_row(session))
-
-    async def list_messages(self, session: OpencodeSession | str) -> list[OpencodeMessage]:
-        """A session's messages, in order."""
-        return await self._list(OpencodeMessage, "messages", session)
-
-    async def list_file_events(self, session: OpencodeSession | str) -> list[OpencodeFileEvent]:
-        """A session's file events, in order."""
-        return await self._list(OpencodeFileEvent, "file_events", session)
-
-    async def frames(self, *, diffs: bool = False, parts: bool = False) -> "Frames":
-        """Everything as four DataFrames: `.sessions`, `.messages`, `.tool_calls`, `.file_events`.
-
-        `diffs` adds each event's change as text, `parts` the messages' parts and the calls' input.
-        """
-        return await self._frames(None, diffs=diffs, parts=parts)
-
-    async def sessions(self) -> "pd.DataFrame":
-        """All sessions, one row each, oldest first; columns as `frames.schema` has them."""
-        return (await self.frames()).sessions
-
-    async def messages(
-        self, session: OpencodeSession | str | None = None, *, parts: bool = False
-    ) -> "pd.DataFrame":
-        """Messages, of one session or of all, one row each, in order."""
-        return (await self._frames(session, parts=parts)).messages
-
-    async def tool_calls(
-        self, session: OpencodeSession | str | None = None, *, parts: bool = False
-    ) -> "pd.DataFrame":
-        """Tool calls, of one session or of all, one row each, in order; `parts` adds their input."""
-        return (await self._frames(session, parts=parts)).tool_calls
-
-    async def file_events(
-        self,
-        session: OpencodeSession | str | None = None,
-        *,
-        file_path: str | None = None,
-        diffs: bool = False,
-    ) -> "pd.DataFrame":
-        """File events, one row a path and call, in order.
-
-        Args:
-            session: only this session's.
-            file_path: only this file's: the path as the frames show it.
-            diffs: add each event's change as text.
-        """
-        events = (await self._frames(session, diffs=diffs)).file_events
-        if file_path is None:
-            return events
-        chosen = events[(events["file_path"] == file_path) | (events["new_file_path"] == file_path)]
-        return chosen.reset_index(drop=True)
-
     async def close(self) -> None:
-        """Writes what is pending and lets go of the database; what could not be written is logged."""
+        """Writes what is pending and lets go of the database; logs what could not be written."""
         try:
             if self.pending:
                 await self._outbox.flush()
@@ -368,41 +299,8 @@ class OpencodeSessionService:
             about += [f"newest {known.newest:%Y-%m-%d %H:%M}"] if known.newest else []
         return f"<OpencodeSessionService {place}{': ' if about else ''}{', '.join(about)}>"
 
-    async def _frames(self, session: OpencodeSession | str | None, **options: bool) -> "Frames":
-        from .analytics import load
-
-        ids = None if session is None else [(await self._session_row(session))["id"]]
-        with _as_persistence_error("read"):
-            return await load(self, sessions=ids, **options)
-
-    async def _session_row(self, session: OpencodeSession | str) -> Row:
-        id = session if isinstance(session, str) else self._outbox.row_id(identity(session))
-        for column in ("id", "opencode_id"):
-            if found := await self._rows("sessions", {column: [id]}):
-                return found[0]
-        rows = await self._rows("sessions", None, ("opencode_id", "title", "updated_at"))
-        newest = sorted(rows, key=lambda row: str(row["updated_at"]), reverse=True)[:3]
-        names = ", ".join(f"{row['opencode_id']} {row['title']!r}" for row in newest)
-        raise SessionNotFound(
-            f"No session {id!r} in {self.store.place}. "
-            + (f"Newest: {names}. Try `await svc.sessions()`." if names else "It holds none yet.")
-        )
-
-    async def _list(
-        self, model: type[Model], table: TableName, session: OpencodeSession | str
-    ) -> list[Model]:
-        found = await self._session_row(session)
-        rows = await self._rows(table, {"session_id": [found["id"]]})
-        rows.sort(key=lambda row: (row["seq"] is None, row["seq"] or 0, str(row["created_at"])))
-        return [detached(model, row) for row in rows]
-
-    async def _rows(
-        self, table: TableName, where: dict[str, list[str]] | None, columns: Sequence[str] = ()
-    ) -> list[Row]:
-        names = columns or [column.name for column in TABLES[table].columns]
-        with _as_persistence_error("read"):
-            rows = await self.store.select(table, names, where)
-        return [dict(zip(names, row, strict=True)) for row in rows]
+    def _id(self, session: OpencodeSession) -> str:
+        return self._outbox.row_id(identity(session))
 
     def _clean(self, row: Row) -> Row:
         cleaned, replaced = clean(row)
@@ -413,11 +311,3 @@ class OpencodeSessionService:
         """A time later than the last one given, so that what came later sorts later."""
         self._clock = max(now(), self._clock + timedelta(microseconds=1))
         return self._clock
-
-
-@contextmanager
-def _as_persistence_error(what: str) -> Iterator[None]:
-    try:
-        yield
-    except StoreFailed as error:
-        raise PersistenceError(f"Could not {what}: {error}") from error

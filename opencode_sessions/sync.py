@@ -1,9 +1,9 @@
 """From a source into a store: an upsert, session by session, that says what it did.
 
-A session is compared with what the store has of it and only what differs is written, in one transaction;
-a session that cannot be stored is reported and the others go on. Rows are known again by opencode's ids, a
-session that an application stored itself by its `opencode_id`. What the application said stays; what it
-did not say is filled in; what opencode has forgotten is kept.
+A session is compared with what the store has of it and only what differs is written, in one
+transaction; a session that cannot be stored is reported and the others go on. Rows are known again
+by opencode's ids, a session that an application stored itself by its `opencode_id`. What the
+application said stays; what it did not say is filled in; what opencode has forgotten is kept.
 """
 
 import asyncio
@@ -94,9 +94,8 @@ class ImportReport:
     def _remarks(self) -> Iterator[str]:
         for problem in self.problems[:PROBLEMS_SHOWN]:
             yield f"skipped {problem.place}: {problem.reason}"
-        if more := len(self.problems) - PROBLEMS_SHOWN:
-            if more > 0:
-                yield f"and {more} more in .problems"
+        if (more := len(self.problems) - PROBLEMS_SHOWN) > 0:
+            yield f"and {more} more in .problems"
         if self.scrubbed:
             yield f"{self.scrubbed} values no database can hold were replaced"
         yield from self.notes
@@ -111,7 +110,7 @@ async def import_sources(
     project: str | None,
     progress: bool,
 ) -> ImportReport:
-    """Imports these sources into the store; a session that two of them have is taken from the first.
+    """Imports these sources into the store; a session two of them have is taken from the first.
 
     Raises:
         SourceError: a source could not be read at all.
@@ -262,7 +261,7 @@ def _take_over_ids(rows: SessionRows, stored: SessionRows) -> None:
 
 
 def _merged(old: Row, new: Row) -> Row:
-    """The new row; where an application wrote the old one, what it said stays and the rest is filled in."""
+    """The new row; where an application wrote the old one, only what it left open is filled in."""
     if old["source"] not in (None, "service"):
         return new
     place = ("seq", "turn", "is_fork_copy", "is_undone")
@@ -273,7 +272,7 @@ def _merged(old: Row, new: Row) -> Row:
 
 
 async def _in_thread(items: Iterator[Any]) -> AsyncIterator[Any]:
-    """The items of a blocking iterator, each taken in a thread; closed only when no thread is in it."""
+    """A blocking iterator's items, each taken in a thread; closed when no thread is in it."""
     end = object()
     try:
         while True:

@@ -1,7 +1,7 @@
 """Where rows are kept: in memory, or in a database through SQLAlchemy, behind one small protocol.
 
-A write is a list of steps that are applied together or not at all. Rows are plain dicts by column name;
-`values.clean` has made them storable before they get here.
+A write is a list of steps that are applied together or not at all. Rows are plain dicts by column
+name; `values.clean` has made them storable before they get here.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,21 +17,21 @@ TABLE_NAMES: tuple[TableName, ...] = ("file_events", "tool_calls", "messages", "
 
 @dataclass(frozen=True, slots=True)
 class PutSession:
-    """Finds the session by its opencode_id, touching it, or creates it; gives the row as stored."""
+    """Finds the session by its opencode_id and touches it, or creates it; gives the row."""
 
     row: Row
 
 
 @dataclass(frozen=True, slots=True)
 class PutMessage:
-    """Adds a message at the end of its session, or updates the one with its opencode_id; gives the row."""
+    """Adds a message to its session, or updates the one with its opencode_id; gives it."""
 
     row: Row
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Adds rows at the end of their session (`seq` follows on); rows already there by id are updated."""
+    """Adds rows at the end of their session (`seq` follows on), or updates those there by id."""
 
     table: TableName
     rows: Sequence[Row]
@@ -73,7 +73,7 @@ class StoreFailed(Exception):
 
 
 class CallerWorkFailed(Exception):
-    """The caller's own objects in the AsyncSession could not be flushed; our write has happened (`rows`)."""
+    """The caller's own objects could not be flushed; our write has happened (`rows`)."""
 
     rows: list[Row]
 

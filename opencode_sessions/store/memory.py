@@ -1,4 +1,4 @@
-"""Rows in this process alone: dicts that behave as the tables do, for trying things out and for tests."""
+"""Rows in this process alone: dicts that behave as the tables do."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from . import (
     PutMessage,
     PutSession,
     Step,
+    StoreFailed,
     Summary,
     TableName,
     Where,
-    StoreFailed,
 )
 
 PARENTS = {"session_id": "sessions", "message_id": "messages"}
@@ -33,7 +33,7 @@ class MemoryStore:
         self._last: dict[tuple[str, str], int] = {}  # table, session id -> seq
 
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
-        """Applies all steps or none: whatever could refuse a row is looked at before the first is stored."""
+        """Applies all steps or none: what could refuse a row is looked at before any is stored."""
         self._check(steps)
         rows = []
         for step in steps:
@@ -69,8 +69,8 @@ class MemoryStore:
         """Counts and the newest session's time."""
         sessions = self._tables["sessions"].values()
         times = [row["updated_at"] for row in sessions if row.get("updated_at")]
-        counts = (len(self._tables[name]) for name in ("sessions", "messages", "file_events"))
-        return Summary(*counts, max(times, default=None))
+        messages, events = self._tables["messages"], self._tables["file_events"]
+        return Summary(len(sessions), len(messages), len(events), max(times, default=None))
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -1,11 +1,11 @@
-"""Rows in a database, through Core statements: on a caller's AsyncSession or on an engine of our own.
+"""Rows in a database, through Core statements: on a caller's AsyncSession or our own engine.
 
-Core, not ORM state: a failed flush or a rollback of ORM objects would spoil whatever comes next and expire
-what the caller holds. On a caller's AsyncSession each write is one savepoint and one commit, under a lock
-that lives with that AsyncSession, because it may not be used by two tasks at once.
+Core, not ORM state: a failed flush or a rollback of ORM objects would spoil whatever comes next and
+expire what the caller holds. On a caller's AsyncSession each write is one savepoint and one commit,
+under a lock that lives with that AsyncSession, because it may not be used by two tasks at once.
 
-SQLite: a transaction that will write begins IMMEDIATE, or two writers deadlock into "database is locked";
-and a SAVEPOINT before any BEGIN would commit on its RELEASE.
+SQLite: a transaction that will write begins IMMEDIATE, or two writers deadlock into "database is
+locked"; and a SAVEPOINT before any BEGIN would commit on its RELEASE.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ from . import (
     PutMessage,
     PutSession,
     Step,
+    StoreFailed,
     Summary,
     TableName,
     Where,
-    StoreFailed,
     column_names,
 )
 from .values import dumps, loads
@@ -59,9 +59,11 @@ SCHEMA_STATES = ("42P01", "42703")
 class Executor(Protocol):
     """What AsyncSession and AsyncConnection have in common."""
 
-    async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]: ...
+    async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
+        """Runs a statement."""
 
 
+Target = str | os.PathLike[str] | URL
 Transaction = Callable[[bool], AbstractAsyncContextManager[Executor]]
 
 
@@ -105,7 +107,7 @@ class SqlStore:
         return cls(transaction, lambda: engine.dialect.name, place or "a database", engine.dispose)
 
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
-        """Applies all steps in one transaction; gives one row for each PutSession and PutMessage."""
+        """Applies all steps in one transaction; gives a row for each PutSession and PutMessage."""
         rows: list[Row] = []
         with _translated():
             try:
@@ -120,7 +122,7 @@ class SqlStore:
     async def select(
         self, table: TableName, columns: Sequence[str], where: Where | None = None
     ) -> list[tuple[Any, ...]]:
-        """Rows as tuples in the order of `columns`, taken in batches so that the loop goes on turning."""
+        """Rows as tuples in the order of `columns`, in batches so that the loop goes on turning."""
         source = TABLES[table]
         statement = select(*(source.c[column] for column in columns))
         for column, values in (where or {}).items():
@@ -145,7 +147,8 @@ class SqlStore:
                     for name in ("sessions", "messages", "file_events")
                 ]
                 newest = await executor.execute(select(func.max(TABLES["sessions"].c.updated_at)))
-                return Summary(*counts, newest.scalar_one_or_none())
+                sessions, messages, file_events = counts
+                return Summary(sessions, messages, file_events, newest.scalar_one_or_none())
 
     async def close(self) -> None:
         """Closes our own engine; a caller's AsyncSession is the caller's."""
@@ -228,7 +231,7 @@ class SqlStore:
         await executor.execute(statement, list(rows))
 
 
-def connect(target: str | os.PathLike[str] | URL) -> AsyncEngine:
+def connect(target: Target) -> AsyncEngine:
     """An engine for a file or a database URL, set up the way the store needs it."""
     engine = create_async_engine(_url(target), json_serializer=dumps, json_deserializer=loads)
     if engine.dialect.name == "sqlite":
@@ -250,7 +253,7 @@ def begin_immediate(connection: Connection) -> bool:
     return True
 
 
-def _url(target: str | os.PathLike[str] | URL) -> URL:
+def _url(target: Target) -> URL:
     if isinstance(target, str) and "://" in target:
         try:
             target = make_url(target)
@@ -312,7 +315,7 @@ async def _on_session(session: AsyncSession, writes: bool) -> AsyncIterator[Exec
             await session.flush()
             await session.connection()
         except SQLAlchemyError as error:
-            # The caller's objects, or a failure the caller left behind: rolling back is all that is left.
+            # The caller's objects, or a failure the caller left: rolling back is what remains.
             callers_error = error
             await session.rollback()
         was_idle = await session.run_sync(lambda sync: begin_immediate(sync.connection()))

@@ -1,8 +1,8 @@
-"""Values a database can hold: anything an application hands over, made storable, and what it cost counted.
+"""Values a database can hold: whatever an application hands over, made storable and counted.
 
-PostgreSQL refuses NUL, SQLite and asyncpg lone surrogates, JSON NaN and objects. Refusing a message for one
-such value would lose it, so the value is replaced and counted instead. Clean values pass untouched, as a
-snapshot of their own: the caller may go on changing its lists.
+PostgreSQL refuses NUL, SQLite and asyncpg lone surrogates, JSON NaN and objects. Refusing a message
+for one such value would lose it, so the value is replaced and counted instead. Clean values pass
+untouched, as a snapshot of their own: the caller may go on changing its lists.
 """
 
 import json
@@ -27,7 +27,7 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON column; older rows may hold NaN, which only the standard library reads."""
+    """The value of a JSON column; older rows may hold NaN, which only stdlib json reads."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -101,7 +101,7 @@ def _scrub(value: Any) -> tuple[Any, int]:
 
 
 def _described(value: object) -> str:
-    """What can be said of a value that JSON has no form for; its own code may fail, which is no reason to."""
+    """What can be said of a value JSON has no form for; if its own code fails, that."""
     try:
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     except Exception as error:

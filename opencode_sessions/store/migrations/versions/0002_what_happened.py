@@ -1,4 +1,6 @@
-"""Order, status, evidence and cost of what happened; every tool call; one row per opencode session."""
+"""What happened, in order and with its evidence; every tool call; one row per session."""
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,11 +11,13 @@ down_revision = "0001"
 TEXT, INTEGER, BIG, FLOAT = sa.Text(), sa.Integer(), sa.BigInteger(), sa.Float()
 BOOLEAN, JSON, TIME = sa.Boolean(), sa.JSON(), sa.DateTime(timezone=True)
 TOKENS = ("input", "output", "reasoning", "cache_read", "cache_write")
-REPORTED = {f"reported_{name}": INTEGER for name in ("files", "additions", "deletions")}
-WRITER = {"source": TEXT, "origin": TEXT}
-FLAGS = {"is_fork_copy": BOOLEAN, "is_undone": BOOLEAN}
+REPORTED: dict[str, sa.types.TypeEngine[Any]] = {
+    f"reported_{name}": INTEGER for name in ("files", "additions", "deletions")
+}
+WRITER: dict[str, sa.types.TypeEngine[Any]] = {"source": TEXT, "origin": TEXT}
+FLAGS: dict[str, sa.types.TypeEngine[Any]] = {"is_fork_copy": BOOLEAN, "is_undone": BOOLEAN}
 
-ADDED = {
+ADDED: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
     "opencode_sessions": {
         **dict.fromkeys(("parent_id", "project_id", "worktree", "provider", "model"), TEXT),
         "opencode_version": TEXT,
@@ -80,10 +84,9 @@ def upgrade() -> None:
     if not existing.has_table("opencode_tool_calls"):
         _create_tool_calls()
     _unite_doubled_sessions()
-    for name, (table, columns, unique) in INDEXES.items():
-        present = {index["name"] for index in existing.get_indexes(table)}
-        if name not in present:
-            op.create_index(name, table, columns, unique=unique)
+    for index, (table, keys, unique) in INDEXES.items():
+        if index not in {present["name"] for present in existing.get_indexes(table)}:
+            op.create_index(index, table, keys, unique=unique)
 
 
 def downgrade() -> None:
