@@ -233,7 +233,7 @@ def _count(connection: sqlite3.Connection, table: str, where: str = "") -> int:
 
 def _worktrees(connection: sqlite3.Connection) -> dict[str, str]:
     rows = connection.execute("SELECT id, worktree FROM project")
-    return {_str(id): _str(worktree) for id, worktree in rows}
+    return {_str(id): _str(worktree) for id, worktree in rows if worktree is not None}
 
 
 def _messages(
@@ -314,8 +314,8 @@ def _is_wanted(
     if project is None:
         return True
     places = [place for place in (worktree, info.get("directory")) if place]
-    names = {info.get("projectID"), *places, *(Path(place).name for place in places)}
-    return (project.rstrip("/") or "/") in names
+    names = {info.get("projectID"), *places, *(Path(place).name or place for place in places)}
+    return (project.rstrip("/") or project) in names
 
 
 def _json(data: object) -> Any:
