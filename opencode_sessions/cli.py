@@ -1,0 +1,416 @@
+"""opencode-sessions: opencode's own data in, tables out.
+
+Tables are for people, `--json` is for programs: one object a line, times in ISO 8601, UTC. What
+went wrong is one line on stderr. pandas and the service are imported inside the commands, so that
+`--help` is there at once.
+"""
+
+import asyncio
+import difflib
+import io
+import shlex
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from .errors import OpencodeSessionsError, SourceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .analytics import Frames
+    from .service import OpencodeSessionService
+    from .sync import ImportReport
+
+T = TypeVar("T")
+DEMO_ROWS = 10
+
+
+class _Commands(TyperGroup):
+    """The commands; what went wrong is one line and exit code 1, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `| head` has seen enough
+            raise
+        except (OpencodeSessionsError, OSError) as error:
+            from .terminal import say
+
+            say(f"opencode-sessions: {' '.join(str(error).split())}", file=sys.stderr)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Db = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="FILE|URL",
+        envvar="OPENCODE_SESSIONS_DB",
+        help="Where the sessions are kept: an SQLite file or a database URL. "
+        "By default a file in your data folder.",
+    ),
+]
+_Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object a line, times in ISO 8601, UTC.")
+]
+_Limit = Annotated[
+    int, typer.Option("--limit", "-n", min=0, help="Rows of the table; 0 for all. JSON has all.")
+]
+
+
+@app.callback()
+def _about() -> None:
+    """Which files did my coding agent read, write and change, in which order?
+
+    Start with `opencode-sessions import`, then `sessions`, `files` and `timeline FILE`;
+    or see it all on your own data, or on a recording, with `opencode-sessions demo`.
+    """
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            help="An opencode.db, or the folder it is in. By default what opencode keeps here.",
+            show_default=False,
+        ),
+    ] = None,
+    db: _Db = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(help="Whose sessions these are, kept with every row, e.g. `ana@laptop`."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only sessions touched at or after this local time, e.g. `2026-03-01`."),
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Only this project: its folder, or the folder's name.")
+    ] = None,
+    json: _Json = False,
+) -> None:
+    """Copy opencode's sessions into the store. Doing it again adds only what is new.
+
+    opencode's own data is only read, also while opencode runs.
+
+    Examples:
+
+    - `opencode-sessions import`
+    - `opencode-sessions import ~/backup/opencode.db --origin ana@laptop`
+    - `opencode-sessions import --since 2026-03-01 --db march.db`
+    """
+
+    from .terminal import print_json, say
+
+    async def run(service: "OpencodeSessionService") -> "ImportReport":
+        return await service.import_opencode(
+            source,
+            origin=origin,
+            since=since,
+            project=project,
+            progress=sys.stderr.isatty(),
+        )
+
+    report = _with_store(db, run)
+    if json:
+        print_json(report)
+    else:
+        say(repr(report))
+        print(f"Next: opencode-sessions sessions{_store(db)}")
+
+
+@app.command()
+def sessions(db: _Db = None, limit: _Limit = 20, json: _Json = False) -> None:
+    """The stored sessions, newest first.
+
+    Examples:
+
+    - `opencode-sessions sessions`
+    - `opencode-sessions sessions --json | jq .title`
+    """
+    from .terminal import print_json, print_sessions
+
+    frame = _read(db, lambda service: service.sessions())
+    if json:
+        print_json(frame)
+    elif frame.empty:
+        _say_empty(db)
+    else:
+        print_sessions(frame, limit)
+
+
+@app.command()
+def files(
+    session: Annotated[
+        str | None,
+        typer.Argument(help="A session's id. By default all sessions.", show_default=False),
+    ] = None,
+    db: _Db = None,
+    limit: _Limit = 20,
+    json: _Json = False,
+) -> None:
+    """The files that were read, written and changed, busiest first.
+
+    Examples:
+
+    - `opencode-sessions files`
+    - `opencode-sessions files ses_dfb94b0edffeI566j7sbRyceyc`
+    - `opencode-sessions files --json | jq 'select(.failed > 0) | .file_path'`
+    """
+    from .analytics import file_summary
+    from .terminal import print_files, print_json
+
+    events = _read(db, lambda service: service.file_events(session))
+    summary = file_summary(events)
+    if json:
+        print_json(summary)
+    elif summary.empty:
+        _say_empty(db)
+    else:
+        print_files(summary, events, limit)
+
+
+@app.command()
+def timeline(
+    file: Annotated[
+        str, typer.Argument(help="A path as `files` shows it, or enough of its end: `cli.py`.")
+    ],
+    session: Annotated[
+        str | None, typer.Option(help="Only what this session did.", show_default=False)
+    ] = None,
+    db: _Db = None,
+    limit: _Limit = 0,
+    json: _Json = False,
+) -> None:
+    """What happened to one file, in order, over all sessions and renames.
+
+    Examples:
+
+    - `opencode-sessions timeline src/app.py`
+    - `opencode-sessions timeline app.py --session ses_dfb94b0edffeI566j7sbRyceyc`
+    """
+    from .analytics import file_timeline
+    from .terminal import print_json, print_timeline
+
+    events = _read(db, lambda service: service.file_events(session))
+    path = _path_in(events, file)
+    story = file_timeline(events, path)
+    if json:
+        print_json(story)
+    else:
+        print_timeline(story, path, limit)
+
+
+@app.command()
+def migrate(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A database URL, or an SQLite file.")],
+) -> None:
+    """Make the tables of a database, or bring them to this version.
+
+    A file is also brought up to date whenever it is opened; a server's tables change with this
+    command alone. It can be run again, and by two at a time.
+
+    Examples:
+
+    - `opencode-sessions migrate sessions.db`
+    - `opencode-sessions migrate sqlite+aiosqlite:////data/sessions.db`
+    """
+    import opencode_sessions as ocs
+
+    asyncio.run(ocs.migrate(url))
+    print("The tables are up to date.")
+
+
+@app.command()
+def notebooks(
+    folder: Annotated[Path, typer.Argument(help="Where to; made if missing.")] = Path(
+        "opencode-notebooks"
+    ),
+) -> None:
+    """Copy the notebooks that come with the package, to run and to change.
+
+    A notebook that is there already is left as it is.
+
+    Examples:
+
+    - `opencode-sessions notebooks && jupyter lab opencode-notebooks`
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for notebook in sorted(_notebook_folder().glob("*.ipynb")):
+        copy = folder / notebook.name
+        if copy.exists():
+            print(f"{copy} is there already, left as it is")
+        else:
+            shutil.copyfile(notebook, copy)
+            print(copy)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where its files go; made if missing.")] = Path(
+        "opencode-demo"
+    ),
+) -> None:
+    """See it work: on your own opencode sessions, or on a recorded project where there are none.
+
+    Imports them into a database, prints the sessions, the busiest files and one file's timeline,
+    and writes the first notebook as a page that opens without a network.
+
+    Examples:
+
+    - `opencode-sessions demo`
+    - `opencode-sessions demo --out /tmp/look`
+    """
+    from .analytics import file_summary, file_timeline
+    from .terminal import print_files, print_sessions, print_timeline
+
+    out.mkdir(parents=True, exist_ok=True)
+    database = out / "sessions.db"
+    frames = asyncio.run(_import_for_demo(database))
+    print_sessions(frames.sessions, DEMO_ROWS)
+    events = frames.file_events
+    summary = file_summary(events)
+    if not summary.empty:
+        print_files(summary, events, DEMO_ROWS)
+        path = summary["file_path"].iloc[0]
+        print_timeline(file_timeline(events, path), path, DEMO_ROWS)
+    page = _demo_page(out / "01_first_look.html", database)
+    print(
+        f"Page      {page}\n"
+        f"Database  {database}\n"
+        f"Next      opencode-sessions timeline FILE{_store(str(database))}\n"
+        "          opencode-sessions notebooks && jupyter lab opencode-notebooks\n"
+        "          opencode-sessions import"
+    )
+
+
+async def _import_for_demo(database: Path) -> "Frames":
+    """What the database has after an import of this machine's sessions, else of the recording's."""
+    import opencode_sessions as ocs
+
+    from .terminal import say
+
+    async with ocs.open(database) as service:
+        try:
+            report = await service.import_opencode(progress=sys.stderr.isatty())
+            why = "" if report.sessions.total else "opencode has no sessions on this machine yet."
+        except SourceError as error:
+            why = str(error)
+        if why:
+            recording = ocs.demo.unpack(database.parent / "recording")
+            await service.import_opencode(recording, origin=ocs.demo.ORIGIN, progress=False)
+            say(
+                f"{why}\nSo this is a {ocs.demo.ORIGIN} through the real opencode 1.18.33: "
+                "its project, prompts, models and prices are invented."
+            )
+        else:
+            stored = await service.sessions()
+            # Of a run before opencode was used here: one's own sessions and a replay do not mix.
+            for recorded in stored.loc[stored["origin"] == ocs.demo.ORIGIN, "session_id"]:
+                await service.delete_session(recorded)
+            say(f"Your opencode sessions, from {', '.join(report.sources)}.")
+        return await service.frames()
+
+
+def _demo_page(page: Path, database: Path) -> str:
+    """Where the first notebook's page is, or how to get it."""
+    from .demo.page import write_page
+
+    print("Running the first notebook on the same sessions ...", flush=True)
+    try:
+        write_page(_notebook_folder() / "01_first_look.ipynb", database, page)
+    except ImportError as error:
+        return f"needs {error.name}: pip install 'opencode-sessions[lab]', then again"
+    return str(page)
+
+
+def _with_store(db: str | None, ask: Callable[["OpencodeSessionService"], Awaitable[T]]) -> T:
+    import opencode_sessions as ocs
+
+    async def run() -> T:
+        # A file is brought up to date; a server's tables change with `migrate` alone.
+        async with ocs.open(db, migrate=db is None or "://" not in db) as service:
+            return await ask(service)
+
+    return asyncio.run(run())
+
+
+def _read(db: str | None, ask: Callable[["OpencodeSessionService"], Awaitable[T]]) -> T:
+    """The answer of a store that is there: reading makes no file."""
+    import opencode_sessions as ocs
+
+    if db is None and not ocs.default_database().exists():
+        _say_empty(db)
+        raise typer.Exit
+    if db is not None and "://" not in db and not Path(db).exists():
+        raise OpencodeSessionsError(
+            f"There is no {db}. `opencode-sessions import{_store(db)}` makes it."
+        )
+    return _with_store(db, ask)
+
+
+def _path_in(events: "pd.DataFrame", wanted: str) -> str:
+    """The one path of these events that is meant.
+
+    Raises:
+        OpencodeSessionsError: no path or several are; the message names them, or the nearest.
+    """
+    paths: set[str] = {*events["file_path"].dropna(), *events["new_file_path"].dropna()}
+    wanted = Path(wanted).as_posix()  # ./a//b is a/b
+    if wanted in paths:
+        return wanted
+    for project in events["project"].dropna().unique():
+        wanted = wanted.removeprefix(f"{project}/")
+    found = sorted(path for path in paths if path == wanted or path.endswith(f"/{wanted}"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise OpencodeSessionsError(f"{wanted} may be {', '.join(found)}. Say more of it.")
+    near = difflib.get_close_matches(wanted, paths, cutoff=0.4)
+    hint = (
+        f"Did you mean {', '.join(near)}?" if near else "`opencode-sessions files` names them all."
+    )
+    raise OpencodeSessionsError(f"Nothing happened to {wanted}. {hint}")
+
+
+def _notebook_folder() -> Path:
+    """The notebooks of the installed package, else those beside it in the source tree."""
+    installed = Path(__file__).with_name("_notebooks")
+    return installed if installed.is_dir() else Path(__file__).parents[1] / "notebooks"
+
+
+def _store(db: str | None) -> str:
+    return "" if db is None else f" --db {shlex.quote(db)}"
+
+
+def _say_empty(db: str | None) -> None:
+    print(f"No sessions yet. Run: opencode-sessions import{_store(db)}", file=sys.stderr)
+
+
+def main() -> None:
+    """The `opencode-sessions` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A pipe on Windows, or an old locale, has no "└": better a "?" than a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    app(prog_name="opencode-sessions")
+
+
+if __name__ == "__main__":
+    main()
