@@ -1,4 +1,4 @@
-"""opencode's database in every state it is found in: all that is committed is seen, no trace left."""
+"""opencode's database in every state there is: all that is committed is seen, no trace is left."""
 
 import os
 import shutil
