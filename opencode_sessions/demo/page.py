@@ -16,7 +16,7 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 def write_page(notebook: Path, database: Path, page: Path) -> None:
     """Run a notebook with `OPENCODE_SESSIONS_DB` set to the database and write it as HTML.
 
-    The notebook's own file is not changed. Where a cell shows a widget, the page has the widget's text.
+    The notebook's own file is not changed. Where a cell shows a widget, the page has its text.
 
     Raises:
         ImportError: the `lab` extra is not installed.
