@@ -1,0 +1,196 @@
+"""A change as HTML: a unified diff, the text that was written, or what an edit asked for in vain.
+
+`read_lines` says what each line of the text is, `diff_html` shows them. A line is shown, counted as
+hidden, or one of the four file headers a diff begins with, which the explorer's heading replaces.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from .text import escaped
+
+Kind = Literal["diff", "content", "new file"]
+Mark = Literal["+", "-", " ", "@", "\\"]
+
+LINES_SHOWN = 400  # more is slow to lay out and nobody reads it here
+WIDTH_SHOWN = 2_000  # characters of a line: minified code is one line of a megabyte
+WORDS_COMPARED = 300  # words of a line: finding the changed ones takes time squared
+ALIKE = 0.4  # of two lines' words, above which marking the changed ones helps
+
+HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
+FILE_HEADER = re.compile(r"Index: |={40,}$|--- |\+\+\+ ")
+WORD = re.compile(r"\w+|\s+|.", re.DOTALL)
+CLASSES = {"+": "add", "-": "del", " ": "same", "@": "hunk", "\\": "hunk"}
+SIGNS = {"+": "+", "-": "\N{MINUS SIGN}"}
+NAMES = {"+": "added", "-": "removed"}
+
+STYLE = """
+.ocs-diff { border-collapse: collapse; width: 100%;
+  color: var(--jp-content-font-color1, CanvasText);
+  font: 12px/1.5 var(--jp-code-font-family, monospace); }
+.ocs-diff td { padding: 0 .6em; vertical-align: top; text-align: left; border: 0; }
+.ocs-diff .n { width: 1%; text-align: right; white-space: nowrap; user-select: none;
+  color: var(--jp-content-font-color2, GrayText); }
+.ocs-diff .m { width: 1%; padding: 0; user-select: none; }
+.ocs-diff .t { white-space: pre-wrap; overflow-wrap: anywhere; tab-size: 4; }
+.ocs-diff tr { background: none !important; }
+.ocs-diff tr.add { background: rgba(0, 114, 178, .16) !important; }
+.ocs-diff tr.del { background: rgba(213, 94, 0, .16) !important; }
+.ocs-diff ins { background: rgba(0, 114, 178, .38); text-decoration: none; color: inherit; }
+.ocs-diff del { background: rgba(213, 94, 0, .38); text-decoration: none; color: inherit; }
+.ocs-diff .hunk td { color: var(--jp-content-font-color2, GrayText); }
+"""
+
+
+class Line(NamedTuple):
+    """One line of a change: its mark, its number before and after, its text without the mark."""
+
+    mark: Mark
+    old: int | None
+    new: int | None
+    text: str
+
+
+def diff_html(text: str, kind: Kind = "diff", limit: int = LINES_SHOWN) -> str:
+    """The change as an HTML table (class `ocs-diff`, see `STYLE`), at most `limit` lines of it."""
+    lines = read_lines(text, kind)
+    shown, hidden = lines[:limit], lines[limit:]
+    rows = [_row(line, inner) for line, inner in zip(shown, _with_words(shown), strict=True)]
+    if hidden:
+        added, removed = (sum(line.mark == mark for line in hidden) for mark in "+-")
+        rows.append(
+            f"<tr class='hunk'><td colspan='4'>{len(hidden):,} more lines are not shown"
+            f"{f', {added:,} added' if added else ''}{f', {removed:,} removed' if removed else ''}"
+            "</td></tr>"
+        )
+    return f"<table class='ocs-diff'>{''.join(rows)}</table>"
+
+
+def has_hunks(text: str) -> bool:
+    """Whether a line of the text is a hunk header with line numbers."""
+    return any(HUNK.match(line) for line in text.split("\n"))
+
+
+def has_marks(text: str) -> bool:
+    """Whether every line of the text begins as a line of a diff does, and some line is a change."""
+    lines = [line for line in text.split("\n") if line]
+    return all(line[0] in "+-@ \\" for line in lines) and any(line[0] in "+-" for line in lines)
+
+
+def read_lines(text: str, kind: Kind = "diff") -> list[Line]:
+    """What each line of a change is.
+
+    A diff without hunk headers (an edit that failed has no place) gives lines without numbers.
+    """
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    if kind == "content":
+        return [Line(" ", None, number, line) for number, line in enumerate(lines, 1)]
+    if kind == "new file":
+        return [Line("+", None, number, line) for number, line in enumerate(lines, 1)]
+    if has_hunks(text):
+        return list(_unified(lines))
+    return [_unnumbered(line) for line in lines]
+
+
+def _unified(lines: Sequence[str]) -> Iterator[Line]:
+    """By the counts of the hunk headers: within a hunk, "--- x" is a removed line and no header."""
+    old = new = old_left = new_left = 0
+    seen_hunk = False
+    for line in lines:
+        if old_left <= 0 and new_left <= 0:
+            if header := HUNK.match(line):
+                old, new = int(header[1]), int(header[3])
+                old_left, new_left = int(header[2] or 1), int(header[4] or 1)
+                seen_hunk = True
+                yield Line("@", None, None, line)
+            elif line.startswith("\\"):
+                yield Line("\\", None, None, line)
+            elif seen_hunk or not FILE_HEADER.match(line):
+                yield Line(" ", None, None, line)
+        elif line.startswith("+"):
+            yield Line("+", None, new, line[1:])
+            new, new_left = new + 1, new_left - 1
+        elif line.startswith("-"):
+            yield Line("-", old, None, line[1:])
+            old, old_left = old + 1, old_left - 1
+        elif line.startswith("\\"):
+            yield Line("\\", None, None, line)
+        else:
+            yield Line(" ", old, new, line[1:] if line.startswith(" ") else line)
+            old, old_left, new, new_left = old + 1, old_left - 1, new + 1, new_left - 1
+
+
+def _unnumbered(line: str) -> Line:
+    if line.startswith("@@"):
+        return Line("@", None, None, line)
+    if line.startswith("+"):
+        return Line("+", None, None, line[1:])
+    if line.startswith("-"):
+        return Line("-", None, None, line[1:])
+    return Line(" ", None, None, line[1:] if line.startswith(" ") else line)
+
+
+def _with_words(lines: Sequence[Line]) -> Iterator[str]:
+    """The HTML of each line's text; a line that replaces another has the changed words marked."""
+    marked: dict[int, str] = {}
+    start = 0
+    while start < len(lines):
+        middle = _end_of_run(lines, start, "-")
+        end = _end_of_run(lines, middle, "+")
+        for removed, added in zip(range(start, middle), range(middle, end), strict=False):
+            if pair := _changed_words(lines[removed].text, lines[added].text):
+                marked[removed], marked[added] = pair
+        start = max(end, start + 1)
+    for number, line in enumerate(lines):
+        yield marked.get(number) or _cut(line.text)
+
+
+def _end_of_run(lines: Sequence[Line], start: int, mark: Mark) -> int:
+    while start < len(lines) and lines[start].mark == mark:
+        start += 1
+    return start
+
+
+def _changed_words(old: str, new: str) -> tuple[str, str] | None:
+    """Both lines with what differs in <del> and <ins>; None where they have little in common."""
+    if len(old) > WIDTH_SHOWN or len(new) > WIDTH_SHOWN:
+        return None
+    before, after = WORD.findall(old), WORD.findall(new)
+    if not 0 < max(len(before), len(after)) <= WORDS_COMPARED:
+        return None
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    if matcher.ratio() < ALIKE:
+        return None
+    left = right = ""
+    for what, i, j, k, m in matcher.get_opcodes():
+        out, into = _escaped("".join(before[i:j])), _escaped("".join(after[k:m]))
+        left += f"<del>{out}</del>" if what != "equal" and out else out
+        right += f"<ins>{into}</ins>" if what != "equal" and into else into
+    return left, right
+
+
+def _cut(text: str) -> str:
+    more = len(text) - WIDTH_SHOWN
+    return (
+        _escaped(text)
+        if more <= 0
+        else f"{_escaped(text[:WIDTH_SHOWN])} … {more:,} characters more"
+    )
+
+
+def _escaped(text: str) -> str:
+    return escaped(text, keep="\t")
+
+
+def _row(line: Line, inner: str) -> str:
+    sign = SIGNS.get(line.mark, "")
+    label = f" aria-label='{NAMES[line.mark]}'" if sign else ""
+    return (
+        f"<tr class='{CLASSES[line.mark]}'><td class='n'>{line.old or ''}</td>"
+        f"<td class='n'>{line.new or ''}</td><td class='m'{label}>{sign}</td>"
+        f"<td class='t'>{inner}</td></tr>"
+    )

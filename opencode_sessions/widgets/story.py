@@ -1,0 +1,69 @@
+"""One session's file events by file, as the explorer asks for them."""
+
+import difflib
+
+import pandas as pd
+
+from ..analytics import file_timeline
+from ..analytics.counting import EXTRAS, FAILED, is_mutation
+from ..errors import OpencodeSessionsError
+
+SHELL = ""  # as a file's name: the commands, which have none
+
+
+class Story:
+    """What a session did, fork copies and undone turns included.
+
+    `events` are the session's file events in order, `names` the file each of them is about: its
+    last name, or SHELL. `files` has a row a name, the busiest first, the commands last: `events`,
+    `failed`.
+    """
+
+    def __init__(self, events: pd.DataFrame) -> None:
+        self.events = events
+        last_names = file_timeline(events, include=EXTRAS).set_index("event_id")["last_path"]
+        names = events["event_id"].map(last_names.astype("str"))
+        self.names = names.astype("str").fillna(SHELL)
+        files = pd.DataFrame({"events": 1, "failed": events["status"].isin(FAILED)})
+        files = (
+            files.groupby(self.names).sum().sort_values("events", ascending=False, kind="stable")
+        )
+        is_shell = files.index == SHELL
+        self.files = pd.concat([files[~is_shell], files[is_shell]])
+
+    def of(self, file: str) -> pd.DataFrame:
+        """The file's events in order, under all its names, with the columns of `file_timeline`.
+
+        Raises:
+            OpencodeSessionsError: there are none; the message names files that have some.
+        """
+        if file == SHELL:
+            events = self.events[self.names == SHELL].reset_index(drop=True)
+        else:
+            events = file_timeline(self.events, file, include=EXTRAS)
+        if events.empty:
+            names = [name for name in self.files.index if name != SHELL]
+            near = difflib.get_close_matches(file, names, cutoff=0.4) or names[:3]
+            raise OpencodeSessionsError(
+                f"This session has no events of {file!r}. Try {', '.join(map(repr, near))}."
+            )
+        return events
+
+    def file_of(self, event: str) -> str:
+        """The name of the file this event is about.
+
+        Raises:
+            OpencodeSessionsError: the session has no such event.
+        """
+        found = self.names[self.events["event_id"] == event]
+        if found.empty:
+            raise OpencodeSessionsError(
+                f"This session has no event {event!r}. See `explorer.events.event_id`."
+            )
+        return str(found.iloc[0])
+
+
+def newest_change(events: pd.DataFrame) -> str:
+    """The event_id of the last of these events that changed its file, else of the last."""
+    changes = events[is_mutation(events)]
+    return str((events if changes.empty else changes)["event_id"].iloc[-1])
