@@ -1,0 +1,81 @@
+"""Which rows a measure counts, what a change is, and the one order of events over sessions.
+
+A fork's copies did not happen again, an undone turn was put back, and a `!` command is the user's:
+none of them counts unless `include` names it.
+"""
+
+from collections.abc import Collection
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+Extra = Literal["fork_copies", "undone", "user"]
+EXTRAS: tuple[Extra, ...] = ("fork_copies", "undone", "user")
+MUTATIONS = ("write", "edit", "delete", "move")
+FAILED = ("error", "denied", "aborted")
+
+
+def counted(rows: pd.DataFrame, include: Extra | Collection[Extra] = ()) -> pd.DataFrame:
+    """The rows a measure counts: without fork copies, undone turns and the user's own calls.
+
+    `include` names those that count after all: "fork_copies", "undone", "user", one or several.
+
+    Raises:
+        ValueError: `include` names something else.
+    """
+    return rows[is_counted(rows, include)]
+
+
+def is_counted(rows: pd.DataFrame, include: Extra | Collection[Extra] = ()) -> Flags:
+    """Whether each row is one that `counted` keeps."""
+    wanted = {include} if isinstance(include, str) else set(include)
+    if unknown := wanted - set(EXTRAS):
+        known = ", ".join(map(repr, EXTRAS))
+        raise ValueError(f"include={sorted(unknown)} is unknown. Choose from {known}.")
+    keep = np.ones(len(rows), dtype=bool)
+    if "fork_copies" not in wanted:
+        keep &= ~rows["is_fork_copy"].to_numpy(bool)
+    if "undone" not in wanted:
+        keep &= ~rows["is_undone"].to_numpy(bool)
+    if "user" not in wanted and "actor" in rows:  # a message has a role instead
+        keep &= rows["actor"].ne("user").to_numpy(bool)
+    return keep
+
+
+def mutations(events: pd.DataFrame) -> pd.DataFrame:
+    """The completed writes, edits, deletes and moves among these events."""
+    return events[is_mutation(events)]
+
+
+def is_mutation(events: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether each event is a completed write, edit, delete or move."""
+    return events["status"].eq("completed") & events["event_type"].isin(MUTATIONS)
+
+
+def places_in_order(events: pd.DataFrame) -> Numbers:
+    """The row numbers of events in the order they happened, over sessions.
+
+    By time, but never against a session's own `seq`: calls of one step may start out of order.
+    """
+    session, seq = codes(events["session_id"]), events["seq"].to_numpy("int64", na_value=-1)
+    own = np.lexsort((seq, session))
+    # NaT is the smallest integer, so a row without a time takes the one before it.
+    started = events["time"].to_numpy("datetime64[us]").astype("int64")
+    latest = np.empty_like(started)
+    latest[own] = pd.Series(started[own]).groupby(session[own]).cummax().to_numpy()
+    return np.lexsort((seq, session, latest)).astype("int64")
+
+
+def codes(values: "pd.Series[Any]") -> Numbers:
+    """The values as numbers in the order of their categories; -1 where there is none."""
+    return values.astype("category").cat.codes.to_numpy().astype("int64")
+
+
+def numbered(values: "pd.Series[Any]", names: "pd.Index[Any]") -> Numbers:
+    """Where each value is among the names, -1 where it is not."""
+    values = values.astype("category")
+    places = names.get_indexer(values.cat.categories)
+    return np.append(places, -1)[values.cat.codes].astype("int64")
