@@ -15,6 +15,7 @@ import opencode_sessions as ocs
 from opencode_sessions.errors import SourceError
 from opencode_sessions.records import SessionRecord
 from opencode_sessions.sources import Problem, Source
+from opencode_sessions.sources.database import is_opencode_database
 
 SESSION = "ses_dfbfb5a7bffehr1f5iJf9skrRO"
 CHILD = "ses_dfbfb3c9affe6hoCeqil4DaxLu"
@@ -102,6 +103,16 @@ def test_database_of_another_program(schema: str, message: str, tmp_path: Path) 
         connection.executescript(schema)
     with pytest.raises(SourceError, match=message):
         read(path)
+
+
+def test_which_files_are_opencodes(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("notes")
+    (tmp_path / "empty.db").touch()
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    names = ["opencode.db", "notes.db", "empty.db", "other.db", "missing.db", "sqlite:///x.db"]
+    assert [name for name in names if is_opencode_database(tmp_path / name)] == ["opencode.db"]
+    assert not is_opencode_database(f"sqlite://{path}")
 
 
 # Damage

@@ -17,7 +17,7 @@ from conftest import Recording
 
 from opencode_sessions.errors import SourceError
 from opencode_sessions.records import SessionRecord
-from opencode_sessions.sources import Problem, Source, SourceChanged, database, find
+from opencode_sessions.sources import Problem, Source, SourceChanged, find, untouched
 
 SESSION = "ses_dfbfb5a7bffehr1f5iJf9skrRO"
 ADDED = "prt_zzzzzzzzzzzzADDEDADDEDADDE"
@@ -244,11 +244,28 @@ def test_changed_file_is_nobodys_concern_once_given_up(path: Path) -> None:
     items.close()
 
 
+def test_opencode_may_end_while_its_database_is_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def too_late(*args: Any, **options: Any) -> sqlite3.Connection:
+        monkeypatch.setattr(sqlite3, "connect", connect)
+        run(path, "SELECT 1 FROM part")  # the last to close merges the -wal
+        return connect(*args, **options)
+
+    with after_opencode_was_killed(path):
+        monkeypatch.setattr(sqlite3, "connect", too_late)
+        with pytest.raises(SourceChanged):
+            read(path)
+    assert ADDED in part_ids(read(path)[0])
+
+
 # Locked
 
 
 def test_locked_database_is_a_clear_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "LOCK_WAIT_S", 0)
+    monkeypatch.setattr(untouched, "LOCK_WAIT_S", 0)
     lock = f"SELECT 1 FROM part; PRAGMA locking_mode=exclusive; {ADD}"
     with opened_elsewhere(path, lock):
         seen = look(path.parent)

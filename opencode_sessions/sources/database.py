@@ -1,24 +1,14 @@
-"""opencode's SQLite database, of every version since 1.2, read without leaving a trace.
-
-Opening a database the ordinary way writes beside it, so each state is opened in its own way:
-
-- no -wal, or an empty one: ``immutable=1``, and the file must be the same before and after;
-- -wal and -shm (opencode runs, or was killed): read only, the -shm too (``readonly_shm``);
-- -wal without -shm, or an unfinished -journal: copied aside with the file, and the copy is opened.
+"""opencode's SQLite database, of every version since 1.2: its rows, as records.
 
 Tables that may hold secrets (account, control_account, credential, session_share) are never read.
 A row that cannot be understood becomes a `Problem`, and what is good around it is still yielded.
-`tests/test_database_source.py` builds each state and holds contents, listing and times.
 """
 
 import json
 import os
-import shutil
 import sqlite3
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,8 +18,8 @@ import orjson
 
 from ..errors import SourceError
 from ..records import SessionRecord, moment, session_record
+from .untouched import unreadable, untouched
 
-LOCK_WAIT_S = 5.0  # opencode's own busy timeout
 NEEDED = ("session", "message", "part")
 # Everything opencode 1.2 to 1.18 creates; other tables are from a version newer than we know.
 KNOWN = {
@@ -45,10 +35,6 @@ NEXT_ENGINE_MIRROR = ("agent-switched", "model-switched")
 SUMMARY = ("additions", "deletions", "files", "diffs")
 TOKENS = ("input", "output", "reasoning")
 JSON_COLUMNS = ("revert", "permission", "model", "metadata", "summary_diffs")
-
-
-class SourceChanged(SourceError):
-    """opencode wrote while it was read: what came may not fit together. Read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +68,7 @@ class Source:
             SourceError: no opencode database, or locked, or damaged beyond reading.
             SourceChanged: opencode rewrote the file meanwhile.
         """
-        with _opened(self.path) as connection:
+        with untouched(self.path) as connection:
             try:
                 tables = _tables(connection, self.path)
                 worktrees = _worktrees(connection) if "project" in tables else {}
@@ -91,7 +77,7 @@ class Source:
                     "SELECT * FROM session ORDER BY time_created, id"
                 ).fetchall()
             except sqlite3.DatabaseError as error:
-                raise _unreadable(self.path, error) from error
+                raise unreadable(self.path, error) from error
             wanted = []
             for row in rows:
                 info = _session_info(dict(zip(columns, row, strict=True)))
@@ -113,7 +99,7 @@ class Source:
     def notes(self) -> list[str]:
         """What else the database holds that this version does not read, one sentence each."""
         notes = []
-        with _opened(self.path) as connection:
+        with untouched(self.path) as connection:
             try:
                 tables = _tables(connection, self.path)
                 if unknown := sorted(tables - KNOWN):
@@ -127,90 +113,8 @@ class Source:
                             f"{count} rows of opencode's next engine in {NEXT_ENGINE}, not read"
                         )
             except sqlite3.DatabaseError as error:
-                raise _unreadable(self.path, error) from error
+                raise unreadable(self.path, error) from error
         return notes
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that reads one moment of the database and leaves no trace beside it."""
-    path = path.resolve()  # SQLite's own files lie beside the database, not beside a link to it
-    wal, shm, journal = (path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))
-    unmerged = [file for file in (wal, journal) if _stamp(file)[0]]
-    if wal in unmerged and shm.exists():
-        with _connected(path, path, "mode=ro&readonly_shm=1") as connection:
-            yield connection
-    elif unmerged:
-        with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
-            with _unchanging(path, wal, journal):
-                for file in (path, *unmerged):
-                    shutil.copyfile(file, Path(folder, file.name))
-            with _connected(path, Path(folder, path.name), "mode=rw") as connection:
-                yield connection
-    else:
-        with (
-            _unchanging(path, wal, journal),
-            _connected(path, path, "mode=ro&immutable=1") as connection,
-        ):
-            yield connection
-
-
-@contextmanager
-def _unchanging(path: Path, *beside: Path) -> Iterator[None]:
-    """Holds that nobody writes to these files meanwhile: they are read without SQLite's locks."""
-    before = [_stamp(file) for file in (path, *beside)]
-    problem: Exception | None = None
-    try:
-        yield
-    except (SourceError, OSError) as error:
-        problem = error
-    if before != [_stamp(file) for file in (path, *beside)]:
-        raise SourceChanged(f"{path} was written to while it was read. Read it again.") from problem
-    if isinstance(problem, OSError):
-        raise SourceError(f"{path} could not be read: {problem}.") from problem
-    if problem:
-        raise problem
-
-
-@contextmanager
-def _connected(path: Path, file: Path, options: str) -> Iterator[sqlite3.Connection]:
-    uri = f"{file.as_uri()}?{options}"
-    try:
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=LOCK_WAIT_S, check_same_thread=False, isolation_level=None
-        )
-    except sqlite3.Error as error:
-        raise _unreadable(path, error) from error
-    with closing(connection):
-        connection.text_factory = bytes  # text that is not UTF-8 must not end the read
-        try:
-            connection.execute("BEGIN")
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise _unreadable(path, error) from error
-        yield connection
-
-
-def _stamp(file: Path) -> tuple[int, int, int]:
-    try:
-        stat = file.stat()
-    except OSError:
-        return 0, 0, 0
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
-
-
-def _unreadable(path: Path, error: sqlite3.Error) -> SourceError:
-    text = str(error)
-    if "not a database" in text:
-        return SourceError(f"{path} is no SQLite database. Give opencode's own opencode.db.")
-    if "malformed" in text or "disk image" in text:
-        return SourceError(
-            f"{path} is damaged or only a part of the file ({text}). "
-            "Copy it again together with its -wal, or take `opencode export`."
-        )
-    if "locked" in text:
-        return SourceError(f"{path} is locked by another program. Close it or try again.")
-    return SourceError(f"{path} could not be read: {text}.")
 
 
 def _tables(connection: sqlite3.Connection, path: Path) -> set[str]:
@@ -342,7 +246,7 @@ def is_opencode_database(path: str | os.PathLike[str]) -> bool:
     if "://" in os.fspath(path) or not file.is_file() or file.stat().st_size == 0:
         return False
     try:
-        with _opened(file) as connection:
+        with untouched(file) as connection:
             _tables(connection, file)
     except SourceError:
         return False
