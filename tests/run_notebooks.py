@@ -1,0 +1,63 @@
+"""Runs the notebooks and writes them back with their outputs: `python tests/run_notebooks.py`.
+
+They run on the recording alone, in an empty folder, on a machine without opencode. What is kept is what
+anyone may see: no widget state, no progress bars, no times of the run.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbclient
+import nbformat
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def run(
+    notebook: nbformat.NotebookNode, folder: Path, extra_env: Mapping[str, str] | None = None
+) -> None:
+    """Executes a notebook in an empty folder, its own or the machine's data out of reach.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OPENCODE")}
+    env |= {"XDG_DATA_HOME": str(folder / "data"), **(extra_env or {})}
+    nbclient.NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=120,  # seconds a cell
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--log-level=ERROR"],  # it warns of its loopback connection
+    ).execute(env=env)
+
+
+def keep_what_anyone_may_see(notebook: nbformat.NotebookNode) -> None:
+    """Takes out of a notebook what belongs to one run of it."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata = {}
+        for output in cell.get("outputs", ()):
+            if WIDGET in output.get("data", {}):
+                del output["data"][WIDGET]
+        if cell.cell_type == "code":  # a progress bar has text alone
+            cell.outputs = [each for each in cell.outputs if not _is_bar(each)]
+
+
+def _is_bar(output: nbformat.NotebookNode) -> bool:
+    return output.output_type == "display_data" and list(output.data) == ["text/plain"]
+
+
+if __name__ == "__main__":
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        content = nbformat.read(path, as_version=4)
+        with tempfile.TemporaryDirectory() as empty:
+            run(content, Path(empty))
+        keep_what_anyone_may_see(content)
+        nbformat.write(content, path)
+        print(path.name)
