@@ -26,6 +26,17 @@ class SourceChanged(SourceError):
     """opencode wrote while it was read: what came may not fit together. Read again."""
 
 
+class Stamp(NamedTuple):
+    """What tells that a file was written to; all zero for one that is not there."""
+
+    inode: int
+    size: int
+    modified: int
+
+
+Stamps = dict[Path, Stamp]
+
+
 @contextmanager
 def untouched(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that reads one moment of the database; text comes as bytes.
@@ -36,35 +47,35 @@ def untouched(path: Path) -> Iterator[sqlite3.Connection]:
     """
     path = path.resolve()  # SQLite's own files lie beside the database, not beside a link to it
     wal, shm, journal = (path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))
-    unmerged = [file for file in (wal, journal) if _stamp(file).size]
+    before = {file: _stamp(file) for file in (path, wal, journal)}
+    unmerged = [file for file in (wal, journal) if before[file].size]
     if wal in unmerged and shm.exists():
-        with closing(_connected_beside(path, shm)) as connection:
+        with closing(_connected_beside(path, before)) as connection:
             yield connection
     elif unmerged:
         with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
-            with _unchanging(path, wal, journal):
+            with _unchanging(path, before):
                 for file in (path, *unmerged):
                     shutil.copyfile(file, Path(folder, file.name))
             with closing(_connected(path, Path(folder, path.name), "mode=rw")) as connection:
                 yield connection
     else:
         with (
-            _unchanging(path, wal, journal),
+            _unchanging(path, before),
             closing(_connected(path, path, "mode=ro&immutable=1")) as connection,
         ):
             yield connection
 
 
 @contextmanager
-def _unchanging(path: Path, *beside: Path) -> Iterator[None]:
+def _unchanging(path: Path, before: Stamps) -> Iterator[None]:
     """Holds that nobody writes to these files meanwhile: they are read without SQLite's locks."""
-    before = [_stamp(file) for file in (path, *beside)]
     problem: Exception | None = None
     try:
         yield
     except (SourceError, OSError) as error:
         problem = error
-    if before != [_stamp(file) for file in (path, *beside)]:
+    if _is_changed(before):
         raise _changed(path) from problem
     if isinstance(problem, OSError):
         raise SourceError(f"{path} could not be read: {problem}.") from problem
@@ -72,13 +83,13 @@ def _unchanging(path: Path, *beside: Path) -> Iterator[None]:
         raise problem
 
 
-def _connected_beside(path: Path, shm: Path) -> sqlite3.Connection:
-    """A connection beside opencode, which may end just now and take its -wal and -shm with it."""
-    before = _stamp(shm)
+def _connected_beside(path: Path, before: Stamps) -> sqlite3.Connection:
+    """A connection beside opencode, which may start or end just now: then nothing can be opened."""
     try:
         return _connected(path, path, "mode=ro&readonly_shm=1")
     except SourceError as error:
-        if before.inode != _stamp(shm).inode:
+        reason = getattr(error.__cause__, "sqlite_errorname", "")
+        if reason.startswith("SQLITE_READONLY") or _is_changed(before):
             raise _changed(path) from error
         raise
 
@@ -105,18 +116,16 @@ def _changed(path: Path) -> SourceChanged:
     return SourceChanged(f"{path} was written to while it was read. Read it again.")
 
 
-class _Stamp(NamedTuple):
-    inode: int
-    size: int
-    modified: int
+def _is_changed(before: Stamps) -> bool:
+    return any(_stamp(file) != stamp for file, stamp in before.items())
 
 
-def _stamp(file: Path) -> _Stamp:
+def _stamp(file: Path) -> Stamp:
     try:
         stat = file.stat()
     except OSError:
-        return _Stamp(0, 0, 0)
-    return _Stamp(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        return Stamp(0, 0, 0)
+    return Stamp(stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 def unreadable(path: Path, error: sqlite3.Error) -> SourceError:
