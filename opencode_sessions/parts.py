@@ -1,4 +1,4 @@
-"""What the parts of a message say: its text, its tool calls and the files they touched.
+"""What the parts of a message say: its text and its tool calls, in every shape they were stored in.
 
 Pure functions over the JSON shapes opencode and the applications around it have used:
 
@@ -7,27 +7,19 @@ Pure functions over the JSON shapes opencode and the applications around it have
 - a line of ``opencode run --format json``: ``{"type": "tool_use", "part": {<a part>}}``;
 - an invocation: ``{"type": "tool-invocation", "toolInvocation": {...}}``, opencode 0.1.
 
-Whatever a model or a half-written file put there, nothing in this module raises: what is not
-understood gives no event. `tests/test_parts.py` holds the contract of the flat shape,
-`tests/test_recordings.py` the rest against what really happened.
+Whatever a model or a half-written file put there, nothing in this module raises.
+`tests/test_parts.py` holds the shapes, `tests/test_recordings.py` what really happened.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-EventType = Literal["read", "write", "edit", "delete", "move", "bash"]
+from .loose import as_dict, as_dicts, as_number, as_text
+
 Status = Literal["completed", "error", "denied", "aborted", "pending"]
-Evidence = Literal["tool_meta", "tool_input", "snapshot", "patch_part", "shell"]
-
-EVENT_TYPES: tuple[EventType, ...] = ("read", "write", "edit", "delete", "move", "bash")
 STATUSES: tuple[Status, ...] = ("completed", "error", "denied", "aborted", "pending")
-EVIDENCE: tuple[Evidence, ...] = ("tool_meta", "tool_input", "snapshot", "patch_part", "shell")
-
-PATH_KEYS = ("filePath", "file_path", "path")
-EDIT_TOOLS = ("edit", "multiedit")
-PATCH_TOOLS = ("apply_patch", "patch")
 
 # The texts opencode stores when a permission was refused; "PermissionRejectedError" is 1.2.27's.
 DENIED = (
@@ -61,37 +53,10 @@ class ToolCall:
     is_flat: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileEvent:
-    """One path that one tool call touched or tried to touch (or one command, with no path)."""
-
-    event_type: EventType
-    file_path: str | None = None
-    new_file_path: str | None = None
-    command: str | None = None
-    diff: str | None = None
-    status: Status = "completed"
-    is_new_file: bool | None = None
-    additions: int | None = None
-    deletions: int | None = None
-    start_line: int | None = None
-    end_line: int | None = None
-    evidence: Evidence = "tool_input"
-
-
-class Change(NamedTuple):
-    """What a unified diff changes: lines added and removed, first and last line touched then."""
-
-    additions: int
-    deletions: int
-    start_line: int | None
-    end_line: int | None
-
-
 def extract_text(parts: object) -> str | None:
     """The text of a message: each part's `text`, else `content`, joined by newlines; else None."""
     texts = []
-    for part in _dicts(parts):
+    for part in _parts(parts):
         text = next(
             (v for k in ("text", "content") if isinstance(v := part.get(k), str) and v), None
         )
@@ -100,29 +65,15 @@ def extract_text(parts: object) -> str | None:
     return "\n".join(texts) if texts else None
 
 
-def extract_file_events(parts: object) -> list[dict[str, Any]]:
-    """The file events of a message's parts, in order, as plain dicts.
-
-    A flat part gives exactly `event_type` and `file_path` (read), also `diff` (write, edit), or
-    `command` (bash). opencode's own parts give those keys and more: every field of `FileEvent`,
-    one dict per file of an `apply_patch`.
-    """
-    return [
-        _flat_event(event) if call.is_flat else asdict(event)
-        for call in tool_calls(parts)
-        for event in file_events(call)
-    ]
-
-
 def message_id(parts: object) -> str | None:
     """opencode's id of the message these parts belong to, if they say it."""
-    found = (_text(part.get("messageID")) for part in _dicts(parts))
+    found = (as_text(part.get("messageID")) for part in _parts(parts))
     return next((id for id in found if id), None)
 
 
 def tool_calls(parts: object) -> Iterator[ToolCall]:
     """Every tool call among the parts, file or not, in order."""
-    for part in _dicts(parts):
+    for part in _parts(parts):
         kind = part.get("type")
         call = None
         if kind == "tool":
@@ -135,153 +86,60 @@ def tool_calls(parts: object) -> Iterator[ToolCall]:
             yield call
 
 
-def file_events(call: ToolCall) -> list[FileEvent]:
-    """The files a tool call touched or tried to: one event per path, in the order of the call.
-
-    The type is the operation asked for, whatever became of it; `status` says what became of it.
-    Lines added and removed are known for what completed, for a write only where it made the file.
-    """
-    if call.is_flat:
-        return _flat_events(call)
-    if call.tool == "bash":
-        return [_event(call, "bash", command=_text(call.input.get("command")))]
-    if call.tool in PATCH_TOOLS:
-        return _patch_events(call)
-    path = next((p for key in PATH_KEYS if (p := _text(call.input.get(key)))), None)
-    if path is None:
-        return []
-    if call.tool == "read":
-        start, end = _lines_read(call)
-        return [_event(call, "read", file_path=path, start_line=start, end_line=end)]
-    if call.tool == "write":
-        return [_write_event(call, path)]
-    if call.tool in EDIT_TOOLS:
-        return [_edit_event(call, path)]
-    return []
-
-
-def diff_change(diff: str) -> Change:
-    """Counts a unified diff's lines, by its hunk headers: a removed line "-- x" is no header.
-
-    `start_line` and `end_line` are 1-based lines of the new file; a pure removal gives the line
-    after it.
-    """
-    added = removed = 0
-    first = last = None
-    old_left = new_left = line = 0
-    for text in diff.split("\n"):
-        if old_left <= 0 and new_left <= 0:
-            if header := HUNK.match(text):
-                old_left, new_left = int(header[2] or 1), int(header[4] or 1)
-                # "+0,0" (an emptied file) names the line before the first
-                line = max(int(header[3]), 1)
-            continue
-        mark = text[:1]
-        if mark == "\\":  # "\ No newline at end of file" belongs to neither side
-            continue
-        if mark in "+-" and mark:
-            first = line if first is None else first
-            last = line
-        if mark == "+":
-            added, new_left, line = added + 1, new_left - 1, line + 1
-        elif mark == "-":
-            removed, old_left = removed + 1, old_left - 1
-        else:
-            old_left, new_left, line = old_left - 1, new_left - 1, line + 1
-    return Change(added, removed, first, last)
-
-
-# Nine digits: a line number that is longer is none, and fits no column.
-HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
-NUMBERED_LINE = re.compile(r"^(?:<content>)?(\d{1,9})[:|] ", re.MULTILINE)
-READ_END = re.compile(r"^</(?:content|file)>", re.MULTILINE)
-PATCH_FILE = re.compile(r"\*\*\* (Add|Update|Delete) File: (.*\S)")
-PATCH_MOVE = re.compile(r"\*\*\* Move to: (.*\S)")
-PATCH_TYPES: dict[str, EventType] = {"Add": "write", "Update": "edit", "Delete": "delete"}
-
-
-def _dicts(parts: object) -> Iterable[dict[str, Any]]:
-    if isinstance(parts, Mapping):
-        parts = [parts]
-    if not isinstance(parts, Iterable) or isinstance(parts, str | bytes):
-        return []
-    return [_unwrapped(part) for part in parts if isinstance(part, dict)]
+def _parts(parts: object) -> list[dict[str, Any]]:
+    return [_unwrapped(part) for part in as_dicts(parts)]
 
 
 def _unwrapped(part: dict[str, Any]) -> dict[str, Any]:
     """The part itself, where `opencode run --format json` wrapped it in a line of its own."""
-    inner = _dict(part.get("part"))
+    inner = as_dict(part.get("part"))
     return inner if "type" in inner else part
 
 
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _first(input: dict[str, Any], *keys: str) -> str | None:
-    """The text under the first of these keys that has one, be it empty."""
-    return next((value for key in keys if isinstance(value := input.get(key), str)), None)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if abs(value) < 2**63 else None  # NaN is not, either
-
-
-def _whole(value: object) -> int | None:
-    number = _number(value)
-    return int(number) if number is not None and abs(number) < 2**31 else None
-
-
 def _from_flat(part: dict[str, Any]) -> ToolCall | None:
-    tool = _text(part.get("name"))
+    tool = as_text(part.get("name"))
     if tool is None:
         return None
     return ToolCall(
-        tool=tool, input=_dict(part.get("input")), call_id=_text(part.get("id")), is_flat=True
+        tool=tool, input=as_dict(part.get("input")), call_id=as_text(part.get("id")), is_flat=True
     )
 
 
 def _from_part(part: dict[str, Any]) -> ToolCall | None:
-    tool = _text(part.get("tool"))
+    tool = as_text(part.get("tool"))
     if tool is None:
         return None
-    state = _dict(part.get("state"))
-    time = _dict(state.get("time"))
-    output, error = _text(state.get("output")), _text(state.get("error"))
+    state = as_dict(part.get("state"))
+    time = as_dict(state.get("time"))
+    output, error = as_text(state.get("output")), as_text(state.get("error"))
     return ToolCall(
         tool=tool,
-        input=_dict(state.get("input")),
+        input=as_dict(state.get("input")),
         status=_status(state.get("status"), tool, output, error),
-        call_id=_text(part.get("callID")),
-        part_id=_text(part.get("id")),
-        message_id=_text(part.get("messageID")),
-        title=_text(state.get("title")),
+        call_id=as_text(part.get("callID")),
+        part_id=as_text(part.get("id")),
+        message_id=as_text(part.get("messageID")),
+        title=as_text(state.get("title")),
         output=output,
         error=error,
-        metadata=_dict(state.get("metadata")),
-        started_ms=_number(time.get("start")),
-        ended_ms=_number(time.get("end")),
+        metadata=as_dict(state.get("metadata")),
+        started_ms=as_number(time.get("start")),
+        ended_ms=as_number(time.get("end")),
     )
 
 
 def _from_invocation(part: dict[str, Any]) -> ToolCall | None:
-    invocation = _dict(part.get("toolInvocation"))
-    tool = _text(invocation.get("toolName"))
+    invocation = as_dict(part.get("toolInvocation"))
+    tool = as_text(invocation.get("toolName"))
     if tool is None:
         return None
-    output = _text(invocation.get("result"))
+    output = as_text(invocation.get("result"))
     stored = "completed" if invocation.get("state") == "result" else "pending"
     return ToolCall(
         tool=tool,
-        input=_dict(invocation.get("args")),
+        input=as_dict(invocation.get("args")),
         status=_status(stored, tool, output, output if output in ABORTED else None),
-        call_id=_text(invocation.get("toolCallId")),
+        call_id=as_text(invocation.get("toolCallId")),
         output=output,
     )
 
@@ -296,150 +154,3 @@ def _status(stored: object, tool: str, output: str | None, error: str | None) ->
         stopped = tool == "bash" and output and BASH_ABORTED.search(output[-200:])
         return "aborted" if stopped else "completed"
     return "error" if stored == "error" else "pending"
-
-
-def _event(call: ToolCall, event_type: EventType, **fields: Any) -> FileEvent:
-    done = call.status in ("completed", "aborted")
-    evidence: Evidence = "tool_meta" if done and call.metadata else "tool_input"
-    return FileEvent(event_type=event_type, status=call.status, evidence=evidence, **fields)
-
-
-def _flat_event(event: FileEvent) -> dict[str, Any]:
-    if event.event_type == "bash":
-        return {"event_type": "bash", "command": event.command}
-    flat: dict[str, Any] = {"event_type": event.event_type, "file_path": event.file_path}
-    if event.event_type != "read":
-        flat["diff"] = event.diff
-    return flat
-
-
-def _flat_events(call: ToolCall) -> list[FileEvent]:
-    """The flat shape's events: its own keys first, as `input.diff or input.content` would."""
-    given = call.input
-    path, diff = _first(given, "path", "filePath", "file_path"), _first(given, "diff")
-    match call.tool:
-        case "read":
-            return [_event(call, "read", file_path=path)]
-        case "write":
-            return [_event(call, "write", file_path=path, diff=diff or _first(given, "content"))]
-        case "edit":
-            wanted = _first(given, "new_string", "newString") or _first(given, "replace")
-            return [_event(call, "edit", file_path=path, diff=diff or wanted)]
-        case "bash":
-            return [_event(call, "bash", command=_first(given, "command"))]
-    return []
-
-
-def _lines_read(call: ToolCall) -> tuple[int | None, int | None]:
-    if call.status != "completed":
-        return None, None
-    if display := _dict(call.metadata.get("display")):
-        return _whole(display.get("lineStart")), _whole(display.get("lineEnd"))
-    # Before 1.17 only the numbers in front of the printed lines tell what was read.
-    printed = READ_END.split(call.output or "", maxsplit=1)[0]
-    numbers = NUMBERED_LINE.findall(printed)
-    return (int(numbers[0]), int(numbers[-1])) if numbers else (None, None)
-
-
-def _write_event(call: ToolCall, path: str) -> FileEvent:
-    content = _first(call.input, "content")
-    exists = call.metadata.get("exists")
-    is_new = not exists if isinstance(exists, bool) and call.status == "completed" else None
-    lines = None
-    if call.status == "completed" and content is not None:
-        lines = content.count("\n") + (content != "" and not content.endswith("\n"))
-    return _event(
-        call,
-        "write",
-        file_path=path,
-        diff=content,
-        is_new_file=is_new,
-        additions=lines if is_new else None,
-        deletions=0 if is_new else None,
-        start_line=1 if lines else None,
-        end_line=lines or None,
-    )
-
-
-def _edit_event(call: ToolCall, path: str) -> FileEvent:
-    filediff = _dict(call.metadata.get("filediff"))
-    diff = _text(call.metadata.get("diff")) or _text(filediff.get("patch"))
-    if call.status != "completed" or diff is None:
-        return _event(call, "edit", file_path=path, diff=_wanted(call.input))
-    change = diff_change(diff)
-    return _event(
-        call,
-        "edit",
-        file_path=path,
-        diff=diff,
-        is_new_file=call.input.get("oldString") == "" and change.deletions == 0,
-        **change._asdict(),
-    )
-
-
-def _wanted(input: dict[str, Any]) -> str | None:
-    """What an edit asked for but did not do: all its old lines, then all its new ones."""
-    edits = input.get("edits")
-    wanted = []
-    for edit in _dicts(edits) if isinstance(edits, list) else [input]:
-        old, new = _first(edit, "oldString", "old_string"), _first(edit, "newString", "new_string")
-        for mark, text in (("-", old), ("+", new)):
-            wanted += [mark + line for line in text.split("\n")] if text else []
-    return "\n".join(wanted) or None
-
-
-def _patch_events(call: ToolCall) -> list[FileEvent]:
-    files = call.metadata.get("files")
-    results = list(_dicts(files)) if isinstance(files, list) else []
-    events = []
-    for wanted in _patch_files(_text(call.input.get("patchText")) or ""):
-        result = _take_result(results, wanted) if call.status == "completed" else {}
-        diff = _text(result.get("patch")) or _text(result.get("diff"))
-        change = diff_change(diff)._asdict() if diff else {}
-        completed = call.status == "completed"
-        events.append(
-            _event(
-                call,
-                wanted.event_type,
-                file_path=wanted.path,
-                new_file_path=wanted.moved_to,
-                diff=diff or wanted.text,
-                is_new_file=wanted.event_type == "write" if completed else None,
-                **change,
-            )
-        )
-    return events
-
-
-class _PatchFile(NamedTuple):
-    event_type: EventType
-    path: str
-    moved_to: str | None
-    text: str
-
-
-def _patch_files(patch: str) -> Iterator[_PatchFile]:
-    """The files a patch text names, in order, each with its own lines."""
-    current: _PatchFile | None = None
-    lines: list[str] = []
-    for line in [*patch.split("\n"), "*** End Patch"]:
-        header, is_end = PATCH_FILE.match(line), line.startswith("*** End Patch")
-        if current and (header or is_end):
-            yield current._replace(text="\n".join(lines))
-        if is_end:
-            return
-        if header:
-            current, lines = _PatchFile(PATCH_TYPES[header[1]], header[2], None, ""), []
-        elif current and (move := PATCH_MOVE.match(line)):
-            current = current._replace(event_type="move", moved_to=move[1])
-        elif current:
-            lines.append(line)
-
-
-def _take_result(results: list[dict[str, Any]], wanted: _PatchFile) -> dict[str, Any]:
-    """opencode's result for this file of the patch, taken out: a path named twice gets both."""
-    for number, result in enumerate(results):
-        path = (_text(result.get("filePath")) or "").replace("\\", "/")
-        if path == wanted.path or path.endswith("/" + wanted.path.removeprefix("./")):
-            return results.pop(number)
-    return {}

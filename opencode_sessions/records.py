@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+from . import events as events_
 from . import parts as parts_
+from .loose import as_dict, as_int, as_number, as_text
 
 Actor = Literal["agent", "user"]
 ACTORS: tuple[Actor, ...] = ("agent", "user")
@@ -45,7 +47,7 @@ class FileEventRecord:
 
     number: int
     seq: int
-    event: parts_.FileEvent
+    event: events_.FileEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,29 +126,35 @@ def session_record(
     Messages may come in any order. `seq` orders them by time, then id (ids wrap every 795 days).
     """
     ordered = sorted(messages, key=lambda message: _order(message[0]))
-    time, summary, model = _dict(info, "time"), _dict(info, "summary"), _dict(info, "model")
+    time, summary, model = (
+        as_dict(info.get("time")),
+        as_dict(info.get("summary")),
+        as_dict(info.get("model")),
+    )
     records = tuple(_messages(info, ordered))
-    directory = _str(info.get("directory"))
+    directory = as_text(info.get("directory"))
     if directory is None:  # sessions migrated from before 1.0 have none: their messages say it
         directory = next(
-            (cwd for m in records if (cwd := _str(_dict(m.info, "path").get("cwd")))), None
+            (cwd for m in records if (cwd := as_text(as_dict(m.info.get("path")).get("cwd")))), None
         )
     return SessionRecord(
         id=str(info["id"]),
-        parent_id=_str(info.get("parentID")),
-        project_id=_str(info.get("projectID")),
+        parent_id=as_text(info.get("parentID")),
+        project_id=as_text(info.get("projectID")),
         worktree=worktree,
         directory=directory,
-        title=_str(info.get("title")),
-        version=_str(info.get("version")),
-        agent=_str(info.get("agent")) or _latest(records, "agent"),
-        provider=_str(model.get("providerID")) or _latest(records, "provider"),
-        model=_str(model.get("id")) or _latest(records, "model"),
+        title=as_text(info.get("title")),
+        version=as_text(info.get("version")),
+        agent=as_text(info.get("agent")) or _latest(records, "agent"),
+        provider=as_text(model.get("providerID")) or _latest(records, "provider"),
+        model=as_text(model.get("id")) or _latest(records, "model"),
         created_at=moment(time.get("created")),
         updated_at=moment(time.get("updated")),
         archived_at=moment(time.get("archived")),
-        reported=Reported(*(_int(summary.get(key)) for key in ("files", "additions", "deletions"))),
-        reported_cost_usd=_float(info.get("cost")),
+        reported=Reported(
+            *(as_int(summary.get(key)) for key in ("files", "additions", "deletions"))
+        ),
+        reported_cost_usd=as_number(info.get("cost")),
         reported_tokens=_tokens(info),
         info=info,
         messages=records,
@@ -155,7 +163,7 @@ def session_record(
 
 def moment(milliseconds: object) -> datetime | None:
     """A time from opencode's milliseconds since 1970; None for none, or outside years 1 to 9999."""
-    number = _float(milliseconds)
+    number = as_number(milliseconds)
     if number is None:
         return None
     try:
@@ -167,31 +175,31 @@ def moment(milliseconds: object) -> datetime | None:
 def _messages(
     session: dict[str, Any], ordered: list[tuple[dict[str, Any], list[dict[str, Any]]]]
 ) -> Iterator[MessageRecord]:
-    session_created = _float(_dict(session, "time").get("created"))
-    revert = _dict(session, "revert")
+    session_created = as_number(as_dict(session.get("time")).get("created"))
+    revert = as_dict(session.get("revert"))
     shell_prompts = {m.get("id") for m, parts in ordered if _is_user_shell(parts)}
     turn = calls = events = 0
     undone = False
     for seq, (info, parts) in enumerate(ordered):
-        role = _str(info.get("role")) or "unknown"
+        role = as_text(info.get("role")) or "unknown"
         turn = turn + 1 if role == "user" else max(turn, 1)
-        created = _float(_dict(info, "time").get("created"))
+        created = as_number(as_dict(info.get("time")).get("created"))
         is_copy = bool(created and session_created and created < session_created)
         reverted_here = (
             revert.get("messageID") is not None and info.get("id") == revert["messageID"]
         )
-        first_undone = _str(revert.get("partID")) if reverted_here else None
+        first_undone = as_text(revert.get("partID")) if reverted_here else None
         undone = message_undone = undone or (reverted_here and first_undone is None)
         records = []
         for call in parts_.tool_calls(parts):
             # Within one message part ids are in the order of creation.
             undone = undone or (first_undone is not None and (call.part_id or "") >= first_undone)
-            found = parts_.file_events(call)
+            found = events_.file_events(call)
             started = moment(call.started_ms)
             records.append(
                 ToolCallRecord(
                     seq=calls,
-                    actor="user" if _str(info.get("parentID")) in shell_prompts else "agent",
+                    actor="user" if as_text(info.get("parentID")) in shell_prompts else "agent",
                     started_at=started,
                     duration_s=_seconds(call.started_ms, call.ended_ms),
                     is_undone=undone,
@@ -217,26 +225,30 @@ def _message(
     is_undone: bool,
     calls: tuple[ToolCallRecord, ...],
 ) -> MessageRecord:
-    time, error, model = _dict(info, "time"), _dict(info, "error"), _dict(info, "model")
-    diffs = _dict(info, "summary").get("diffs")
+    time, error, model = (
+        as_dict(info.get("time")),
+        as_dict(info.get("error")),
+        as_dict(info.get("model")),
+    )
+    diffs = as_dict(info.get("summary")).get("diffs")
     return MessageRecord(
         id=str(info["id"]),
-        parent_id=_str(info.get("parentID")),
+        parent_id=as_text(info.get("parentID")),
         role=role,
         seq=seq,
         turn=turn,
         created_at=moment(time.get("created")),
         completed_at=moment(time.get("completed")),
-        agent=_str(info.get("agent")) or _str(info.get("mode")),
-        provider=_str(info.get("providerID")) or _str(model.get("providerID")),
-        model=_str(info.get("modelID")) or _str(model.get("modelID")),
-        finish=_str(info.get("finish")),
+        agent=as_text(info.get("agent")) or as_text(info.get("mode")),
+        provider=as_text(info.get("providerID")) or as_text(model.get("providerID")),
+        model=as_text(info.get("modelID")) or as_text(model.get("modelID")),
+        finish=as_text(info.get("finish")),
         error=_error(error),
         # One key, two types: `summary` is true on the answer to a compaction, an object on prompts.
         is_compaction=info.get("summary") is True,
         is_fork_copy=is_fork_copy,
         is_undone=is_undone,
-        cost_usd=_float(info.get("cost")),
+        cost_usd=as_number(info.get("cost")),
         tokens=_tokens(info),
         reported=_reported(diffs) if isinstance(diffs, list) else Reported(),
         content=parts_.extract_text(parts),
@@ -252,13 +264,13 @@ def _tokens(info: dict[str, Any]) -> Tokens:
     Until 1.3.2 `output` held the reasoning tokens too, since 1.14 it does not; `total`, there since
     1.1.65, tells which. Messages without a total are older, or unanswered and count nothing.
     """
-    tokens = _dict(info, "tokens")
-    cache = _dict(tokens, "cache")
+    tokens = as_dict(info.get("tokens"))
+    cache = as_dict(tokens.get("cache"))
     counts = Tokens(
-        *(_int(tokens.get(key)) for key in ("input", "output", "reasoning")),
-        *(_int(cache.get(key)) for key in ("read", "write")),
+        *(as_int(tokens.get(key)) for key in ("input", "output", "reasoning")),
+        *(as_int(cache.get(key)) for key in ("read", "write")),
     )
-    total = _int(tokens.get("total"))
+    total = as_int(tokens.get("total"))
     is_session = "role" not in info  # opencode's own sums over a session: as they are
     if is_session or not counts.output or not counts.reasoning:
         return counts
@@ -271,13 +283,13 @@ def _reported(diffs: list[Any]) -> Reported:
     found = [diff for diff in diffs if isinstance(diff, dict)]
     return Reported(
         len(found),
-        sum(_int(diff.get("additions")) or 0 for diff in found),
-        sum(_int(diff.get("deletions")) or 0 for diff in found),
+        sum(as_int(diff.get("additions")) or 0 for diff in found),
+        sum(as_int(diff.get("deletions")) or 0 for diff in found),
     )
 
 
 def _error(error: dict[str, Any]) -> str | None:
-    name, message = _str(error.get("name")), _str(_dict(error, "data").get("message"))
+    name, message = as_text(error.get("name")), as_text(as_dict(error.get("data")).get("message"))
     return ": ".join(text for text in (name, message) if text) or None
 
 
@@ -291,28 +303,8 @@ def _latest(messages: tuple[MessageRecord, ...], name: str) -> str | None:
 
 
 def _order(info: dict[str, Any]) -> tuple[float, str]:
-    return (_float(_dict(info, "time").get("created")) or 0.0, str(info["id"]))
+    return (as_number(as_dict(info.get("time")).get("created")) or 0.0, str(info["id"]))
 
 
 def _seconds(start_ms: float | None, end_ms: float | None) -> float | None:
     return None if start_ms is None or end_ms is None else (end_ms - start_ms) / 1000
-
-
-def _dict(holder: dict[str, Any], key: str) -> dict[str, Any]:
-    value = holder.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _str(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _float(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e300 else None
-
-
-def _int(value: object) -> int | None:
-    number = _float(value)
-    return int(number) if number is not None and abs(number) < 2**63 else None

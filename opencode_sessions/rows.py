@@ -1,17 +1,34 @@
-"""From records and parts to rows of the tables, for the import and the service alike."""
+"""From records and parts to rows of the tables, and which stored row is the same thing."""
 
-from collections.abc import Iterable
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from . import events as events_
 from . import parts as parts_
 from .models import Row, new_id
 from .records import MessageRecord, Reported, SessionRecord, Tokens, moment
 from .store import TableName
+from .store.values import dumps
 
 LONGEST_ID = 36
 SessionRows = dict[TableName, list[Row]]
+APPLICATION = (None, "service")  # the source of rows an application stored, and of those of old
+# What of each table's rows tells that two are one, and what at least says that they are alike.
+SAME: dict[TableName, Callable[[Row], Hashable]] = {
+    "messages": lambda row: row["opencode_id"],
+    "tool_calls": lambda row: row["call_id"],
+    "file_events": lambda row: row["tool_call_id"] and (row["tool_call_id"], row["event_type"]),
+}
+ALIKE: dict[TableName, Callable[[Row, str], Hashable]] = {
+    "messages": lambda row, _: (row["role"], row["content"]),
+    "tool_calls": lambda row, workdir: (row["tool"], _target(row["input"] or {}, workdir)),
+    "file_events": lambda row, workdir: (row["event_type"], _target(row, workdir)),
+}
+NAMELESS = {"messages": "opencode_id", "tool_calls": "call_id", "file_events": "call_id"}
 
 
 def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> SessionRows:
@@ -71,11 +88,15 @@ def message_call_rows(
     A part or call that says its id keeps the same row however often it is stored; one that does not
     gets a new row each time.
     """
-    calls, events, seen = [], [], set()
+    calls, events = [], []
+    times: Counter[str] = Counter()
     for call in parts_.tool_calls(parts):
         said = call.part_id or (f"{message_id}/{call.call_id}" if call.call_id else None)
-        id = row_id(said) if said and said not in seen else new_id()
-        seen.add(said)
+        if said:
+            times[said] += 1
+            if times[said] > 1:  # twice in one message: two rows, told by their number
+                said = f"{said}#{times[said]}"
+        id = row_id(said) if said else new_id()
         at = place | {
             "message_id": message_id,
             "created_at": moment(call.started_ms) or now,
@@ -84,7 +105,7 @@ def message_call_rows(
         calls.append(call_row(call, id) | at)
         events += [
             event_row_of(call, event, id, number) | at
-            for number, event in enumerate(parts_.file_events(call))
+            for number, event in enumerate(events_.file_events(call))
         ]
     return calls, events
 
@@ -111,7 +132,7 @@ def call_row(call: parts_.ToolCall, id: str) -> Row:
 
 
 def event_row_of(
-    call: parts_.ToolCall, event: parts_.FileEvent, call_row_id: str, number: int
+    call: parts_.ToolCall, event: events_.FileEvent, call_row_id: str, number: int
 ) -> Row:
     """What a file event row says of the event itself."""
     return {
@@ -138,7 +159,10 @@ def event_row_of(
 
 def row_id(said: str) -> str:
     """opencode's id as a primary key; one that does not fit gets a key that is always its own."""
-    return said if len(said) <= LONGEST_ID else str(uuid5(NAMESPACE_URL, f"opencode:{said}"))
+    if len(said) <= LONGEST_ID:
+        return said
+    text = said.encode("utf-8", "replace").decode()  # a lone surrogate has no hash
+    return str(uuid5(NAMESPACE_URL, f"opencode:{text}"))
 
 
 def _message_row(message: MessageRecord, session_id: str) -> Row:
@@ -174,9 +198,89 @@ def _tokens(prefix: str, tokens: Tokens) -> Row:
 
 
 def _reported(reported: Reported) -> Row:
-    return {f"reported_{name}": count for name, count in reported._asdict().items()}
+    counts = reported._asdict().items()
+    return {f"reported_{name}": n if n and abs(n) < 2**31 else n and None for name, n in counts}
 
 
 def _duration(call: parts_.ToolCall) -> float | None:
     started, ended = moment(call.started_ms), moment(call.ended_ms)
     return (ended - started).total_seconds() if started and ended else None
+
+
+def take_over_ids(rows: SessionRows, stored: SessionRows) -> Counter[TableName]:
+    """Gives a session's rows the ids under which they are stored; counts what else is stored.
+
+    A session is known by its opencode id. What an application stored of it is known by opencode's
+    ids, else by what it says and, where several are alike, by their times. The counts are of the
+    application's rows that are none of these.
+    """
+    (session,) = rows["sessions"]
+    for kept in stored["sessions"]:
+        session["id"] = kept["id"]
+    ids: dict[str, str] = {}
+    others: Counter[TableName] = Counter()
+    for name in SAME:
+        for row in rows[name]:
+            row["session_id"] = session["id"]
+            for column in ("message_id", "tool_call_id"):
+                if column in row:
+                    row[column] = ids.get(row[column], row[column])
+        pairs = _pairs(name, rows[name], stored[name], session["workdir"] or "")
+        for row in rows[name]:
+            ids[row["id"]] = row["id"] = pairs.get(row["id"], row["id"])
+        written = {row["id"] for row in rows[name]}
+        said = (row for row in stored[name] if row["source"] in APPLICATION)
+        others[name] = sum(row["id"] not in written for row in said)
+    return others
+
+
+def _pairs(name: TableName, new: list[Row], old: list[Row], workdir: str) -> dict[str, str]:
+    """The ids of new rows that are stored already, each with the id it is stored under."""
+    stored = {row["id"] for row in old}
+    pairs = {row["id"]: row["id"] for row in new if row["id"] in stored}
+    said = sorted(
+        (row for row in old if row["source"] in APPLICATION),
+        key=lambda row: (row["seq"] is None, row["seq"], str(row["created_at"])),
+    )
+    nameless = [row for row in said if row[NAMELESS[name]] is None]
+    for candidates, key in (
+        (said, SAME[name]),
+        (nameless, lambda row: ALIKE[name](row, workdir)),
+    ):
+        groups: dict[Hashable, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+        taken = set(pairs.values())
+        for row in new:
+            if row["id"] not in pairs:
+                groups[key(row)][0].append(row)
+        for row in candidates:
+            if row["id"] not in taken:
+                groups[key(row)][1].append(row)
+        groups.pop(None, None)
+        for group in groups.values():
+            pairs |= _nearest(*group)
+    return pairs
+
+
+def _nearest(new: list[Row], old: list[Row]) -> dict[str, str]:
+    """Pairs of ids of rows that are alike, in order and as near in time as that allows."""
+    few, many = sorted((new, old), key=len)
+    pairs, start = [], 0
+    for place, row in enumerate(few):
+        end = len(many) - (len(few) - place - 1)  # so many are needed for those that follow
+        start = 1 + min(range(start, end), key=lambda i: _apart(row, many[i]))
+        pairs.append((row["id"], many[start - 1]["id"]))
+    return dict(pairs) if few is new else {new_id: old_id for old_id, new_id in pairs}
+
+
+def _apart(one: Row, other: Row) -> float:
+    times = [row["created_at"] for row in (one, other) if row["created_at"]]
+    return abs((times[0] - times[-1]).total_seconds()) if len(times) == 2 else 0.0
+
+
+def _target(said: Row, workdir: str) -> str:
+    """What a call or an event was about: a path, in whatever form it was given, or a command."""
+    path = next((v for k in parts_.PATH_KEYS if isinstance(v := said.get(k), str)), None)
+    if path is not None:
+        return posixpath.normpath(posixpath.join(workdir, path))
+    command = said.get("command")
+    return command if isinstance(command, str) else dumps(said) if "tool" not in said else ""

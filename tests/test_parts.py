@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opencode_sessions import parts
-from opencode_sessions.parts import (
+from opencode_sessions.events import (
+    EVENT_TYPES,
     Change,
+    FileEvent,
     diff_change,
     extract_file_events,
-    extract_text,
     file_events,
-    message_id,
-    tool_calls,
 )
+from opencode_sessions.parts import extract_text, message_id, tool_calls
 
 
 def flat(name: object, input: object) -> dict[str, Any]:
@@ -38,11 +38,11 @@ def tool(name: str, input: object, status: str = "completed", **state: Any) -> d
     }
 
 
-def events(*given: dict[str, Any]) -> list[parts.FileEvent]:
+def events(*given: dict[str, Any]) -> list[FileEvent]:
     return [event for call in tool_calls(list(given)) for event in file_events(call)]
 
 
-def event(part: dict[str, Any]) -> parts.FileEvent:
+def event(part: dict[str, Any]) -> FileEvent:
     (found,) = events(part)
     return found
 
@@ -615,7 +615,7 @@ def is_sound(given: object) -> bool:
         all(text is None or text for text in texts)
         and len(found) == len(extract_file_events(given))
         and {call.status for call in calls} <= set(parts.STATUSES)
-        and {event.event_type for event in found} <= set(parts.EVENT_TYPES)
+        and {event.event_type for event in found} <= set(EVENT_TYPES)
         and all(number is None or abs(number) < 2**31 for row in numbers for number in row)
     )
 
