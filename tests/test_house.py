@@ -150,7 +150,7 @@ def test_a_wheel_works_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
 
     said = run("demo", "--out", "look")
     assert "scripted replay" in said
-    assert "Clean up before 0.3" in said
+    assert "Release 0.3.0" in said
     page = (tmp_path / "look" / "01_first_look.html").read_text()
     assert "scripted replay" in page
     assert loaded_from_elsewhere(page) == []
