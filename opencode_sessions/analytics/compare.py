@@ -36,10 +36,22 @@ def compare_with_opencode(
             up: a file counts in each turn that changed it; NA where it keeps none;
         files, additions, deletions (Int64): what completed tool calls changed: different paths, a
             move's two, and lines; lines are NA where there were changes and none's are known;
-        lines_unknown (Int64): changes whose lines are not known: overwriting writes;
+        lines_unknown (Int64): changes whose lines are not known, as an overwriting write's;
         diff_files, diff_additions, diff_deletions (Int64): ours minus `reported_*`; NA where
             either is;
         why (str): what the data shows to set them apart, joined by "; "; "" where nothing does.
+
+    >>> comparison = compare_with_opencode(frames)
+    >>> comparison[["title", "reported_additions", "turns_additions", "additions"]]
+       title  reported_additions  turns_additions  additions
+    0  Units                   0               10          5
+    >>> for reason in comparison["why"][0].split("; "):
+    ...     print(reason)
+    zeros since 1.17
+    1 shell command, whose changes no tool call tells
+    1 file changed in several turns, counted in each
+    1 file changed more than once in a turn, net in opencode
+    lines of 1 change not known
     """
     sessions, ids = oldest_first(frames)
     events, messages = counted(frames.file_events, include), counted(frames.messages, include)
@@ -140,7 +152,7 @@ def _causes(fact: Any) -> Iterator[str]:
     if fact.in_turn:
         yield f"{_n(fact.in_turn, 'file')} changed more than once in a turn, net in opencode"
     if fact.lines_unknown:
-        yield f"lines of {_n(fact.lines_unknown, 'overwriting write')} not known"
+        yield f"lines of {_n(fact.lines_unknown, 'change')} not known"
     if fact.outside:
         yield f"{_n(fact.outside, 'file')} outside the worktree"
 

@@ -29,12 +29,16 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
         reads, writes, edits, deletes, moves (Int64): completed file events;
         additions, deletions, churn (Int64, lines): summed over the changes whose lines are known,
             NA where there were changes and none's are; churn = additions + deletions;
-        lines_unknown (Int64): changes whose lines are not known: overwriting writes;
+        lines_unknown (Int64): changes whose lines are not known, as an overwriting write's;
         duration_s (float64): from the first message to the end of the last, pauses included; NA
             where there is none;
         active_s (float64): of that, from each prompt to the end of its turn;
         first_edit_s, first_edit_calls (float64, Int64): from the first message to the start of the
             first completed change, and tool calls before it; NA where nothing was changed.
+
+    >>> session_summary(frames)[["title", "calls", "failed", "files_changed", "first_edit_s"]]
+       title  calls  failed  files_changed  first_edit_s
+    0  Units      7       1              3         140.0
     """
     sessions, ids = oldest_first(frames)
     events, calls, messages = (
