@@ -1,4 +1,4 @@
-"""The four frames: the columns and dtypes they promise, whatever the store and whatever is in it."""
+"""The four frames: the columns and dtypes they promise, whatever the store and what is in it."""
 
 import shutil
 import sqlite3
