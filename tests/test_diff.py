@@ -27,7 +27,7 @@ lines = st.one_of(
     ),
 )
 texts = st.lists(lines, max_size=20).map("\n".join)
-kinds = st.sampled_from(["diff", "content", "new file"])
+kinds = st.sampled_from(["diff", "content", "new file", "new text"])
 
 
 class Page(HTMLParser):
@@ -154,7 +154,7 @@ def test_failed_edits_show_what_was_asked_for(trailmap: Recording) -> None:
         ({"event_type": "write", "diff": "--- a\n", "file_path": "fix.patch"}, "content"),
         ({"event_type": "write", "diff": "a", "is_new_file": True}, "new file"),
         ({"event_type": "write", "diff": "@@ -0,0 +1 @@\n+a", "tool": "apply_patch"}, "diff"),
-        ({"event_type": "edit", "diff": "return total\n"}, "content"),
+        ({"event_type": "edit", "diff": "return total\n"}, "new text"),
         ({"event_type": "edit", "diff": "-a\n+b"}, "diff"),
         ({"event_type": "edit", "diff": "Index: a\n@@ -1 +1 @@\n-a\n+b"}, "diff"),
     ],

@@ -1,4 +1,4 @@
-"""The explorer as a notebook drives it: in memory, on SQLite, on frames, with and without a loop."""
+"""The explorer as a notebook drives it: in memory, on SQLite, on frames, with a loop or without."""
 
 import asyncio
 import re
@@ -29,7 +29,9 @@ Source = ocs.OpencodeSessionService | ocs.analytics.Frames
 @pytest.fixture(scope="module")
 def memory(recordings: dict[str, Recording]) -> ocs.OpencodeSessionService:
     service = ocs.OpencodeSessionService()
-    asyncio.run(service.import_opencode(recordings[TRAILMAP].database, progress=False))
+    asyncio.run(
+        service.import_opencode(recordings[TRAILMAP].database, origin="ana", progress=False)
+    )
     return service
 
 
@@ -44,7 +46,8 @@ def file(recordings: dict[str, Recording], tmp_path_factory: pytest.TempPathFact
 
     async def fill() -> None:
         async with ocs.open(path) as service:
-            await service.import_opencode(recordings[TRAILMAP].database, progress=False)
+            recording = recordings[TRAILMAP].database
+            await service.import_opencode(recording, origin="ana", progress=False)
 
     asyncio.run(fill())
     return path
@@ -129,7 +132,9 @@ async def test_it_opens_at_once_on_the_newest_session_and_its_busiest_file(sourc
     assert explorer.session == RELEASE
     assert explorer.file == "CHANGELOG.md"
     assert explorer.event == explorer.events["event_id"].iloc[-1]
-    assert picked(explorer._session_picker) == "2026-11-22 18:05  Release 0.3.0  ·  28 events"
+    assert (
+        picked(explorer._session_picker) == "2026-11-22 18:05  Release 0.3.0  ·  28 events  ·  ana"
+    )
     assert picked(explorer._file_picker) == "\u20073  CHANGELOG.md"
     assert repr(explorer) == "<SessionExplorer 'Release 0.3.0': CHANGELOG.md, 3 events>"
 

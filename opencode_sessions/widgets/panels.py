@@ -23,7 +23,7 @@ DIFF_START = ("@@ -", "--- ", "diff --git ", "Index: ")
 Row = Mapping[Any, Any]  # of a frame, as its `to_dict` has it
 SESSION = [
     *("session_id", "opencode_session_id", "parent_session_id"),
-    *("title", "created_at", "file_events"),
+    *("title", "created_at", "file_events", "origin"),
 ]
 
 STYLE = (
@@ -50,7 +50,9 @@ def session_label(session: Row) -> str:
     started = session["created_at"]
     when: str = "" if pd.isna(started) else f"{started:%Y-%m-%d %H:%M}  "
     inner: str = "" if pd.isna(session["parent_session_id"]) else "└ "
-    return f"{when}{inner}{title(session)}  ·  {_counted(session['file_events'], 'event')}"
+    events = f"  ·  {_counted(session['file_events'], 'event')}"
+    origin = f"  ·  {visible(session['origin'])}" if _is_known(session["origin"]) else ""
+    return f"{when}{inner}{title(session)}{events}{origin}"
 
 
 def title(session: Row) -> str:
@@ -139,8 +141,10 @@ def _body(event: Row) -> str:
     if not _is_known(event["diff"]):
         return note_html("No text of this change was recorded.")
     kind = kind_of(event)
-    asked = "" if event["status"] == "completed" else note_html("This was asked for and not done:")
-    return asked + diff.diff_html(event["diff"], kind)
+    note = "The new text; what it replaced was not recorded." if kind == "new text" else ""
+    if event["status"] != "completed":
+        note = "This was asked for and not done."
+    return note_html(note) + diff.diff_html(event["diff"], kind)
 
 
 def kind_of(event: Row) -> diff.Kind:
@@ -153,7 +157,7 @@ def kind_of(event: Row) -> diff.Kind:
             is_new = _is_known(event["is_new_file"]) and event["is_new_file"]
             return "new file" if is_new else "content"
     elif not is_diff and not diff.has_marks(text):
-        return "content"
+        return "new text"
     return "diff"
 
 
