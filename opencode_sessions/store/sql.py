@@ -31,7 +31,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from ..errors import OpencodeSessionsError, SchemaError
+from ..errors import OpencodeSessionsError, PersistenceError, SchemaError
 from ..models import TABLES, Row
 from . import (
     KEPT_BY_APPEND,
@@ -56,6 +56,7 @@ from .values import dumps, loads
 log = logging.getLogger("opencode_sessions")
 
 BUSY_TIMEOUT_MS = 5000
+SMALLEST_DATABASE = 512  # bytes; what is smaller SQLite takes for empty, and writes over it
 BATCH = 2000  # rows handed over between two turns of the event loop: under 50 ms
 LOCK = "opencode_sessions.lock"
 WRITES = "opencode_sessions_writes"
@@ -287,11 +288,14 @@ def connect(target: Target) -> AsyncEngine:
     """
     url = _url(target)
     _check_supported(url.get_backend_name())
-    if not isinstance(target, URL) and (file := file_of(url)):
+    if file := file_of(url):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
+            size = file.stat().st_size if file.exists() else 0
         except OSError as error:
             raise OpencodeSessionsError(f"There is no folder for {file}: {error}.") from error
+        if 0 < size < SMALLEST_DATABASE:
+            raise PersistenceError(f"Could not open {file}: file is not a database")
     try:
         engine = create_async_engine(url, json_serializer=dumps, json_deserializer=loads)
     except (ArgumentError, InvalidRequestError, ImportError) as error:
