@@ -33,7 +33,9 @@ SKIPPED = {
     "session": "sessions",
     "message": "messages",
 }  # first word of a problem's place; else a part
-PLACE = {"seq", "turn", "is_fork_copy", "is_undone"}  # what takes the whole session to know
+# What an application does not say of a session or message: opencode's times, and what takes the
+# whole session to know.
+NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone"}
 
 
 @dataclass(slots=True)
@@ -266,7 +268,7 @@ def _merged(name: TableName, old: Row, new: Row) -> Row:
     if old["source"] not in APPLICATION:
         return new
     if name in ("sessions", "messages"):
-        said = {column for column in new if old[column] not in (None, "")} - PLACE
+        said = {column for column in new if old[column] not in (None, "")} - NEVER_SAID
     else:
         said = {column for column in new if new[column] is None}
     return new | {column: old[column] for column in said | {"source", "origin"}}

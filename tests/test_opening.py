@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import opencode_sessions as ocs
 from opencode_sessions import OpencodeSessionsError, PersistenceError, SchemaError
 from opencode_sessions.opening import moment
+from opencode_sessions.sources import untouched
 
 
 async def opened(target: Any) -> None:
@@ -197,6 +198,16 @@ async def test_opencodes_own_database_is_refused_as_an_engine_too(opencodes: Pat
     with pytest.raises(OpencodeSessionsError, match="opencode's own database"):
         await ocs.migrate(engine)
     await engine.dispose()
+    assert contents(opencodes.parent) == before
+
+
+async def test_opencodes_own_database_is_refused_while_opencode_writes(
+    opencodes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(opencodes.parent)
+    monkeypatch.setattr(untouched, "_is_changed", lambda _before: True)
+    with pytest.raises(OpencodeSessionsError, match="opencode's own database"):
+        await ocs.open(opencodes)
     assert contents(opencodes.parent) == before
 
 

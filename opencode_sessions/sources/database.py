@@ -245,9 +245,11 @@ def is_opencode_database(path: str | os.PathLike[str]) -> bool:
     file = Path(path)
     if "://" in os.fspath(path) or not file.is_file() or file.stat().st_size == 0:
         return False
+    is_opencodes = False
     try:
         with untouched(file) as connection:
             _tables(connection, file)
+            is_opencodes = True  # also if opencode writes to it just now
     except SourceError:
-        return False
-    return True
+        pass
+    return is_opencodes
