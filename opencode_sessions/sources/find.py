@@ -2,46 +2,85 @@
 
 The data folder is ``$XDG_DATA_HOME/opencode``, else ``~/.local/share/opencode``, on every platform.
 In it lies ``opencode.db``; builds of other channels use ``opencode-<channel>.db``, and
-``OPENCODE_DB`` may name another file (absolute, or relative to the data folder).
+``OPENCODE_DB`` may name another file (absolute, or relative to the data folder). Versions before
+1.2 kept trees of JSON files there, which newer ones leave behind.
 """
 
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import SourceNotFound
-from .database import Source
+from .database import Database
+from .export import STANDARD_INPUT, Format, JsonFiles, recognised
+from .source import Source
+from .storage import StorageTree
 
 DATABASE = "opencode.db"
 DATABASES = "opencode*.db"
+TREES = ("storage/session/*", "project/*/storage/session")
+JSON_FILES = ("*.json", "*.jsonl", "*.ndjson")
+SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def find(path: str | os.PathLike[str] | None = None) -> list[Source]:
-    """The databases opencode left on this machine, or those at `path` (a file or a folder).
+    """What opencode left on this machine, or what is at `path`, the most trusted first.
 
-    The one that `OPENCODE_DB` names comes first, then `opencode.db`, then those of other channels.
+    Databases come first, the one `OPENCODE_DB` names, `opencode.db`, then those of other channels;
+    then the JSON trees of older versions. `path` may be a database, a data folder, a file or folder
+    of `opencode export`, of the server's answers or of `run --format json` lines, or "-" for
+    standard input.
 
     Raises:
         SourceNotFound: nothing there; the message names every place that was looked at.
     """
-    if path is not None:
-        place = Path(path).expanduser()
-        if place.is_file():
-            return [Source(place)]
-        files, folders = [], [place, place / "opencode", place / "data"]
-    else:
+    if path is None:
         folders = data_folders(os.environ)
         files = _named_databases(os.environ, folders[0])
+    else:
+        place = Path(path).expanduser()
+        if place == STANDARD_INPUT or place.is_file():
+            return [_file(place)]
+        files, folders = [], [place, place / "opencode", place / "data", place.parent]
+        folders = folders if place.name in ("storage", "project") else folders[:-1]
     looked = [*files, *(folder / DATABASES for folder in folders)]
     for folder in folders:
         files += sorted(folder.glob(DATABASES), key=lambda file: (file.name != DATABASE, file.name))
-    found: dict[Path, Source] = {}
+    sources: dict[Path, Source] = {}
     for file in files:
         if file.is_file():
-            found.setdefault(file.resolve(), Source(file))
+            sources.setdefault(file.resolve(), Database(file))
+    for folder in folders:
+        if any(any(folder.glob(tree)) for tree in TREES):
+            sources.setdefault(folder.resolve(), StorageTree(folder))
+    found = list(sources.values())
+    if path is not None:
+        found += _given_out(folders[0])
     if not found:
         raise SourceNotFound(_nothing(path, looked))
-    return list(found.values())
+    return found
+
+
+def _file(file: Path) -> Source:
+    if file != STANDARD_INPUT:
+        with file.open("rb") as opened:
+            if opened.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC:
+                return Database(file)
+    format = recognised(file)
+    # What is neither is read as a database, whose error says best what is wrong with it.
+    return JsonFiles(format, (file,)) if format else Database(file)
+
+
+def _given_out(folder: Path) -> Iterator[JsonFiles]:
+    """The files in a folder that opencode gave out, those of one format together."""
+    files = sorted(file for pattern in JSON_FILES for file in folder.glob(pattern))
+    formats: dict[Format, list[Path]] = defaultdict(list)
+    for file in files:
+        if file.is_file() and (format := recognised(file)):
+            formats[format].append(file)
+    for format, found in formats.items():
+        yield JsonFiles(format, tuple(found))
 
 
 def data_folders(environ: Mapping[str, str]) -> list[Path]:
