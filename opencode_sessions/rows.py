@@ -57,6 +57,7 @@ def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> S
         **writer,
     }
     rows: SessionRows = {"sessions": [session], "messages": [], "tool_calls": [], "file_events": []}
+    named: Counter[str] = Counter()
     for message in record.messages:
         rows["messages"].append(_message_row(message, session_id) | writer)
         place = {
@@ -66,13 +67,16 @@ def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> S
             "is_fork_copy": message.is_fork_copy,
             **writer,
         }
-        for call in message.tool_calls:
+        for number, call in enumerate(message.tool_calls):
             at = place | {
                 "created_at": call.started_at or message.created_at,
                 "actor": call.actor,
                 "is_undone": call.is_undone,
             }
-            id = row_id(call.call.part_id or f"{message.id}/{call.seq}")
+            # Before 0.5 parts had no ids; a call's is its provider's, and new with each message.
+            said = call.call.part_id or f"{message.id}/{call.call.call_id or number}"
+            named[said] += 1
+            id = row_id(said if named[said] == 1 else f"{said}#{named[said]}")
             rows["tool_calls"].append(call_row(call.call, id) | at | {"seq": call.seq})
             for event in call.file_events:
                 event_row = event_row_of(call.call, event.event, id, event.number)
