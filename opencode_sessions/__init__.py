@@ -23,10 +23,9 @@ if TYPE_CHECKING:
         SourceError,
         SourceNotFound,
     )
-    from .opening import default_database
+    from .opening import default_database, migrate
     from .reading import read_opencode
     from .service import OpencodeSessionService
-    from .store.migrations import migrate
     from .widgets import SessionExplorer, explore
 
     open = OpencodeSessionService.open
@@ -41,7 +40,7 @@ _PLACES = {
     "SourceError": "errors",
     "SourceNotFound": "errors",
     "default_database": "opening",
-    "migrate": "store.migrations",
+    "migrate": "opening",
     "read_opencode": "reading",
     "OpencodeSessionService": "service",
     "SessionExplorer": "widgets",

@@ -116,7 +116,7 @@ class OpencodeSession(Base):
 
     def __repr__(self) -> str:
         values = self.__dict__
-        return f"<OpencodeSession {values.get('opencode_id')} {values.get('title')!r}>"
+        return f"<OpencodeSession {values.get('opencode_id')!r} {values.get('title')!r}>"
 
 
 class OpencodeMessage(Base):
@@ -163,7 +163,7 @@ class OpencodeMessage(Base):
 
     def __repr__(self) -> str:
         values = self.__dict__
-        return f"<OpencodeMessage {values.get('id')} {values.get('role')}>"
+        return f"<OpencodeMessage {values.get('id')!r} {values.get('role')!r}>"
 
 
 class OpencodeFileEvent(Base):
@@ -245,7 +245,7 @@ class OpencodeToolCall(Base):
 
     def __repr__(self) -> str:
         values = self.__dict__
-        return f"<OpencodeToolCall {values.get('tool')} {values.get('status')}>"
+        return f"<OpencodeToolCall {values.get('tool')!r} {values.get('status')}>"
 
 
 metadata = Base.metadata

@@ -1,5 +1,6 @@
 """Opening a service: its place by default, awaited or entered; and moments as people write them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import platformdirs
 
 from .errors import OpencodeSessionsError
+from .sources.database import is_opencode_database
+from .store import migrations
+from .store.sql import Database, SqlStore, Target, file_of
 
 Moment = datetime | date | str
 
@@ -59,3 +63,38 @@ def moment(when: Moment) -> datetime:
     if not isinstance(when, datetime):
         when = datetime(when.year, when.month, when.day)
     return when.astimezone(UTC)
+
+
+async def migrate(target: Database) -> None:
+    """Brings the tables of a database up to date: an AsyncEngine, a file, or a URL.
+
+    The engine's pool is renewed: connections that were open before hold the old schema.
+
+    Raises:
+        PersistenceError: the database refused; its error is the cause.
+        SchemaError: the tables are of a newer version.
+        OpencodeSessionsError: the target is opencode's own database, a folder, or no database.
+    """
+    await _refuse_opencodes_own(target)
+    await migrations.migrate(target)
+
+
+async def open_store(target: Target, do_migrate: bool) -> SqlStore:
+    """A store on this file or URL, its tables brought up to date or at least looked at; counted.
+
+    Raises:
+        SchemaError: the tables are missing or old and `do_migrate` is False, or they are newer.
+        PersistenceError: the database refused.
+        OpencodeSessionsError: the target is opencode's own database, a folder, or no database.
+    """
+    await _refuse_opencodes_own(target)
+    return await migrations.open_store(target, do_migrate)
+
+
+async def _refuse_opencodes_own(target: Database) -> None:
+    file = file_of(target)
+    if file is not None and await asyncio.to_thread(is_opencode_database, file):
+        raise OpencodeSessionsError(
+            f"{file} is opencode's own database, which is only ever read. Open a file of your own, "
+            f"then `await svc.import_opencode({str(file)!r})`."
+        )

@@ -3,7 +3,8 @@
 A write is shielded: a cancelled caller's write ends before the cancellation goes on. One that fails
 for a passing reason (locked, disconnected, disk full, tables not migrated yet) waits and is tried
 again with the next write, in order per session; one that can never succeed is parked and tried by
-`flush()` alone.
+`flush()` alone. To write something twice changes nothing, so what may have been stored and may not
+(the loop ended, the connection broke in a commit) is simply tried again.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from .store import (
     PutSession,
     Step,
     Store,
+    finish,
 )
 
 log = logging.getLogger("opencode_sessions")
@@ -57,7 +59,8 @@ class Outbox:
         self._store = store
         self._on_error = on_error
         self._turn = asyncio.Lock()
-        # The ids we gave to rows that turned out to be stored already, under others.
+        # The ids of rows we gave out before they were stored, then stored under another: they were
+        # there already.
         self._aliases: dict[str, str] = {}
 
     def row_id(self, id: str) -> str:
@@ -70,18 +73,7 @@ class Outbox:
         Raises:
             PersistenceError: with on_error "raise", or when there is no room left in `pending`.
         """
-        task = asyncio.ensure_future(self._write(PendingWrite(session_id, steps)))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            while not task.done():
-                try:
-                    await asyncio.wait([task])
-                except asyncio.CancelledError:
-                    continue  # however often: half a write helps nobody
-            if not task.cancelled() and (error := task.exception()):
-                log.error("a cancelled caller's write failed: %s", error)
-            raise
+        return await finish(self._write(PendingWrite(session_id, steps)))
 
     async def flush(self) -> None:
         """Tries everything again, in order per session.
@@ -89,6 +81,9 @@ class Outbox:
         Raises:
             PersistenceError: with on_error "raise", if something is still pending.
         """
+        await finish(self._flush())
+
+    async def _flush(self) -> None:
         async with self._turn:
             await self._retry(everything=True)
         if self.pending and self._on_error == "raise":
@@ -97,80 +92,92 @@ class Outbox:
             ) from self.last_error
 
     async def _write(self, write: PendingWrite) -> list[Row]:
-        async with self._turn:
-            await self._retry(everything=False)
-            if any(p.session_id == write.session_id and not p.is_parked for p in self.pending):
-                write.reason = "waits for an earlier write of its session"
-                await self._keep(write)
-                return []
-            try:
-                return await self._attempt(write)
-            except CallerWorkFailed as error:
-                self.last_error = error
-                log.error("%s", error)
-                if self._on_error == "raise":
-                    raise PersistenceError(f"Our rows are stored, but {error}") from error
-                return error.rows
-            except asyncio.CancelledError:
-                write.reason = "the event loop ended in the middle"
-                self.pending.append(write)
-                raise
-            except Exception as error:
-                self._failed(write, error)
-                if self._on_error == "raise":
-                    raise PersistenceError(f"Not stored: {error}") from error
-                log.error("not stored, kept in pending: %s", error)
-                await self._keep(write)
-                return []
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + ROOM_WAIT_S
+        try:
+            while True:
+                async with self._turn:
+                    try:
+                        return await self._next(write)
+                    except PersistenceError as error:
+                        if self._on_error == "raise":
+                            raise
+                        if self._has_room(write):
+                            log.error("kept in pending: %s", error)
+                            self.pending.append(write)
+                            return []
+                if loop.time() >= deadline:
+                    raise PersistenceError(
+                        f"Not stored, and no room to keep it: {len(self.pending)} writes are "
+                        f"pending since {self.pending[0].reason!r}. Mend that, then "
+                        "`await svc.flush()`."
+                    ) from self.last_error
+                await asyncio.sleep(RETRY_S)
+        except asyncio.CancelledError:
+            write.reason = "the event loop ended in the middle"
+            self.pending.append(write)
+            raise
+
+    async def _next(self, write: PendingWrite) -> list[Row]:
+        """Writes after all that waits before it.
+
+        Raises:
+            PersistenceError: it was not stored; with on_error "raise" also if what the caller had
+                in the same AsyncSession was not.
+        """
+        await self._retry(everything=False)
+        session_id = self.row_id(write.session_id)
+        waiting = [p for p in self.pending if not p.is_parked]
+        if any(self.row_id(p.session_id) == session_id for p in waiting):
+            write.reason = "waits for an earlier write of its session"
+            raise PersistenceError(f"Not stored: it {write.reason}.") from self.last_error
+        try:
+            return await self._attempt(write)
+        except CallerWorkFailed as error:
+            self.last_error = error
+            if self._on_error == "raise":
+                raise PersistenceError(f"Our rows are stored, but {error}") from error
+            return error.rows
+        except Exception as error:
+            self._failed(write, error)
+            raise PersistenceError(f"Not stored: {error}") from error
 
     async def _attempt(self, write: PendingWrite) -> list[Row]:
-        stored = await self._store.apply([self._resolved(step) for step in write.steps])
-        asked = [step.row for step in write.steps if isinstance(step, PutSession | PutMessage)]
-        for row, found in zip(asked, stored, strict=True):
-            if row["id"] != found["id"]:
-                self._aliases[row["id"]] = found["id"]
-        return stored
+        return await self._store.apply([self._resolved(step) for step in write.steps])
 
     async def _retry(self, *, everything: bool) -> None:
         """Tries what is pending, in order; a session whose write fails again waits as a whole."""
         stuck: set[str] = set()
         for write in list(self.pending):
-            if write.session_id in stuck or (write.is_parked and not everything):
+            session_id = self.row_id(write.session_id)
+            if session_id in stuck or (write.is_parked and not everything):
                 continue
             try:
-                await self._attempt(write)
+                stored = await self._attempt(write)
             except CallerWorkFailed as error:
                 self.last_error = error
-                log.error("%s", error)
+                stored = error.rows
             except Exception as error:
                 self._failed(write, error)
                 if not write.is_parked:
-                    stuck.add(write.session_id)
+                    stuck.add(session_id)
                     if not everything:
                         return  # whatever it is, it has not passed yet
                 continue
             self.pending.remove(write)
+            asked = [step.row for step in write.steps if isinstance(step, PutSession | PutMessage)]
+            for row, found in zip(asked, stored, strict=True):
+                if row["id"] != found["id"]:
+                    self._aliases[row["id"]] = found["id"]
 
     def _failed(self, write: PendingWrite, error: Exception) -> None:
         is_passing = isinstance(error, SchemaError) or getattr(error, "is_passing", False)
         write.reason, write.is_parked = str(error), not is_passing
         self.last_error = error
 
-    async def _keep(self, write: PendingWrite) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + ROOM_WAIT_S
-        while self.pending and self._rows_with(write) > MOST_PENDING_ROWS:
-            if loop.time() >= deadline:
-                raise PersistenceError(
-                    f"Not stored, and no room to keep it: {len(self.pending)} writes are pending "
-                    f"since {self.pending[0].reason!r}. Mend that, then `await svc.flush()`."
-                ) from self.last_error
-            await asyncio.sleep(RETRY_S)
-            await self._retry(everything=False)
-        self.pending.append(write)
-
-    def _rows_with(self, write: PendingWrite) -> int:
-        return sum(len(pending.rows) for pending in [*self.pending, write])
+    def _has_room(self, write: PendingWrite) -> bool:
+        rows = sum(len(pending.rows) for pending in [*self.pending, write])
+        return not self.pending or rows <= MOST_PENDING_ROWS
 
     def _resolved(self, step: Step) -> Step:
         """The step with ids as the store knows them."""

@@ -2,12 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .errors import PersistenceError, SessionNotFound
+from .errors import SessionNotFound
 from .models import (
     TABLES,
     Model,
@@ -19,7 +18,7 @@ from .models import (
     identity,
 )
 from .opening import Moment, moment
-from .store import Store, StoreFailed, TableName
+from .store import Store, TableName
 from .store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -97,8 +96,7 @@ class Reader:
         from .analytics import load
 
         ids = None if session is None else [(await self._session_row(session))["id"]]
-        with _as_persistence_error("read"):
-            return await load(self, sessions=ids, **options)
+        return await load(self, sessions=ids, **options)
 
     async def _session_row(self, session: OpencodeSession | str) -> Row:
         id = session if isinstance(session, str) else self._id(session)
@@ -107,7 +105,7 @@ class Reader:
                 return found[0]
         rows = await self._rows("sessions", None, ("opencode_id", "title", "updated_at"))
         newest = sorted(rows, key=lambda row: str(row["updated_at"]), reverse=True)[:3]
-        names = ", ".join(f"{row['opencode_id']} {row['title']!r}" for row in newest)
+        names = ", ".join(f"{row['opencode_id']!r} ({row['title']!r})" for row in newest)
         raise SessionNotFound(
             f"No session {id!r} in {self.store.place}. "
             + (f"Newest: {names}. Try `await svc.sessions()`." if names else "It holds none yet.")
@@ -125,12 +123,11 @@ class Reader:
         self, table: TableName, where: dict[str, list[str]] | None, columns: Sequence[str] = ()
     ) -> list[Row]:
         names = columns or [column.name for column in TABLES[table].columns]
-        with _as_persistence_error("read"):
-            rows = await self.store.select(table, names, where)
+        rows = await self.store.select(table, names, where)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def _id(self, session: OpencodeSession) -> str:
-        return identity(session)
+    def _id(self, instance: OpencodeSession | OpencodeMessage) -> str:
+        return identity(instance)
 
 
 def read_opencode(
@@ -170,11 +167,3 @@ def read_opencode(
     # A thread of its own: in a notebook this one has a running loop already.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, read()).result()
-
-
-@contextmanager
-def _as_persistence_error(what: str) -> Iterator[None]:
-    try:
-        yield
-    except StoreFailed as error:
-        raise PersistenceError(f"Could not {what}: {error}") from error

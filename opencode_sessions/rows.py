@@ -1,8 +1,7 @@
-"""From records and parts to rows of the tables, and which stored row is the same thing."""
+"""From records and parts to rows of the tables, for the import and the service alike."""
 
-import posixpath
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -12,23 +11,9 @@ from . import parts as parts_
 from .models import Row, new_id
 from .records import MessageRecord, Reported, SessionRecord, Tokens, moment
 from .store import TableName
-from .store.values import dumps
 
 LONGEST_ID = 36
 SessionRows = dict[TableName, list[Row]]
-APPLICATION = (None, "service")  # the source of rows an application stored, and of those of old
-# What of each table's rows tells that two are one, and what at least says that they are alike.
-SAME: dict[TableName, Callable[[Row], Hashable]] = {
-    "messages": lambda row: row["opencode_id"],
-    "tool_calls": lambda row: row["call_id"],
-    "file_events": lambda row: row["tool_call_id"] and (row["tool_call_id"], row["event_type"]),
-}
-ALIKE: dict[TableName, Callable[[Row, str], Hashable]] = {
-    "messages": lambda row, _: (row["role"], row["content"]),
-    "tool_calls": lambda row, workdir: (row["tool"], _target(row["input"] or {}, workdir)),
-    "file_events": lambda row, workdir: (row["event_type"], _target(row, workdir)),
-}
-NAMELESS = {"messages": "opencode_id", "tool_calls": "call_id", "file_events": "call_id"}
 
 
 def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> SessionRows:
@@ -209,82 +194,3 @@ def _reported(reported: Reported) -> Row:
 def _duration(call: parts_.ToolCall) -> float | None:
     started, ended = moment(call.started_ms), moment(call.ended_ms)
     return (ended - started).total_seconds() if started and ended else None
-
-
-def take_over_ids(rows: SessionRows, stored: SessionRows) -> Counter[TableName]:
-    """Gives a session's rows the ids under which they are stored; counts what else is stored.
-
-    A session is known by its opencode id. What an application stored of it is known by opencode's
-    ids, else by what it says and, where several are alike, by their times. The counts are of the
-    application's rows that are none of these.
-    """
-    (session,) = rows["sessions"]
-    for kept in stored["sessions"]:
-        session["id"] = kept["id"]
-    ids: dict[str, str] = {}
-    others: Counter[TableName] = Counter()
-    for name in SAME:
-        for row in rows[name]:
-            row["session_id"] = session["id"]
-            for column in ("message_id", "tool_call_id"):
-                if column in row:
-                    row[column] = ids.get(row[column], row[column])
-        pairs = _pairs(name, rows[name], stored[name], session["workdir"] or "")
-        for row in rows[name]:
-            ids[row["id"]] = row["id"] = pairs.get(row["id"], row["id"])
-        written = {row["id"] for row in rows[name]}
-        said = (row for row in stored[name] if row["source"] in APPLICATION)
-        others[name] = sum(row["id"] not in written for row in said)
-    return others
-
-
-def _pairs(name: TableName, new: list[Row], old: list[Row], workdir: str) -> dict[str, str]:
-    """The ids of new rows that are stored already, each with the id it is stored under."""
-    stored = {row["id"] for row in old}
-    pairs = {row["id"]: row["id"] for row in new if row["id"] in stored}
-    said = sorted(
-        (row for row in old if row["source"] in APPLICATION),
-        key=lambda row: (row["seq"] is None, row["seq"], str(row["created_at"])),
-    )
-    nameless = [row for row in said if row[NAMELESS[name]] is None]
-    for candidates, key in (
-        (said, SAME[name]),
-        (nameless, lambda row: ALIKE[name](row, workdir)),
-    ):
-        groups: dict[Hashable, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
-        taken = set(pairs.values())
-        for row in new:
-            if row["id"] not in pairs:
-                groups[key(row)][0].append(row)
-        for row in candidates:
-            if row["id"] not in taken:
-                groups[key(row)][1].append(row)
-        groups.pop(None, None)
-        for group in groups.values():
-            pairs |= _nearest(*group)
-    return pairs
-
-
-def _nearest(new: list[Row], old: list[Row]) -> dict[str, str]:
-    """Pairs of ids of rows that are alike, in order and as near in time as that allows."""
-    few, many = sorted((new, old), key=len)
-    pairs, start = [], 0
-    for place, row in enumerate(few):
-        end = len(many) - (len(few) - place - 1)  # so many are needed for those that follow
-        start = 1 + min(range(start, end), key=lambda i: _apart(row, many[i]))
-        pairs.append((row["id"], many[start - 1]["id"]))
-    return dict(pairs) if few is new else {new_id: old_id for old_id, new_id in pairs}
-
-
-def _apart(one: Row, other: Row) -> float:
-    times = [row["created_at"] for row in (one, other) if row["created_at"]]
-    return abs((times[0] - times[-1]).total_seconds()) if len(times) == 2 else 0.0
-
-
-def _target(said: Row, workdir: str) -> str:
-    """What a call or an event was about: a path, in whatever form it was given, or a command."""
-    path = next((v for k in parts_.PATH_KEYS if isinstance(v := said.get(k), str)), None)
-    if path is not None:
-        return posixpath.normpath(posixpath.join(workdir, path))
-    command = said.get("command")
-    return command if isinstance(command, str) else dumps(said) if "tool" not in said else ""

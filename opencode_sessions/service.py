@@ -9,14 +9,14 @@ work.
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from . import events as events_
 from . import parts as parts_
-from .errors import OpencodeSessionsError
 from .models import (
     OpencodeMessage,
     OpencodeSession,
@@ -26,14 +26,12 @@ from .models import (
     new_id,
     now,
 )
-from .opening import Moment, Opening, default_database, moment
+from .opening import Moment, Opening, default_database, moment, open_store
 from .outbox import OnError, Outbox, PendingWrite
 from .reading import Reader
 from .rows import message_call_rows
-from .sources.database import is_opencode_database
-from .store import Append, Delete, PutMessage, PutSession, Step, Store, Summary
+from .store import Append, Delete, PutMessage, PutSession, Step, Store
 from .store.memory import MemoryStore
-from .store.migrations import open_store
 from .store.sql import SqlStore, Target
 from .store.values import clean
 
@@ -50,8 +48,8 @@ class OpencodeSessionService(Reader):
 
     Args:
         db_session: the AsyncSession rows go through, committed with each write. None keeps rows in
-        memory. on_error: "log" keeps what could not be written in `pending` and tries again;
-        "raise" raises
+            memory.
+        on_error: "log" keeps what could not be written in `pending` and tries again; "raise" raises
             `PersistenceError` instead, and the caller tries again.
 
     Any number of tasks may call one service at once, and several services may share one
@@ -72,7 +70,6 @@ class OpencodeSessionService(Reader):
         super().__init__(store)
         self._outbox = Outbox(store, on_error)
         self._clock = now()
-        self._known: Summary | None = None
         self._scrubbed = 0
 
     @classmethod
@@ -92,21 +89,15 @@ class OpencodeSessionService(Reader):
 
         Raises:
             SchemaError: `migrate` is False and the tables are missing or old.
+            PersistenceError: the database refused.
             OpencodeSessionsError: the target is opencode's own database, a folder, or no database.
         """
 
         async def opened() -> Self:
             place = default_database() if target is None else target
-            if isinstance(place, str | os.PathLike) and await asyncio.to_thread(
-                is_opencode_database, place
-            ):
-                raise OpencodeSessionsError(
-                    f"{place} is opencode's own database, which is only ever read. Open a file of "
-                    f"your own, then `await svc.import_opencode({os.fspath(place)!r})`."
-                )
+            store = await open_store(place, migrate)
             service = cls.__new__(cls)
-            service._set_up(await open_store(place, migrate), on_error)
-            service._known = await service.store.summary()
+            service._set_up(store, on_error)
             return service
 
         return Opening(opened)
@@ -127,11 +118,11 @@ class OpencodeSessionService(Reader):
         at = self._now()
         row: Row = {
             "id": new_id(),
-            "opencode_id": opencode_id,
-            "agent_name": agent_name,
-            "workdir": None if workdir is None else os.fspath(workdir),
-            "abi_thread_id": abi_thread_id,
-            "title": title,
+            "opencode_id": _said(opencode_id) or None,
+            "agent_name": _said(agent_name),
+            "workdir": _said(workdir),
+            "abi_thread_id": _said(abi_thread_id),
+            "title": _said(title),
             "created_at": at,
             "updated_at": at,
             "source": "service",
@@ -153,15 +144,16 @@ class OpencodeSessionService(Reader):
         opencode's id of the message is `message_id`, else what the parts say (`messageID`): a
         message already known by it is updated, not doubled.
         """
-        session_id = self._outbox.row_id(identity(session))
+        session_id = self._id(session)
+        parts = _listed(parts)
         row: Row = {
             "id": new_id(),
             "session_id": session_id,
-            "role": role,
+            "role": _said(role),
             "content": parts_.extract_text(parts),
-            "parts": list(parts) if isinstance(parts, tuple) else parts,
+            "parts": parts,
             "created_at": self._now(),
-            "opencode_id": message_id or parts_.message_id(parts),
+            "opencode_id": _said(message_id) or parts_.message_id(parts),
             "source": "service",
         }
         row = self._clean(row)
@@ -173,24 +165,22 @@ class OpencodeSessionService(Reader):
 
         A part that says its id is stored once however often it comes.
         """
-        values = message.__dict__
-        message_id = self._outbox.row_id(identity(message))
-        if "session_id" not in values:  # an object of the caller's own, expired by a commit
-            found = await self._rows("messages", {"id": [message_id]})
-            values = found[0] if found else {}
-        session_id = self._outbox.row_id(values["session_id"])
-        place: Row = {"session_id": session_id, "turn": values.get("turn"), "source": "service"}
-        calls, events = message_call_rows(parts, message_id, place, self._now())
+        message_id = self._id(message)
+        # None on an object of the caller's own that a commit has expired: the store looks it up.
+        session_id = message.__dict__.get("session_id")
+        session_id = session_id and self._outbox.row_id(session_id)
+        place: Row = {"session_id": session_id, "source": "service"}
+        calls, events = message_call_rows(_listed(parts), message_id, place, self._now())
         steps: list[Step] = []
         if calls:
             steps.append(Append("tool_calls", [self._clean(row) for row in calls]))
         if events:
             steps.append(Append("file_events", [self._clean(row) for row in events]))
         if steps:
-            await self._outbox.write(session_id, steps)
+            await self._outbox.write(session_id or message_id, steps)
 
     extract_text = staticmethod(parts_.extract_text)
-    extract_file_events = staticmethod(parts_.extract_file_events)
+    extract_file_events = staticmethod(events_.extract_file_events)
 
     @property
     def pending(self) -> Sequence[PendingWrite]:
@@ -225,13 +215,19 @@ class OpencodeSessionService(Reader):
         await self._outbox.write(found.id, [Delete([found.id])])
 
     async def prune(self, *, before: Moment) -> int:
-        """Deletes every session last touched before this moment; gives how many."""
+        """Deletes every session in which nothing happened since this moment; gives how many."""
         limit = moment(before)
-        rows = await self._rows("sessions", None, ("id", "updated_at"))
-        old = [row["id"] for row in rows if row["updated_at"] and row["updated_at"] < limit]
-        for id in old:
-            await self._outbox.write(id, [Delete([id])])
-        return len(old)
+        deleted = 0
+        for row in await self._rows("sessions", None, ("id", "created_at", "updated_at")):
+            times = [row["created_at"], row["updated_at"]]
+            if all(time is None or time < limit for time in times):
+                of_it = {"session_id": [row["id"]]}
+                messages = await self._rows("messages", of_it, ("created_at",))
+                times += [message["created_at"] for message in messages]
+            if any(times) and all(time is None or time < limit for time in times):
+                await self._outbox.write(row["id"], [Delete([row["id"]])])
+                deleted += 1
+        return deleted
 
     async def import_opencode(
         self,
@@ -245,14 +241,16 @@ class OpencodeSessionService(Reader):
         """Imports what opencode left on this machine, or at `path`; doing it again changes nothing.
 
         Args:
-            path: an opencode database, or the folder it is in; None finds this machine's. origin:
-            whose data it is, kept with each row. since: only sessions touched at or after this
-            moment. project: only this project: its worktree's path, its last part, or opencode's
-            project id. progress: show a bar.
+            path: an opencode database, or the folder it is in; None finds this machine's.
+            origin: whose data it is, kept with each row.
+            since: only sessions touched at or after this moment.
+            project: only this project: its worktree's path, its last part, or opencode's id of it.
+            progress: show a bar.
 
         Raises:
             SourceNotFound: nothing to import; the message names where we looked.
             SourceError: it could not be read at all.
+            SchemaError: the store's tables are missing or old.
         """
         from .sources import find
         from .sync import import_sources
@@ -266,14 +264,19 @@ class OpencodeSessionService(Reader):
             project=project,
             progress=progress,
         )
-        self._known = await self.store.summary()
+        await self.store.summary()
         return report
 
     async def close(self) -> None:
-        """Writes what is pending and lets go of the database; logs what could not be written."""
+        """Waits for writes under way, writes what is pending, and lets go of the database.
+
+        What could not be written is logged.
+
+        Raises:
+            PersistenceError: with `on_error="raise"`, if something is still pending.
+        """
         try:
-            if self.pending:
-                await self._outbox.flush()
+            await self._outbox.flush()
         finally:
             if self.pending:
                 log.error("closed with %d writes pending: %s", len(self.pending), self.last_error)
@@ -292,15 +295,16 @@ class OpencodeSessionService(Reader):
 
     def __repr__(self) -> str:
         place = Path(self.store.place).name or self.store.place
-        about = [f"{len(self.pending)} writes pending"] if self.pending else []
-        if self._known is not None:
-            known = self._known
-            about = [f"{known.sessions:,} sessions", f"{known.file_events:,} file events", *about]
+        about = []
+        if known := self.store.known:
+            about += [f"{known.sessions:,} sessions", f"{known.file_events:,} file events"]
             about += [f"newest {known.newest:%Y-%m-%d %H:%M}"] if known.newest else []
+            about += [f"{known.writes_since:,} writes since"] if known.writes_since else []
+        about += [f"{len(self.pending):,} writes pending"] if self.pending else []
         return f"<OpencodeSessionService {place}{': ' if about else ''}{', '.join(about)}>"
 
-    def _id(self, session: OpencodeSession) -> str:
-        return self._outbox.row_id(identity(session))
+    def _id(self, instance: OpencodeSession | OpencodeMessage) -> str:
+        return self._outbox.row_id(identity(instance))
 
     def _clean(self, row: Row) -> Row:
         cleaned, replaced = clean(row)
@@ -311,3 +315,14 @@ class OpencodeSessionService(Reader):
         """A time later than the last one given, so that what came later sorts later."""
         self._clock = max(now(), self._clock + timedelta(microseconds=1))
         return self._clock
+
+
+def _said(value: object) -> Any:
+    """The text of what an application has for one: a Path, a UUID, a number."""
+    return value if value is None or isinstance(value, str | bytes) else str(value)
+
+
+def _listed(parts: Iterable[Any]) -> Any:
+    """Parts that can be gone through more than once, whatever they came as."""
+    is_list = isinstance(parts, list | str | bytes | Mapping) or not isinstance(parts, Iterable)
+    return parts if is_list else list(parts)

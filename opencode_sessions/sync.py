@@ -9,18 +9,21 @@ application said stays; what it did not say is filled in; what opencode has forg
 import asyncio
 import html
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from .matching import APPLICATION, take_over_ids
 from .models import TABLES, Row
 from .records import SessionRecord
 from .rows import SessionRows, session_rows
 from .sources import Problem, Source, SourceChanged
-from .store import Put, Step, Store, StoreFailed, TableName
+from .store import CallerWorkFailed, Put, Store, StoreFailed, TableName, finish
 from .store.values import clean
 
 ORDER: tuple[TableName, ...] = ("sessions", "messages", "tool_calls", "file_events")
@@ -30,6 +33,7 @@ SKIPPED = {
     "session": "sessions",
     "message": "messages",
 }  # first word of a problem's place; else a part
+PLACE = {"seq", "turn", "is_fork_copy", "is_undone"}  # what takes the whole session to know
 
 
 @dataclass(slots=True)
@@ -62,9 +66,8 @@ class ImportReport:
     seconds: float = 0.0
 
     def __repr__(self) -> str:
-        lines = [
-            f"ImportReport: {', '.join(self.sources) or 'nothing read'} ({self.seconds:.1f} s)"
-        ]
+        read = ", ".join(map(_printable, self.sources)) or "nothing read"
+        lines = [f"ImportReport: {read} ({self.seconds:.1f} s)"]
         lines.append(f"  {'':<12}{'new':>9}{'changed':>9}{'unchanged':>11}{'skipped':>9}")
         for name, count in self._counts():
             numbers = f"{count.new:>9,}{count.changed:>9,}{count.unchanged:>11,}{count.skipped:>9,}"
@@ -81,9 +84,8 @@ class ImportReport:
             + "</tr>"
             for name, c in self._counts()
         )
-        title = html.escape(
-            f"Imported {', '.join(self.sources) or 'nothing'} in {self.seconds:.1f} s"
-        )
+        read = ", ".join(map(_printable, self.sources)) or "nothing"
+        title = html.escape(f"Imported {read} in {self.seconds:.1f} s")
         remarks = "".join(f"<li>{html.escape(line)}</li>" for line in self._remarks())
         listed = f"<ul>{remarks}</ul>" if remarks else ""
         return f"<p>{title}</p><table><thead><tr>{head}</tr></thead>{rows}</table>{listed}"
@@ -93,12 +95,12 @@ class ImportReport:
 
     def _remarks(self) -> Iterator[str]:
         for problem in self.problems[:PROBLEMS_SHOWN]:
-            yield f"skipped {problem.place}: {problem.reason}"
+            yield _printable(f"skipped {problem.place}: {problem.reason}")
         if (more := len(self.problems) - PROBLEMS_SHOWN) > 0:
             yield f"and {more} more in .problems"
         if self.scrubbed:
             yield f"{self.scrubbed} values no database can hold were replaced"
-        yield from self.notes
+        yield from map(_printable, self.notes)
 
 
 async def import_sources(
@@ -146,50 +148,64 @@ async def _import(
     origin: str | None,
     progress: bool,
 ) -> None:
-    doubles = 0
+    doubles, others = 0, Counter[TableName]()
     with tqdm(desc="import", unit="session", disable=not progress, leave=False) as bar:
-        async for item in _in_thread(items):
-            if isinstance(item, int):
-                bar.reset(total=item)
-            elif isinstance(item, Problem):
-                report.problems.append(item)
-                count: Count = getattr(report, SKIPPED.get(item.place.split()[0], "tool_calls"))
-                count.skipped += 1
-            elif item.id in seen:
-                doubles += 1
-                bar.update()
-            else:
-                seen.add(item.id)
-                await _import_session(store, report, item, kind, origin)
-                bar.update()
+        async with aclosing(_in_thread(items)) as found:
+            async for item in found:
+                if isinstance(item, int):
+                    bar.reset(total=item)
+                elif isinstance(item, Problem):
+                    report.problems.append(item)
+                    count: Count = getattr(report, SKIPPED.get(item.place.split()[0], "tool_calls"))
+                    count.skipped += 1
+                elif item.id in seen:
+                    doubles += 1
+                    bar.update()
+                else:
+                    seen.add(item.id)
+                    others += await _import_session(store, report, item, kind, origin)
+                    bar.update()
     if doubles:
         report.notes.append(
             f"{doubles} sessions were also in a source before this one, and taken from there"
+        )
+    if others:
+        counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in others.items())
+        report.notes.append(
+            f"{counts} that an application stored match none of opencode's: they are kept beside"
         )
 
 
 async def _import_session(
     store: Store, report: ImportReport, record: SessionRecord, kind: str, origin: str | None
-) -> None:
+) -> Counter[TableName]:
+    """Imports one session; counts what an application stored of it that is not in the source."""
     rows, scrubbed = await asyncio.to_thread(_rows, record, kind, origin)
-    try:
-        stored = await _stored(store, rows)
-        changes = await asyncio.to_thread(_compare, rows, stored)
-        steps: list[Step] = [
-            Put(name, changes[name].written) for name in ORDER if changes[name].written
-        ]
-        if steps:
-            await store.apply(steps)
-    except StoreFailed as error:
-        report.problems.append(Problem(f"session {record.id}", f"could not be stored: {error}"))
-        report.sessions.skipped += 1
-        return
+    for attempt in range(TRIES):
+        try:
+            stored = await _stored(store, rows)
+            changes, others = await asyncio.to_thread(_compare, rows, stored)
+            written = ((name, changes[name].written) for name in ORDER)
+            if steps := [Put(name, changed) for name, changed in written if changed]:
+                await store.apply(steps)
+            break
+        except CallerWorkFailed as error:
+            report.notes.append(str(error))
+            break
+        except StoreFailed as error:
+            # Unless it is passing, an application may have stored the same meanwhile: look again.
+            if error.is_passing or attempt == TRIES - 1:
+                problem = Problem(f"session {record.id}", f"could not be stored: {error}")
+                report.problems.append(problem)
+                report.sessions.skipped += 1
+                return Counter()
     report.scrubbed += scrubbed
     for name in ORDER:
         count, change = getattr(report, name), changes[name]
         count.new += change.new
         count.changed += len(change.written) - change.new
         count.unchanged += len(rows[name]) - len(change.written)
+    return others
 
 
 def _rows(record: SessionRecord, source: str, origin: str | None) -> tuple[SessionRows, int]:
@@ -221,9 +237,11 @@ class _Changes:
     new: int = 0
 
 
-def _compare(rows: SessionRows, stored: SessionRows) -> dict[TableName, _Changes]:
-    """The rows to write: those the store has not, and those that differ from what it has."""
-    _take_over_ids(rows, stored)
+def _compare(
+    rows: SessionRows, stored: SessionRows
+) -> tuple[dict[TableName, _Changes], Counter[TableName]]:
+    """The rows to write, those the store has not or has otherwise; and how many others it has."""
+    others = take_over_ids(rows, stored)
     changes: dict[TableName, _Changes] = {name: _Changes() for name in ORDER}
     for name in ORDER:
         kept = {row["id"]: row for row in stored[name]}
@@ -233,57 +251,32 @@ def _compare(rows: SessionRows, stored: SessionRows) -> dict[TableName, _Changes
                 changes[name].new += 1
                 changes[name].written.append(row)
                 continue
-            new = _merged(old, row)
+            new = _merged(name, old, row)
             if any(old[column] != value for column, value in new.items()):
                 changes[name].written.append(new)
-    return changes
+    return changes, others
 
 
-def _take_over_ids(rows: SessionRows, stored: SessionRows) -> None:
-    """Points rows at the ids under which an application stored the same session and messages."""
-    session_ids = {row["opencode_id"]: row["id"] for row in stored["sessions"]}
-    message_ids = {
-        row["opencode_id"]: row["id"] for row in stored["messages"] if row["opencode_id"]
-    }
-    for row in rows["sessions"]:
-        row["id"] = session_ids.get(row["opencode_id"], row["id"])
-    session_id = rows["sessions"][0]["id"]
-    renamed = {}
-    for row in rows["messages"]:
-        kept = message_ids.get(row["opencode_id"], row["id"])
-        renamed[row["id"]] = kept
-        row["id"] = kept
-    for name in ORDER[1:]:
-        for row in rows[name]:
-            row["session_id"] = session_id
-            if name != "messages":
-                row["message_id"] = renamed.get(row["message_id"], row["message_id"])
+def _merged(name: TableName, old: Row, new: Row) -> Row:
+    """The new row; of one that an application stored, what it said stays.
 
-
-def _merged(old: Row, new: Row) -> Row:
-    """The new row; where an application wrote the old one, only what it left open is filled in."""
-    if old["source"] not in (None, "service"):
+    What it said are the session and its messages. Its calls and file events were read from parts
+    that may not tell what became of them: opencode's say that.
+    """
+    if old["source"] not in APPLICATION:
         return new
-    place = ("seq", "turn", "is_fork_copy", "is_undone")
-    return {
-        column: value if column in place or old[column] is None else old[column]
-        for column, value in new.items()
-    } | {"source": old["source"], "origin": old["origin"]}
+    if name in ("sessions", "messages"):
+        said = {column for column in new if old[column] not in (None, "")} - PLACE
+    else:
+        said = {column for column in new if new[column] is None}
+    return new | {column: old[column] for column in said | {"source", "origin"}}
 
 
-async def _in_thread(items: Iterator[Any]) -> AsyncIterator[Any]:
+async def _in_thread(items: Iterator[Any]) -> AsyncGenerator[Any, None]:
     """A blocking iterator's items, each taken in a thread; closed when no thread is in it."""
     end = object()
     try:
-        while True:
-            taken = asyncio.ensure_future(asyncio.to_thread(next, items, end))
-            try:
-                item = await asyncio.shield(taken)
-            except asyncio.CancelledError:
-                await asyncio.wait([taken])
-                raise
-            if item is end:
-                return
+        while (item := await finish(asyncio.to_thread(next, items, end))) is not end:
             yield item
     finally:
         items.close()  # type: ignore[attr-defined]
@@ -298,3 +291,8 @@ def _add(total: ImportReport, part: ImportReport) -> None:
     total.problems += part.problems
     total.notes += part.notes
     total.scrubbed += part.scrubbed
+
+
+def _printable(text: str) -> str:
+    """Text that an agent or a file's name may hold, without what a terminal obeys."""
+    return "".join(c if c.isprintable() else "�" for c in text)

@@ -114,11 +114,10 @@ def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def test_a_wheel_has_its_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    folder = ROOT / "opencode_sessions"
     wanted = {
-        f"opencode_sessions/{file.relative_to(folder).as_posix()}"
-        for file in folder.rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / "opencode_sessions").rglob("[!.]*.*")
+        if not any(part.startswith((".", "__pycache__")) for part in file.relative_to(ROOT).parts)
     }
     wanted |= {
         f"opencode_sessions/_notebooks/{f.name}" for f in (ROOT / "notebooks").glob("*.ipynb")
@@ -150,15 +149,22 @@ def test_a_wheel_works_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
 
     said = run("demo", "--out", "look")
     assert "scripted replay" in said
-    assert "Clean up before 0.3" in said
+    assert "Release 0.3.0" in said
     page = (tmp_path / "look" / "01_first_look.html").read_text()
     assert "scripted replay" in page
     assert loaded_from_elsewhere(page) == []
     assert "Clean up before 0.3" in run("sessions", "--db", "look/sessions.db")
 
 
+@pytest.mark.parametrize(
+    "loads", ["<script src='//x/y.js'>", '<img alt="" src="a.png">', "<style>@import '//x/y.css'"]
+)
+def test_a_page_that_loads_something_is_found_out(loads: str) -> None:
+    assert loaded_from_elsewhere(loads)
+
+
 def loaded_from_elsewhere(page: str) -> list[str]:
     """What a browser would fetch for a page: anything but a link that somebody clicks."""
     tags = re.findall(r"<(?:script|link|img|iframe|source|object|embed)\b[^>]*>", page)
-    fetched = [tag for tag in tags if re.search(r"""(?:src|href|data)\s*=\s*["']?(?!data:)""", tag)]
+    fetched = [tag for tag in tags if re.search(r"""\b(?:src|href)=["']?(?!["']|data:)""", tag)]
     return fetched + re.findall(r"(?:@import|url\(|import\()\s*[\"']?(?:https?:)?//[^)\"']*", page)

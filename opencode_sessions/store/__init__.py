@@ -4,15 +4,24 @@ A write is a list of steps that are applied together or not at all. Rows are pla
 name; `values.clean` has made them storable before they get here.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
+from ..errors import PersistenceError
 from ..models import Row
+
+log = logging.getLogger("opencode_sessions")
+Done = TypeVar("Done")
 
 TableName = Literal["sessions", "messages", "tool_calls", "file_events"]
 # Children before parents, the order in which rows may be deleted.
 TABLE_NAMES: tuple[TableName, ...] = ("file_events", "tool_calls", "messages", "sessions")
+# What an Append leaves as it is in a row that is there already.
+KEPT_BY_APPEND = {"id", "session_id", "seq", "created_at"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,10 @@ class PutMessage:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Adds rows at the end of their session (`seq` follows on), or updates those there by id."""
+    """Adds rows of messages, or updates those there by id.
+
+    `seq` goes on at the end of the session, `turn` is the message's, and so is a session not given.
+    """
 
     table: TableName
     rows: Sequence[Row]
@@ -62,9 +74,10 @@ class Summary(NamedTuple):
     messages: int
     file_events: int
     newest: Any
+    writes_since: int = 0  # since these were counted
 
 
-class StoreFailed(Exception):
+class StoreFailed(PersistenceError):
     """A read or write did not happen, none of it. `is_passing`: the same may succeed later."""
 
     def __init__(self, reason: str, *, is_passing: bool) -> None:
@@ -72,10 +85,24 @@ class StoreFailed(Exception):
         self.is_passing = is_passing
 
 
-class CallerWorkFailed(Exception):
+class CallerWorkFailed(PersistenceError):
     """The caller's own objects could not be flushed; our write has happened (`rows`)."""
 
     rows: list[Row]
+
+
+async def finish(work: Coroutine[Any, Any, Done]) -> Done:
+    """Runs work to its end even if its caller is cancelled; only then the cancellation goes on."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):  # however often: half a write helps nobody
+                await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()):
+            log.error("what a cancelled caller had asked for failed: %s", error)
+        raise
 
 
 Where = Mapping[str, Collection[Any]]
@@ -88,11 +115,16 @@ class Store(Protocol):
     def place(self) -> str:
         """Where the rows are, for messages and reprs."""
 
+    @property
+    def known(self) -> Summary | None:
+        """What it held when it was last counted, without counting again."""
+
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
         """Applies all steps, durably, or none; gives one row for each PutSession and PutMessage.
 
         Raises:
             StoreFailed: nothing of it was stored.
+            CallerWorkFailed: it was stored, what the caller had in the same AsyncSession was not.
             SchemaError: the tables are missing or old.
         """
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..models import Row
 from . import (
+    KEPT_BY_APPEND,
     Append,
     Delete,
     Put,
@@ -17,6 +18,7 @@ from . import (
     TableName,
     Where,
 )
+from .values import dumps, loads
 
 PARENTS = {"session_id": "sessions", "message_id": "messages"}
 
@@ -32,6 +34,14 @@ class MemoryStore:
         self._messages: dict[tuple[str, str], str] = {}  # session id, opencode_id -> id
         self._last: dict[tuple[str, str], int] = {}  # table, session id -> seq
 
+    @property
+    def known(self) -> Summary:
+        """What it holds."""
+        sessions = self._tables["sessions"].values()
+        times = [row["updated_at"] for row in sessions if row.get("updated_at")]
+        messages, events = self._tables["messages"], self._tables["file_events"]
+        return Summary(len(sessions), len(messages), len(events), max(times, default=None))
+
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
         """Applies all steps or none: what could refuse a row is looked at before any is stored."""
         self._check(steps)
@@ -44,15 +54,13 @@ class MemoryStore:
                     rows.append(self._put_message(row))
                 case Append(table, added):
                     for row in added:
-                        kept = self._tables[table].get(row["id"])
-                        place = kept["seq"] if kept else self._next(table, row["session_id"])
-                        self._store(table, row | {"seq": place})
+                        self._append(table, row)
                 case Put(table, put):
                     for row in put:
                         self._store(table, row)
                 case Delete(session_ids):
                     self._delete(set(session_ids))
-        return [dict(row) for row in rows]
+        return [{column: _copy(value) for column, value in row.items()} for row in rows]
 
     async def select(
         self, table: TableName, columns: Sequence[str], where: Where | None = None
@@ -60,23 +68,20 @@ class MemoryStore:
         """Rows as tuples in the order of `columns`."""
         wanted = {column: set(values) for column, values in (where or {}).items()}
         return [
-            tuple(row.get(column) for column in columns)
+            tuple(_copy(row.get(column)) for column in columns)
             for row in self._tables[table].values()
             if all(row.get(column) in values for column, values in wanted.items())
         ]
 
     async def summary(self) -> Summary:
         """Counts and the newest session's time."""
-        sessions = self._tables["sessions"].values()
-        times = [row["updated_at"] for row in sessions if row.get("updated_at")]
-        messages, events = self._tables["messages"], self._tables["file_events"]
-        return Summary(len(sessions), len(messages), len(events), max(times, default=None))
+        return self.known
 
     async def close(self) -> None:
         """Nothing to let go of."""
 
     def _check(self, steps: Sequence[Step]) -> None:
-        """What foreign keys do in a database: no row without its session and message."""
+        """What keys do: no row without its session and message, no opencode id twice."""
         coming: dict[str, set[str]] = defaultdict(set)
         for step in steps:
             if isinstance(step, Delete):
@@ -85,16 +90,25 @@ class MemoryStore:
             for row in [step.row] if single else step.rows:  # type: ignore[union-attr]
                 for column, parent in PARENTS.items():
                     id = row.get(column)
-                    if (
-                        id is not None
-                        and id not in self._tables[parent]
-                        and id not in coming[parent]
-                    ):
+                    known = id is None or id in self._tables[parent] or id in coming[parent]
+                    if not known:
                         raise StoreFailed(f"no row {id} in {parent}", is_passing=False)
+                if isinstance(step, Put) and self._holder(step.table, row) not in (None, row["id"]):
+                    raise StoreFailed(
+                        f"{row['opencode_id']} is in {step.table} already", is_passing=False
+                    )
                 coming[_table_of(step)].add(row["id"])
 
+    def _holder(self, table: str, row: Row) -> str | None:
+        """The id of the row that has this one's opencode id."""
+        if table == "sessions":
+            return self._sessions.get(row["opencode_id"])
+        if table == "messages":
+            return self._messages.get((row["session_id"], row["opencode_id"]))
+        return None
+
     def _put_session(self, row: Row) -> Row:
-        kept = self._tables["sessions"].get(self._sessions.get(row["opencode_id"] or "", ""))
+        kept = self._tables["sessions"].get(self._holder("sessions", row) or row["id"])
         if kept is None:
             return self._store("sessions", row)
         kept["updated_at"] = row["updated_at"]
@@ -104,16 +118,24 @@ class MemoryStore:
         return kept
 
     def _put_message(self, row: Row) -> Row:
-        session_id = row["session_id"]
-        kept_id = self._messages.get((session_id, row["opencode_id"] or ""))
-        if kept_id is not None:
-            kept = self._tables["messages"][kept_id]
+        kept = self._tables["messages"].get(self._holder("messages", row) or row["id"])
+        if kept is not None:
             kept |= {name: row[name] for name in ("role", "content", "parts")}
             return kept
+        session_id = row["session_id"]
         turn = self._last.get(("turn", session_id), 0) + (row["role"] == "user")
-        return self._store(
-            "messages", row | {"seq": self._next("messages", session_id), "turn": turn}
-        )
+        place = {"seq": self._next("messages", session_id), "turn": max(turn, 1)}
+        return self._store("messages", row | place)
+
+    def _append(self, table: str, row: Row) -> None:
+        message = self._tables["messages"][row["message_id"]]
+        row = row | {"turn": message["turn"]}
+        if kept := self._tables[table].get(row["id"]):
+            kept |= {column: row[column] for column in row.keys() - KEPT_BY_APPEND}
+            return
+        session_id = row["session_id"] or message["session_id"]
+        place = {"session_id": session_id, "seq": self._next(table, session_id)}
+        self._store(table, row | place)
 
     def _next(self, table: str, session_id: str) -> int:
         return self._last.get((table, session_id), -1) + 1
@@ -143,6 +165,11 @@ class MemoryStore:
         self._sessions = {k: id for k, id in self._sessions.items() if id not in session_ids}
         self._messages = {k: id for k, id in self._messages.items() if k[0] not in session_ids}
         self._last = {k: seq for k, seq in self._last.items() if k[1] not in session_ids}
+
+
+def _copy(value: Any) -> Any:
+    """What leaves the store is the caller's to change; what is in it is not."""
+    return loads(dumps(value)) if isinstance(value, dict | list) else value
 
 
 def _table_of(step: Step) -> str:

@@ -9,6 +9,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
 from typing import Any
 
 import orjson
@@ -44,11 +46,15 @@ def clean(row: Row) -> tuple[Row, int]:
         elif isinstance(value, list | tuple | dict):
             value, count = _json(value)
             replaced += count
+        elif value is not None and not isinstance(value, int | float | datetime):
+            value, count = _described(value), 1
+            replaced += count
         cleaned[column] = value
     return cleaned, replaced
 
 
 def _text(value: str) -> tuple[str, int]:
+    value = str.__str__(value)  # of a subclass its text: an Enum's member prints as something else
     # str.isascii() is one flag: most text needs no search
     if value.isascii() and "\x00" not in value:
         return value, 0
@@ -68,13 +74,14 @@ def _json(value: Any) -> tuple[Any, int]:
 
 def _scrub(value: Any) -> tuple[Any, int]:
     replaced = 0
+    above: set[int] = set()  # ids of the containers we are in: one that holds itself has no end
 
-    def walk(value: Any, depth: int) -> Any:
+    def walk(value: Any) -> Any:
         nonlocal replaced
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            text, count = _text(str(value))
+            text, count = _text(value)
             replaced += count > 0
             return text
         if isinstance(value, int):
@@ -83,11 +90,21 @@ def _scrub(value: Any) -> tuple[Any, int]:
         elif isinstance(value, float):
             if math.isfinite(value):
                 return float(value)
-        elif depth < DEEPEST:
-            if isinstance(value, Mapping):
-                return {key(name): walk(item, depth + 1) for name, item in list(value.items())}
-            if isinstance(value, list | tuple):
-                return [walk(item, depth + 1) for item in list(value)]
+        elif (
+            isinstance(value, Mapping | list | tuple)
+            and len(above) < DEEPEST
+            and id(value) not in above
+        ):
+            above.add(id(value))
+            inner: Any = {} if isinstance(value, Mapping) else []
+            if isinstance(value, Mapping):  # loops: a comprehension is a frame more a level
+                for name, item in list(value.items()):
+                    inner[key(name)] = walk(item)
+            else:
+                for item in list(value):
+                    inner.append(walk(item))
+            above.remove(id(value))
+            return inner
         replaced += 1
         return _described(value)
 
@@ -97,13 +114,18 @@ def _scrub(value: Any) -> tuple[Any, int]:
         replaced += count > 0 or not isinstance(name, str)
         return text
 
-    return walk(value, 0), replaced
+    return walk(value), replaced
 
 
 def _described(value: object) -> str:
     """What can be said of a value JSON has no form for; if its own code fails, that."""
+    if isinstance(value, Enum):
+        value = value.value
     try:
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        if isinstance(value, bytes | bytearray):
+            text = value.decode("utf-8", "replace")
+        else:
+            text = str(value)
     except Exception as error:
         text = f"<{type(value).__name__} that could not be shown: {type(error).__name__}>"
     return UNSTORABLE.sub(REPLACEMENT, text)

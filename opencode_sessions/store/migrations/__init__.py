@@ -7,44 +7,47 @@ the middle leaves what was there before.
 
 from pathlib import Path
 
+from sqlalchemy import StaticPool
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ...errors import PersistenceError
+from ...errors import PersistenceError, SchemaError
 from ...models import TABLES
-from .. import TABLE_NAMES
-from ..sql import WRITES, SqlStore, Target, begin_immediate, connect
+from .. import TABLE_NAMES, StoreFailed
+from ..sql import WRITES, Database, SqlStore, Target, begin_immediate, connect
 
 VERSION_TABLE = "opencode_sessions_version"
 ADVISORY_LOCK = 0x6F637365  # "ocse": any number, the same for every opener
 
 
-async def migrate(target: AsyncEngine | Target) -> None:
-    """Brings the tables of a database up to date: an AsyncEngine, a file, or a URL.
-
-    The engine's pool is renewed: connections that were open before hold the old schema.
+async def migrate(target: Database) -> None:
+    """Brings the tables up to date and renews the pool: open connections hold the old schema.
 
     Raises:
         PersistenceError: the database refused; its error is the cause.
+        SchemaError: the tables are of a newer version.
     """
     engine = target if isinstance(target, AsyncEngine) else connect(target)
+    place = engine.url.render_as_string()
     try:
         async with engine.connect() as connection:
             await connection.execution_options(**{WRITES: True})
             await connection.run_sync(upgrade)
             await connection.commit()
     except (SQLAlchemyError, OSError) as error:
-        place = engine.url.render_as_string()
+        reason = getattr(error, "orig", error)  # without SQLAlchemy's link to its manual
         raise PersistenceError(
-            f"Could not bring the tables of {place} up to date: {error}"
+            f"Could not bring the tables of {place} up to date: {reason}"
         ) from error
     finally:
-        await engine.dispose()
+        is_all_there_is = isinstance(engine.pool, StaticPool)  # one connection, in memory
+        if not (engine is target and is_all_there_is):
+            await engine.dispose()
 
 
 async def open_store(target: Target, do_migrate: bool) -> SqlStore:
-    """A store on this file or URL, its tables brought up to date or at least looked at.
+    """A store on this file or URL, its tables brought up to date or at least looked at; counted.
 
     Raises:
         SchemaError: the tables are missing or old, and `do_migrate` is False.
@@ -57,6 +60,10 @@ async def open_store(target: Target, do_migrate: bool) -> SqlStore:
             await migrate(engine)
         for name in TABLE_NAMES:
             await store.select(name, [column.name for column in TABLES[name].columns], {"id": []})
+        await store.summary()
+    except StoreFailed as error:
+        await store.close()
+        raise PersistenceError(f"Could not open {store.place}: {error}") from error
     except BaseException:
         await store.close()
         raise
@@ -69,6 +76,7 @@ def upgrade(connection: Connection) -> None:
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
     from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
 
     begin_immediate(connection)
     if connection.dialect.name == "postgresql":
@@ -81,5 +89,11 @@ def upgrade(connection: Connection) -> None:
             "fn": lambda revision, _context: scripts._upgrade_revs("head", revision),
         },
     )
-    with Operations.context(context):
-        context.run_migrations()
+    try:
+        with Operations.context(context):
+            context.run_migrations()
+    except CommandError as error:  # it knows every revision but those of versions to come
+        raise SchemaError(
+            f"The tables are of a newer version than this one: {error}. "
+            "Use the newer version: `pip install --upgrade opencode-sessions`."
+        ) from error

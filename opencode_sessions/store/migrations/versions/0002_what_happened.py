@@ -84,6 +84,7 @@ def upgrade() -> None:
     if not existing.has_table("opencode_tool_calls"):
         _create_tool_calls()
     _unite_doubled_sessions()
+    _number_old_rows()
     for index, (table, keys, unique) in INDEXES.items():
         if index not in {present["name"] for present in existing.get_indexes(table)}:
             op.create_index(index, table, keys, unique=unique)
@@ -156,3 +157,32 @@ def _unite_doubled_sessions() -> None:
             .where(sessions.c.id.in_(others))
             .values(opencode_id=None, info={"double_of": oldest, "opencode_id": opencode_id})
         )
+
+
+def _number_old_rows() -> None:
+    """Gives old rows their place in the session, by time, so that new ones come after them."""
+    connection = op.get_bind()
+    # Times may be whole seconds: within one, SQLite's rowid is the order of insertion.
+    same_time = "rowid" if connection.dialect.name == "sqlite" else "id"
+    in_order = f"OVER (PARTITION BY session_id ORDER BY created_at, {same_time})"
+    prompts = f"sum(CASE WHEN role = 'user' THEN 1 ELSE 0 END) {in_order}"
+    for statement in (
+        f"""
+        UPDATE opencode_messages SET seq = placed.seq, turn = placed.turn FROM (
+            SELECT id, row_number() {in_order} - 1 AS seq,
+                CASE WHEN {prompts} < 1 THEN 1 ELSE {prompts} END AS turn
+            FROM opencode_messages WHERE seq IS NULL
+        ) AS placed WHERE placed.id = opencode_messages.id
+        """,
+        f"""
+        UPDATE opencode_file_events SET seq = placed.seq FROM (
+            SELECT id, row_number() {in_order} - 1 AS seq
+            FROM opencode_file_events WHERE seq IS NULL
+        ) AS placed WHERE placed.id = opencode_file_events.id
+        """,
+        """
+        UPDATE opencode_file_events SET turn = opencode_messages.turn FROM opencode_messages
+        WHERE opencode_messages.id = message_id AND opencode_file_events.turn IS NULL
+        """,
+    ):
+        connection.exec_driver_sql(statement)

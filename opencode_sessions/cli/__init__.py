@@ -18,17 +18,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from .errors import OpencodeSessionsError, SourceError
+from ..errors import OpencodeSessionsError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .analytics import Frames
-    from .service import OpencodeSessionService
-    from .sync import ImportReport
+    from ..service import OpencodeSessionService
+    from ..sync import ImportReport
 
 T = TypeVar("T")
-DEMO_ROWS = 10
 
 
 class _Commands(TyperGroup):
@@ -40,7 +38,7 @@ class _Commands(TyperGroup):
         except BrokenPipeError:  # `| head` has seen enough
             raise
         except (OpencodeSessionsError, OSError) as error:
-            from .terminal import say
+            from .tables import say
 
             say(f"opencode-sessions: {' '.join(str(error).split())}", file=sys.stderr)
             raise typer.Exit(1) from error
@@ -116,7 +114,7 @@ def import_(
     - `opencode-sessions import --since 2026-03-01 --db march.db`
     """
 
-    from .terminal import print_json, say
+    from .tables import print_json, say
 
     async def run(service: "OpencodeSessionService") -> "ImportReport":
         return await service.import_opencode(
@@ -144,7 +142,7 @@ def sessions(db: _Db = None, limit: _Limit = 20, json: _Json = False) -> None:
     - `opencode-sessions sessions`
     - `opencode-sessions sessions --json | jq .title`
     """
-    from .terminal import print_json, print_sessions
+    from .tables import print_json, print_sessions
 
     frame = _read(db, lambda service: service.sessions())
     if json:
@@ -173,8 +171,8 @@ def files(
     - `opencode-sessions files ses_dfb94b0edffeI566j7sbRyceyc`
     - `opencode-sessions files --json | jq 'select(.failed > 0) | .file_path'`
     """
-    from .analytics import file_summary
-    from .terminal import print_files, print_json
+    from ..analytics import file_summary
+    from .tables import print_files, print_json
 
     events = _read(db, lambda service: service.file_events(session))
     summary = file_summary(events)
@@ -205,8 +203,8 @@ def timeline(
     - `opencode-sessions timeline src/app.py`
     - `opencode-sessions timeline app.py --session ses_dfb94b0edffeI566j7sbRyceyc`
     """
-    from .analytics import file_timeline
-    from .terminal import print_json, print_timeline
+    from ..analytics import file_timeline
+    from .tables import print_json, print_timeline
 
     events = _read(db, lambda service: service.file_events(session))
     path = _path_in(events, file)
@@ -251,8 +249,10 @@ def notebooks(
 
     - `opencode-sessions notebooks && jupyter lab opencode-notebooks`
     """
+    from .page import notebook_folder
+
     folder.mkdir(parents=True, exist_ok=True)
-    for notebook in sorted(_notebook_folder().glob("*.ipynb")):
+    for notebook in sorted(notebook_folder().glob("*.ipynb")):
         copy = folder / notebook.name
         if copy.exists():
             print(f"{copy} is there already, left as it is")
@@ -277,67 +277,9 @@ def demo(
     - `opencode-sessions demo`
     - `opencode-sessions demo --out /tmp/look`
     """
-    from .analytics import file_summary, file_timeline
-    from .terminal import print_files, print_sessions, print_timeline
+    from .demo import show
 
-    out.mkdir(parents=True, exist_ok=True)
-    database = out / "sessions.db"
-    frames = asyncio.run(_import_for_demo(database))
-    print_sessions(frames.sessions, DEMO_ROWS)
-    events = frames.file_events
-    summary = file_summary(events)
-    if not summary.empty:
-        print_files(summary, events, DEMO_ROWS)
-        path = summary["file_path"].iloc[0]
-        print_timeline(file_timeline(events, path), path, DEMO_ROWS)
-    page = _demo_page(out / "01_first_look.html", database)
-    print(
-        f"Page      {page}\n"
-        f"Database  {database}\n"
-        f"Next      opencode-sessions timeline FILE{_store(str(database))}\n"
-        "          opencode-sessions notebooks && jupyter lab opencode-notebooks\n"
-        "          opencode-sessions import"
-    )
-
-
-async def _import_for_demo(database: Path) -> "Frames":
-    """What the database has after an import of this machine's sessions, else of the recording's."""
-    import opencode_sessions as ocs
-
-    from .terminal import say
-
-    async with ocs.open(database) as service:
-        try:
-            report = await service.import_opencode(progress=sys.stderr.isatty())
-            why = "" if report.sessions.total else "opencode has no sessions on this machine yet."
-        except SourceError as error:
-            why = str(error)
-        if why:
-            recording = ocs.demo.unpack(database.parent / "recording")
-            await service.import_opencode(recording, origin=ocs.demo.ORIGIN, progress=False)
-            say(
-                f"{why}\nSo this is a {ocs.demo.ORIGIN} through the real opencode 1.18.33: "
-                "its project, prompts, models and prices are invented."
-            )
-        else:
-            stored = await service.sessions()
-            # Of a run before opencode was used here: one's own sessions and a replay do not mix.
-            for recorded in stored.loc[stored["origin"] == ocs.demo.ORIGIN, "session_id"]:
-                await service.delete_session(recorded)
-            say(f"Your opencode sessions, from {', '.join(report.sources)}.")
-        return await service.frames()
-
-
-def _demo_page(page: Path, database: Path) -> str:
-    """Where the first notebook's page is, or how to get it."""
-    from .demo.page import write_page
-
-    print("Running the first notebook on the same sessions ...", flush=True)
-    try:
-        write_page(_notebook_folder() / "01_first_look.ipynb", database, page)
-    except ImportError as error:
-        return f"needs {error.name}: pip install 'opencode-sessions[lab]', then again"
-    return str(page)
+    show(out)
 
 
 def _with_store(db: str | None, ask: Callable[["OpencodeSessionService"], Awaitable[T]]) -> T:
@@ -389,12 +331,6 @@ def _path_in(events: "pd.DataFrame", wanted: str) -> str:
     raise OpencodeSessionsError(f"Nothing happened to {wanted}. {hint}")
 
 
-def _notebook_folder() -> Path:
-    """The notebooks of the installed package, else those beside it in the source tree."""
-    installed = Path(__file__).with_name("_notebooks")
-    return installed if installed.is_dir() else Path(__file__).parents[1] / "notebooks"
-
-
 def _store(db: str | None) -> str:
     return "" if db is None else f" --db {shlex.quote(db)}"
 
@@ -410,7 +346,3 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     app(prog_name="opencode-sessions")
-
-
-if __name__ == "__main__":
-    main()
