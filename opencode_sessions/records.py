@@ -6,6 +6,7 @@ turns, copies made by a fork, and what was reverted. Times are aware UTC datetim
 US dollars.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,11 @@ ACTORS: tuple[Actor, ...] = ("agent", "user")
 
 # opencode's own words before the result of a `!` command: the only mark that a user ran it.
 USER_SHELL = "The following tool was executed by the user"
+# Until this version cached tokens were counted in `input` as well, but for the providers whose own
+# answers count them apart.
+CACHED_TWICE_UNTIL = [1, 0, 0]
+CACHED_APART = ("anthropic", "amazon-bedrock", "google-vertex-anthropic")
+PLAIN_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -155,7 +161,7 @@ def session_record(
             *(as_int(summary.get(key)) for key in ("files", "additions", "deletions"))
         ),
         reported_cost_usd=as_number(info.get("cost")),
-        reported_tokens=_tokens(info),
+        reported_tokens=_counts(info.get("tokens")),
         info=info,
         messages=records,
     )
@@ -176,7 +182,7 @@ def _messages(
     session: dict[str, Any], ordered: list[tuple[dict[str, Any], list[dict[str, Any]]]]
 ) -> Iterator[MessageRecord]:
     session_created = as_number(as_dict(session.get("time")).get("created"))
-    revert = as_dict(session.get("revert"))
+    revert, version = as_dict(session.get("revert")), as_text(session.get("version"))
     shell_prompts = {m.get("id") for m, parts in ordered if _is_user_shell(parts)}
     turn = calls = events = 0
     undone = False
@@ -211,13 +217,15 @@ def _messages(
                 )
             )
             calls, events = calls + 1, events + len(found)
-        yield _message(info, parts, seq, turn, role, is_copy, message_undone, tuple(records))
+        calls_ = tuple(records)
+        yield _message(info, parts, version, seq, turn, role, is_copy, message_undone, calls_)
         undone = undone or reverted_here
 
 
 def _message(
     info: dict[str, Any],
     parts: list[dict[str, Any]],
+    version: str | None,
     seq: int,
     turn: int,
     role: str,
@@ -249,7 +257,7 @@ def _message(
         is_fork_copy=is_fork_copy,
         is_undone=is_undone,
         cost_usd=as_number(info.get("cost")),
-        tokens=_tokens(info),
+        tokens=_tokens(info, parts, version),
         reported=_reported(diffs) if isinstance(diffs, list) else Reported(),
         content=parts_.extract_text(parts),
         info=info,
@@ -258,25 +266,51 @@ def _message(
     )
 
 
-def _tokens(info: dict[str, Any]) -> Tokens:
-    """Token counts, the same for every version.
+def _tokens(
+    info: dict[str, Any], parts: list[dict[str, Any]], version: str | None = None
+) -> Tokens:
+    """Token counts of a message, the same for every version.
+
+    Until 0.5 a message held a whole turn, and of its tokens only those of the last step: its parts
+    have those of each.
+    """
+    steps = [part for part in parts if part.get("type") == "step-finish" and part.get("tokens")]
+    is_cached_twice = (
+        version is not None
+        and PLAIN_VERSION.fullmatch(version) is not None
+        and [int(number) for number in version.split(".")] <= CACHED_TWICE_UNTIL
+        and info.get("providerID") not in CACHED_APART
+    )
+    each = [
+        _normalised(step.get("tokens"), is_cached_twice)
+        for step in (steps if len(steps) > 1 else [info])
+    ]
+    known = ([count for count in counts if count is not None] for counts in zip(*each, strict=True))
+    return Tokens(*(sum(counts) if counts else None for counts in known))
+
+
+def _normalised(tokens: object, is_cached_twice: bool) -> Tokens:
+    """Counts of one request, without what older versions put into two of them.
 
     Until 1.3.2 `output` held the reasoning tokens too, since 1.14 it does not; `total`, there since
-    1.1.65, tells which. Messages without a total are older, or unanswered and count nothing.
+    1.1.65, tells which. What has no total is older, or was not answered and counts nothing. Until
+    1.0.0 `input` held the cached tokens too; when that ended is known no better than by 1.0.185.
     """
-    tokens = as_dict(info.get("tokens"))
-    cache = as_dict(tokens.get("cache"))
-    counts = Tokens(
-        *(as_int(tokens.get(key)) for key in ("input", "output", "reasoning")),
+    counts, total = _counts(tokens), as_int(as_dict(tokens).get("total"))
+    if counts.output and counts.reasoning and total != sum(count or 0 for count in counts):
+        counts = counts._replace(output=max(counts.output - counts.reasoning, 0))
+    if is_cached_twice and total is None and (counts.input or 0) >= (counts.cache_read or 0):
+        counts = counts._replace(input=counts.input and counts.input - (counts.cache_read or 0))
+    return counts
+
+
+def _counts(tokens: object) -> Tokens:
+    said = as_dict(tokens)
+    cache = as_dict(said.get("cache"))
+    return Tokens(
+        *(as_int(said.get(key)) for key in ("input", "output", "reasoning")),
         *(as_int(cache.get(key)) for key in ("read", "write")),
     )
-    total = as_int(tokens.get("total"))
-    is_session = "role" not in info  # opencode's own sums over a session: as they are
-    if is_session or not counts.output or not counts.reasoning:
-        return counts
-    if total is not None and total == sum(count or 0 for count in counts):
-        return counts
-    return counts._replace(output=max(counts.output - counts.reasoning, 0))
 
 
 def _reported(diffs: list[Any]) -> Reported:

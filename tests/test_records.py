@@ -130,6 +130,42 @@ def test_output_tokens_are_without_reasoning(tokens: object, expected: Tokens) -
     assert found.tokens == expected
 
 
+CACHED = {"input": 5100, "output": 40, "reasoning": 0, "cache": {"read": 4000, "write": 0}}
+
+
+@pytest.mark.parametrize(
+    ("version", "provider", "tokens", "input"),
+    [
+        ("0.5.29", "local", CACHED, 1100),
+        ("1.0.0", "local", CACHED, 1100),
+        ("1.0.185", "local", CACHED, 5100),
+        ("1.0.0", "anthropic", CACHED, 5100),  # whose answers count the cached ones apart
+        ("1.0.0", "local", CACHED | {"total": 9140}, 5100),  # answered by a newer version
+        ("1.0.0", "local", CACHED | {"input": 100}, 100),
+        ("0.0.0-dev-202510010000", "local", CACHED, 5100),
+        *((version, "local", CACHED, 5100) for version in (None, "", "local", "1.0", 7)),
+    ],
+)
+def test_cached_tokens_are_counted_once(
+    version: object, provider: str, tokens: object, input: int
+) -> None:
+    info = message("msg_1", 1, tokens=tokens, providerID=provider)
+    (found,) = record((info, []), version=version).messages
+    assert found.tokens == Tokens(input, 40, 0, 4000, 0)
+
+
+def test_message_of_several_steps_counts_all_of_them() -> None:
+    steps = [
+        {"type": "step-finish", "tokens": {"input": n, "output": 10, "reasoning": 4}}
+        for n in (1, 2)
+    ]
+    info = message("msg_1", 1, tokens=steps[-1]["tokens"])
+    (found,) = record((info, [{"type": "step-finish"}, *steps])).messages
+    assert found.tokens == Tokens(3, 12, 8, None, None)
+    (found,) = record((info, steps[1:])).messages
+    assert found.tokens == Tokens(2, 6, 4, None, None)
+
+
 @pytest.mark.parametrize(
     ("milliseconds", "expected"),
     [
