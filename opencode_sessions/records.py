@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from . import events as events_
 from . import parts as parts_
+from .changes import MessageChanges, Witness, shell_changes
 from .loose import as_dict, as_int, as_number, as_text
 
 Actor = Literal["agent", "user"]
@@ -57,6 +58,18 @@ class FileEventRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """What the commands of a step changed, where no single call of them can be named.
+
+    `id` is that of the part that tells it.
+    """
+
+    id: str
+    is_undone: bool
+    file_events: tuple[FileEventRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallRecord:
     """A tool call in its place, with the file events it gave."""
 
@@ -95,6 +108,12 @@ class MessageRecord:
     info: dict[str, Any]
     parts: list[dict[str, Any]]
     tool_calls: tuple[ToolCallRecord, ...]
+    steps: tuple[StepRecord, ...]
+
+    @property
+    def file_events(self) -> tuple[FileEventRecord, ...]:
+        """The file events of this message that belong to no single call."""
+        return tuple(event for step in self.steps for event in step.file_events)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,23 +145,30 @@ def session_record(
     messages: Iterable[tuple[dict[str, Any], list[dict[str, Any]]]],
     *,
     worktree: str | None = None,
+    shell: bool = True,
+    witness: Witness | None = None,
 ) -> SessionRecord:
     """The record of one session from opencode's JSON: `info`, and each message's `(info, parts)`.
 
     Messages may come in any order. `seq` orders them by time, then id (ids wrap every 795 days).
+    `shell` adds file events for what commands changed; `witness` knows more about that.
     """
     ordered = sorted(messages, key=lambda message: _order(message[0]))
+    directory = as_text(info.get("directory"))
+    if directory is None:  # sessions migrated from before 1.0 have none: their messages say it
+        paths = (as_dict(message.get("path")) for message, _parts in ordered)
+        directory = next((cwd for path in paths if (cwd := as_text(path.get("cwd")))), None)
+    changes = (
+        shell_changes(ordered, directory=directory, worktree=worktree, witness=witness)
+        if shell
+        else {}
+    )
     time, summary, model = (
         as_dict(info.get("time")),
         as_dict(info.get("summary")),
         as_dict(info.get("model")),
     )
-    records = tuple(_messages(info, ordered))
-    directory = as_text(info.get("directory"))
-    if directory is None:  # sessions migrated from before 1.0 have none: their messages say it
-        directory = next(
-            (cwd for m in records if (cwd := as_text(as_dict(m.info.get("path")).get("cwd")))), None
-        )
+    records = tuple(_messages(info, ordered, changes))
     return SessionRecord(
         id=str(info["id"]),
         parent_id=as_text(info.get("parentID")),
@@ -179,7 +205,9 @@ def moment(milliseconds: object) -> datetime | None:
 
 
 def _messages(
-    session: dict[str, Any], ordered: list[tuple[dict[str, Any], list[dict[str, Any]]]]
+    session: dict[str, Any],
+    ordered: list[tuple[dict[str, Any], list[dict[str, Any]]]],
+    changes: dict[str, MessageChanges],
 ) -> Iterator[MessageRecord]:
     session_created = as_number(as_dict(session.get("time")).get("created"))
     revert, version = as_dict(session.get("revert")), as_text(session.get("version"))
@@ -196,11 +224,12 @@ def _messages(
         )
         first_undone = as_text(revert.get("partID")) if reverted_here else None
         undone = message_undone = undone or (reverted_here and first_undone is None)
-        records = []
-        for call in parts_.tool_calls(parts):
+        changed = changes.get(str(info.get("id")), MessageChanges())
+        records, steps = [], []
+        for place, call in enumerate(parts_.tool_calls(parts)):
             # Within one message part ids are in the order of creation.
             undone = undone or (first_undone is not None and (call.part_id or "") >= first_undone)
-            found = events_.file_events(call)
+            found = events_.file_events(call) + changed.by_call.get(place, [])
             started = moment(call.started_ms)
             records.append(
                 ToolCallRecord(
@@ -210,16 +239,25 @@ def _messages(
                     duration_s=_seconds(call.started_ms, call.ended_ms),
                     is_undone=undone,
                     call=call,
-                    file_events=tuple(
-                        FileEventRecord(number=number, seq=events + number, event=event)
-                        for number, event in enumerate(found)
-                    ),
+                    file_events=_numbered(found, events),
                 )
             )
             calls, events = calls + 1, events + len(found)
-        calls_ = tuple(records)
-        yield _message(info, parts, version, seq, turn, role, is_copy, message_undone, calls_)
+            if place in changed.by_step:
+                id, found = changed.by_step[place]
+                numbered = _numbered(found, events)
+                steps.append(StepRecord(id=id, is_undone=undone, file_events=numbered))
+                events += len(found)
+        is_undone = message_undone
+        yield _message(info, parts, version, seq, turn, role, is_copy, is_undone, records, steps)
         undone = undone or reverted_here
+
+
+def _numbered(found: list[events_.FileEvent], first: int) -> tuple[FileEventRecord, ...]:
+    return tuple(
+        FileEventRecord(number=number, seq=first + number, event=event)
+        for number, event in enumerate(found)
+    )
 
 
 def _message(
@@ -231,7 +269,8 @@ def _message(
     role: str,
     is_fork_copy: bool,
     is_undone: bool,
-    calls: tuple[ToolCallRecord, ...],
+    calls: list[ToolCallRecord],
+    steps: list[StepRecord],
 ) -> MessageRecord:
     time, error, model = (
         as_dict(info.get("time")),
@@ -262,7 +301,8 @@ def _message(
         content=parts_.extract_text(parts),
         info=info,
         parts=parts,
-        tool_calls=calls,
+        tool_calls=tuple(calls),
+        steps=tuple(steps),
     )
 
 

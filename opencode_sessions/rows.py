@@ -13,6 +13,7 @@ from .records import MessageRecord, Reported, SessionRecord, Tokens, moment
 from .store import TableName
 
 LONGEST_ID = 36
+COMMANDS = parts_.ToolCall(tool="bash", input={})
 SessionRows = dict[TableName, list[Row]]
 
 
@@ -45,7 +46,7 @@ def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> S
     named: Counter[str] = Counter()
     for message in record.messages:
         rows["messages"].append(_message_row(message, session_id) | writer)
-        place = {
+        place: Row = {
             "session_id": session_id,
             "message_id": row_id(message.id),
             "turn": message.turn,
@@ -66,6 +67,15 @@ def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> S
             for event in call.file_events:
                 event_row = event_row_of(call.call, event.event, id, event.number)
                 rows["file_events"].append(event_row | at | {"seq": event.seq})
+        for step in message.steps:
+            at = place | {
+                "created_at": message.completed_at or message.created_at,
+                "actor": "agent",
+                "is_undone": step.is_undone,
+            }
+            for event in step.file_events:  # of one of its calls, nobody knows which
+                row = event_row_of(COMMANDS, event.event, row_id(step.id), event.number)
+                rows["file_events"].append(row | at | {"seq": event.seq, "tool_call_id": None})
     return rows
 
 

@@ -111,8 +111,11 @@ async def import_sources(
     since: datetime | None,
     project: str | None,
     progress: bool,
+    shell: bool = True,
 ) -> ImportReport:
     """Imports these sources into the store; a session two of them have is taken from the first.
+
+    `shell` adds file events for what commands changed.
 
     Raises:
         SourceError: a source could not be read at all.
@@ -124,7 +127,7 @@ async def import_sources(
     for source in sources:
         for attempt in range(TRIES):
             part, found = ImportReport(sources=[f"{source} ({source.kind})"]), set(seen)
-            items = source.sessions(since=since, project=project)
+            items = source.sessions(since=since, project=project, shell=shell)
             try:
                 await _import(store, items, source.kind, part, found, origin, progress)
                 part.notes += await asyncio.to_thread(source.notes)

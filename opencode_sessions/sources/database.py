@@ -8,14 +8,16 @@ import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..errors import SourceError
 from ..records import session_record
+from .snapshots import Snapshots
 from .source import Item, Problem, is_wanted, parse_json
+from .surroundings import Surroundings
 from .untouched import unreadable, untouched
 
 NEEDED = ("session", "message", "part")
@@ -40,6 +42,7 @@ class Database:
     """One opencode database."""
 
     path: Path
+    _notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     kind = "database"
 
@@ -47,7 +50,7 @@ class Database:
         return str(self.path)
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None
+        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met.
 
@@ -55,7 +58,7 @@ class Database:
             SourceError: no opencode database, or locked, or damaged beyond reading.
             SourceChanged: opencode rewrote the file meanwhile.
         """
-        with untouched(self.path) as connection:
+        with untouched(self.path) as connection, Snapshots(self.path.parent) as snapshots:
             try:
                 tables = _tables(connection, self.path)
                 worktrees = _worktrees(connection) if "project" in tables else {}
@@ -65,27 +68,32 @@ class Database:
                 ).fetchall()
             except sqlite3.DatabaseError as error:
                 raise unreadable(self.path, error) from error
-            wanted = []
-            for row in rows:
-                info = _session_info(dict(zip(columns, row, strict=True)))
-                worktree = worktrees.get(info.get("projectID", ""))
-                if is_wanted(info, worktree, since, project):
-                    wanted.append((info, worktree))
+            infos = (_session_info(dict(zip(columns, row, strict=True))) for row in rows)
+            every = [(info, worktrees.get(info.get("projectID", ""))) for info in infos]
+            wanted = [one for one in every if is_wanted(*one, since, project)]
+            around = Surroundings(snapshots, every, lambda id: _messages(connection, id)[0])
             yield len(wanted)
             for info, worktree in wanted:
                 try:
                     messages, problems = _messages(connection, info["id"])
-                    record = session_record(info, messages, worktree=worktree)
+                    record = session_record(
+                        info,
+                        messages,
+                        worktree=worktree,
+                        shell=shell,
+                        witness=around.of(info, worktree),
+                    )
                 except sqlite3.DatabaseError as error:
                     yield Problem(f"session {info['id']}", f"unreadable in the database: {error}")
                     continue
                 yield from problems
                 yield record
             yield from _strays(connection)
+            self._notes[:] = snapshots.notes()
 
     def notes(self) -> list[str]:
         """What else the database holds that this version does not read, one sentence each."""
-        notes = []
+        notes = [*self._notes]
         with untouched(self.path) as connection:
             try:
                 tables = _tables(connection, self.path)

@@ -24,6 +24,7 @@ from ..errors import SourceError
 from ..loose import as_dicts
 from ..records import session_record
 from .source import Item, Problem, is_wanted, parse_json
+from .surroundings import Surroundings
 
 Json = dict[str, Any]
 Format = Literal["export", "server", "run"]
@@ -68,7 +69,7 @@ class JsonFiles:
         return f"{names}, {LABELS[self.format]}"
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None
+        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
@@ -78,10 +79,20 @@ class JsonFiles:
                 if not _take(value, found):
                     problems.append(Problem(f"file {file}", "holds nothing opencode gives out"))
         wanted = [one for one in found.values() if is_wanted(one.info, None, since, project)]
+        around = Surroundings(
+            None,
+            ((one.info, None) for one in found.values()),
+            lambda id: found[id].messages.values(),
+        )
         yield len(wanted)
         yield from problems
         for session in wanted:
-            yield session_record(session.info, session.messages.values())
+            yield session_record(
+                session.info,
+                session.messages.values(),
+                shell=shell,
+                witness=around.of(session.info, None),
+            )
 
     def notes(self) -> list[str]:
         """What this format cannot tell."""

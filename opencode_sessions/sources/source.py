@@ -32,12 +32,13 @@ class Source(Protocol):
         """How it is stored: database, storage, export or server; what rows say in `source`."""
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None
+        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met.
 
         `since` leaves out sessions not touched after it; `project` is a worktree's path, its last
-        part, or a project id. Sessions come oldest first.
+        part, or a project id. Sessions come oldest first. `shell` adds file events for what
+        commands changed.
 
         Raises:
             SourceError: nothing of it can be read.

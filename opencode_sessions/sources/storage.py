@@ -38,7 +38,7 @@ class StorageTree:
         return str(self.path)
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None
+        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
@@ -64,7 +64,7 @@ class StorageTree:
                     as_text(as_dict(info.get("path")).get("root")) for info, _parts in messages
                 )
                 worktree = next((root for root in roots if root), None)
-            yield session_record(info, messages, worktree=worktree)
+            yield session_record(info, messages, worktree=worktree, shell=shell)
 
     def notes(self) -> list[str]:
         """Nothing: a tree holds nothing else."""
