@@ -79,12 +79,12 @@ def records(recording: Recording) -> dict[str, SessionRecord]:
 
 @pytest.fixture(scope="module")
 def frames(recording: Recording) -> Any:
-    return ocs.read_opencode(recording.database)
+    return ocs.read_opencode(recording.database, shell=False)
 
 
 def read(recording: Recording) -> dict[str, SessionRecord]:
     (source,) = ocs.sources.find(recording.database)
-    count, *found = source.sessions()
+    count, *found = source.sessions(shell=False)
     assert all(isinstance(record, SessionRecord) for record in found), found
     assert count == len(found)
     return {record.id: record for record in found}
@@ -394,9 +394,9 @@ async def test_sqlite_gives_the_same_frames_and_a_second_import_changes_nothing(
     recording: Recording, frames: Any, tmp_path: Path
 ) -> None:
     async with await ocs.open(tmp_path / "x.db") as svc:
-        first = await svc.import_opencode(recording.database, progress=False)
+        first = await svc.import_opencode(recording.database, shell=False, progress=False)
         stored = await svc.frames(diffs=True, parts=True)
-        second = await svc.import_opencode(recording.database, progress=False)
+        second = await svc.import_opencode(recording.database, shell=False, progress=False)
         again = await svc.frames(diffs=True, parts=True)
         assert_same_frames(await svc.frames(), frames)
         assert frame_events(stored.file_events) == expected_events(recording)
@@ -408,7 +408,7 @@ async def test_sqlite_gives_the_same_frames_and_a_second_import_changes_nothing(
     assert first.problems == second.problems == []
     assert_same_frames(again, stored)
     async with ocs.OpencodeSessionService() as memory:
-        await memory.import_opencode(recording.database, progress=False)
+        await memory.import_opencode(recording.database, shell=False, progress=False)
         assert_same_frames(await memory.frames(diffs=True, parts=True), stored)
 
 
