@@ -152,7 +152,7 @@ def shell_changes(
                 (place,) = step.calls
                 message.by_call[place] = events
             else:
-                message.by_step[max(step.calls)] = (step.part_id, events)
+                message.by_step[max(step.calls)] = (step.part_id or step.message, events)
     return found
 
 
@@ -243,7 +243,8 @@ def _steps(
             elif kind == "patch":
                 part_id = as_text(part.get("id")) or part_id
                 files = part.get("files")
-                patched += [_unquoted(f) for f in files or [] if isinstance(f, str)]
+                if isinstance(files, list):
+                    patched += [_unquoted(file) for file in files if isinstance(file, str)]
         # Before 1.0 the next step may begin before the files of this one are looked at.
         telling = [*listed, *(calls[number + 1] if number + 1 < len(calls) else [])]
         yield _Step(
@@ -275,11 +276,11 @@ def _explained(call: parts_.ToolCall, directory: str | None) -> Iterator[str]:
 
 def _ours(
     step: _Step, paths: Iterable[str], commands: list[Command], witness: Witness | None
-) -> list[str]:
-    """Those of the changed paths that the commands of this step changed."""
+) -> dict[str, None]:
+    """Those of the changed paths that the commands of this step changed, in order."""
     unexplained = [path for path in dict.fromkeys(paths) if path not in step.explained]
     if not unexplained:
-        return []
+        return {}
     own = {(call.call_id, call.started_ms) for call in step.calls.values()}
     others = [] if witness is None else list(witness.others(step.start_ms, step.end_ms))
     # A fork has copies of what was done before it: the same calls at the same times.
@@ -288,12 +289,12 @@ def _ours(
     foreign = [work.command for work in others if work.command is not None]
     is_open = any(not command.is_whole and not command.brings_work for command in commands)
     is_alone = all(command.is_whole for command in foreign)
-    ours = []
+    ours = {}
     for path in unexplained:
         is_named = any(command.names(path) for command in commands)
         is_told = path in told or any(command.names(path) for command in foreign)
         if is_named or (is_open and is_alone and not is_told):
-            ours.append(path)
+            ours[path] = None
     return ours
 
 
@@ -340,7 +341,7 @@ def _between(changes: list[TreeChange]) -> Iterator[FileEvent]:
             )
 
 
-def _patched(paths: list[str], commands: Iterable[Command]) -> Iterator[FileEvent]:
+def _patched(paths: Iterable[str], commands: Iterable[Command]) -> Iterator[FileEvent]:
     """The events of paths a patch part names, of the kind that the commands tell.
 
     It names a file that was moved by its new path alone.

@@ -71,7 +71,7 @@ class Database:
             infos = (_session_info(dict(zip(columns, row, strict=True))) for row in rows)
             every = [(info, worktrees.get(info.get("projectID", ""))) for info in infos]
             wanted = [one for one in every if is_wanted(*one, since, project)]
-            around = Surroundings(snapshots, every, lambda id: _messages(connection, id)[0])
+            around = Surroundings(snapshots, every, lambda id: _neighbour(connection, id))
             yield len(wanted)
             for info, worktree in wanted:
                 try:
@@ -166,6 +166,16 @@ def _messages(
         place = f"message {message_id} of {session_id}"
         problems.append(Problem(place, f"has no row, only {len(orphans)} parts"))
     return messages, problems
+
+
+def _neighbour(
+    connection: sqlite3.Connection, session_id: str
+) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """A session's messages for the sake of another; what is wrong with it is told in its turn."""
+    try:
+        return _messages(connection, session_id)[0]
+    except sqlite3.DatabaseError:
+        return []
 
 
 def _strays(connection: sqlite3.Connection) -> Iterator[Problem]:

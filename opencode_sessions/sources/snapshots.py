@@ -168,7 +168,7 @@ def _answers(output: bytes, root: str) -> Iterator[tuple[Pair, list[TreeChange]]
             if counted[3] in kinds:
                 status, before, after = kinds[counted[3]]
                 added, removed = (int(n) if n.isdigit() else None for n in counted.groups()[:2])
-                name = counted[3].decode("utf-8", "surrogateescape")
+                name = counted[3].decode("utf-8", "replace")
                 changes.append(
                     TreeChange(
                         cast(Literal["A", "M", "D"], status),
