@@ -289,7 +289,7 @@ def _ours(
     foreign = [work.command for work in others if work.command is not None]
     is_open = any(not command.is_whole and not command.brings_work for command in commands)
     is_alone = all(command.is_whole for command in foreign)
-    ours = {}
+    ours: dict[str, None] = {}
     for path in unexplained:
         is_named = any(command.names(path) for command in commands)
         is_told = path in told or any(command.names(path) for command in foreign)

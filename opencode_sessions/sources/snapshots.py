@@ -79,7 +79,7 @@ class Snapshots:
         folder = self._data / "snapshot" / project_id
         name = hashlib.sha1(root.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
         for place in (folder / name, folder):
-            if (place / "objects").is_dir():
+            if os.path.isdir(place / "objects"):
                 yield place / "objects"
 
     def _told(
