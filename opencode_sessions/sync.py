@@ -246,6 +246,8 @@ def _compare(
     """The rows to write, those the store has not or has otherwise; and how many others it has."""
     others = take_over_ids(rows, stored)
     changes: dict[TableName, _Changes] = {name: _Changes() for name in ORDER}
+    (session,), known = rows["sessions"], [row["info"] or {} for row in stored["sessions"]]
+    says_less = "sanitized" in session["info"] and any("sanitized" not in info for info in known)
     for name in ORDER:
         kept = {row["id"]: row for row in stored[name]}
         for row in rows[name]:
@@ -254,18 +256,21 @@ def _compare(
                 changes[name].new += 1
                 changes[name].written.append(row)
                 continue
-            new = _merged(name, old, row)
+            new = _merged(name, old, row, says_less)
             if any(old[column] != value for column, value in new.items()):
                 changes[name].written.append(new)
     return changes, others
 
 
-def _merged(name: TableName, old: Row, new: Row) -> Row:
+def _merged(name: TableName, old: Row, new: Row, says_less: bool) -> Row:
     """The new row; of one that an application stored, what it said stays.
 
     What it said are the session and its messages. Its calls and file events were read from parts
-    that may not tell what became of them: opencode's say that.
+    that may not tell what became of them: opencode's say that. A sanitized export fills in only
+    what is open.
     """
+    if says_less:
+        return new | {column: old[column] for column in new if old[column] not in (None, "")}
     if old["source"] not in APPLICATION:
         return new
     if name in ("sessions", "messages"):
