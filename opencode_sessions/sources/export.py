@@ -73,7 +73,7 @@ UNTOLD: dict[str, tuple[str, ...]] = {
         *SESSION,
         *("project", "workdir", "turns", "messages", "turn", "seq", "actor", "agent_name"),
         *("provider", "model", "parent_message_id", "duration_s", "finish", "error"),
-        *("is_compaction", "file_path"),
+        *("is_compaction", "file_path", "file_events", "parts"),
     ),
     "sanitized": (
         *("project", "workdir", "title", "content", "parts", "input", "command", "file_events"),
