@@ -19,7 +19,9 @@ from pathlib import Path
 
 from ..loose import as_dict, as_dicts, as_text
 from ..records import session_record
+from .snapshots import Snapshots
 from .source import Item, Json, Problem, contents, created, is_wanted, parse_json, root, why
+from .surroundings import Surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class StorageTree:
     """The JSON files below one of opencode's data folders."""
 
     path: Path
+    _notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     kind = "storage"
 
@@ -53,15 +56,28 @@ class StorageTree:
         wanted.sort(key=lambda entry: created(entry[1]))
         yield len(wanted)
         yield from problems
-        for layout, info, worktree in wanted:
-            problems = []
-            messages = list(layout.messages(info["id"], problems))
-            yield from problems
-            yield session_record(info, messages, worktree=worktree, shell=shell)
+        with Snapshots(self.path) as snapshots:
+            around = Surroundings(
+                snapshots,
+                ((info, worktree) for _layout, info, worktree in every),
+                lambda id: found[id][0].messages(id, []),
+            )
+            for layout, info, worktree in wanted:
+                problems = []
+                messages = list(layout.messages(info["id"], problems))
+                yield from problems
+                yield session_record(
+                    info,
+                    messages,
+                    worktree=worktree,
+                    shell=shell,
+                    witness=around.of(info, worktree),
+                )
+            self._notes[:] = snapshots.notes()
 
     def notes(self) -> list[str]:
-        """Nothing: a tree holds nothing else."""
-        return []
+        """What could not be told of its snapshots."""
+        return [*self._notes]
 
     def _layouts(self, problems: list[Problem]) -> Iterator["_Layout"]:
         """What is there, the newest first."""
