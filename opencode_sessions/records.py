@@ -8,7 +8,7 @@ US dollars.
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -28,6 +28,9 @@ USER_SHELL = "The following tool was executed by the user"
 CACHED_TWICE_UNTIL = [1, 0, 0]
 CACHED_APART = ("anthropic", "amazon-bedrock", "google-vertex-anthropic")
 PLAIN_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
+# The time in an id, which begins anew every 795 days: last on 14 August 2026.
+OPENCODE_ID = re.compile(r"[a-z]{3}_([0-9a-f]{12})[0-9A-Za-z]{14}$", re.ASCII)
+ID_WINDOW = 2**48
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -151,10 +154,14 @@ def session_record(
 ) -> SessionRecord:
     """The record of one session from opencode's JSON: `info`, and each message's `(info, parts)`.
 
-    Messages may come in any order. `seq` orders them by time, then id (ids wrap every 795 days).
+    Messages and parts may come in any order. `seq` orders messages by time, then id; the parts of
+    one are in the order of their ids (which wrap every 795 days).
     `shell` adds file events for what commands changed; `witness` knows more about that.
     """
-    ordered = sorted(messages, key=lambda message: _order(message[0]))
+    ordered = sorted(
+        ((message, _in_order(message, parts)) for message, parts in messages),
+        key=lambda message: _order(message[0]),
+    )
     directory = as_text(info.get("directory"))
     if directory is None:  # sessions migrated from before 1.0 have none: their messages say it
         paths = (as_dict(message.get("path")) for message, _parts in ordered)
@@ -229,10 +236,12 @@ def _messages(
         first_undone = as_text(revert.get("partID")) if reverted_here else None
         undone = message_undone = undone or (reverted_here and first_undone is None)
         changed = changes.get(str(info.get("id")), MessageChanges())
+        age = _age(info)
         records, steps = [], []
         for place, call in enumerate(parts_.tool_calls(parts)):
-            # Within one message part ids are in the order of creation.
-            undone = undone or (first_undone is not None and (call.part_id or "") >= first_undone)
+            undone = undone or (
+                first_undone is not None and age(call.part_id or "") >= age(first_undone)
+            )
             found = events_.file_events(call)
             if link:
                 found = [link.followed_by(event) for event in found]
@@ -438,6 +447,28 @@ def _latest(messages: tuple[MessageRecord, ...], name: str) -> str | None:
 
 def _order(info: dict[str, Any]) -> tuple[float, str]:
     return (as_number(as_dict(info.get("time")).get("created")) or 0.0, str(info["id"]))
+
+
+def _in_order(info: dict[str, Any], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts of a message in the order they were made; as they came, if ids do not tell it."""
+    ids = [as_text(part.get("id")) or "" for part in parts]
+    if not all(OPENCODE_ID.match(id) for id in ids):
+        return parts
+    age = _age(info)
+    return sorted(parts, key=lambda part: age(part["id"]))
+
+
+def _age(info: dict[str, Any]) -> Callable[[str], tuple[int, str]]:
+    """What sorts ids of a message's parts by age: as far as they are from its own, either way."""
+    own = OPENCODE_ID.match(str(info.get("id")))
+
+    def age(id: str) -> tuple[int, str]:
+        match = OPENCODE_ID.match(id)
+        if not (own and match):
+            return 0, id
+        return (int(match[1], 16) - int(own[1], 16) + ID_WINDOW // 2) % ID_WINDOW, id
+
+    return age
 
 
 def _seconds(start_ms: float | None, end_ms: float | None) -> float | None:
