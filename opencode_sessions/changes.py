@@ -17,7 +17,7 @@ from . import events as events_
 from . import parts as parts_
 from .events import EventType, Evidence, FileEvent
 from .loose import as_dict, as_number, as_text
-from .shell import Command, NamedChange, read_command
+from .shell import Command, NamedChange, is_below, read_command
 
 Json = dict[str, Any]
 Message = tuple[Json, list[Json]]
@@ -91,6 +91,7 @@ class _Step:
     start_ms: float
     end_ms: float
     root: str
+    folder: str | None
     earlier: str | None
     before: str | None
     after: str | None
@@ -99,6 +100,11 @@ class _Step:
     explained: set[str]
     calls: dict[int, parts_.ToolCall]
     commands: dict[int, Command]
+
+    def is_covered(self, event: FileEvent) -> bool:
+        """Whether opencode's notes would have it: they are of the session's folder alone."""
+        paths = [path for path in (event.file_path, event.new_file_path) if path]
+        return self.folder is None or any(is_below(path, self.folder) for path in paths)
 
     def names(self, path: str) -> bool:
         """Whether one of its commands names this path as changed."""
@@ -145,17 +151,16 @@ def shell_changes(
         trees = {root: witness.trees(root, list(pairs)) for root, pairs in wanted.items()}
     found: dict[str, MessageChanges] = {}
     for step in steps:
-        if step.before is None and not (is_noted and step.part_id):
-            for place, call in step.calls.items():
-                if events := _said(call, step.commands[place]):
-                    found.setdefault(step.message, MessageChanges()).by_call[place] = events
-            continue
-        events = _noted(step, trees.get(step.root, {}), witness)
-        if events:
+        is_told = step.before is not None or (is_noted and step.part_id)
+        for place, call in step.calls.items():
+            said = _said(call, step.commands[place])
+            if events := [event for event in said if not (is_told and step.is_covered(event))]:
+                found.setdefault(step.message, MessageChanges()).by_call[place] = events
+        if is_told and (events := _noted(step, trees.get(step.root, {}), witness)):
             message = found.setdefault(step.message, MessageChanges())
             if len(step.calls) == 1:
                 (place,) = step.calls
-                message.by_call[place] = events
+                message.by_call[place] = events + message.by_call.get(place, [])
             else:
                 message.by_step[max(step.calls)] = (step.part_id or step.message, events)
     return found
@@ -170,7 +175,7 @@ def _noted(
     if step.before is not None and step.before == step.after:
         if late is None and step.earlier not in (None, step.before):
             said = (_said(call, step.commands[place]) for place, call in step.calls.items())
-            return [event for events in said for event in events]
+            return [event for events in said for event in events if step.is_covered(event)]
         changed = []
     if changed is None:
         ours = _ours(step, step.patched, witness)
@@ -254,6 +259,7 @@ def _steps(
             start_ms=min(start, default=0.0),
             end_ms=max(end, default=float("inf")),
             root=as_text(path.get("root")) or worktree or "",
+            folder=folder,
             earlier=earlier,
             before=before,
             after=after,

@@ -166,11 +166,6 @@ def session_record(
     if directory is None:  # sessions migrated from before 1.0 have none: their messages say it
         paths = (as_dict(message.get("path")) for message, _parts in ordered)
         directory = next((cwd for path in paths if (cwd := as_text(path.get("cwd")))), None)
-    changes = (
-        shell_changes(ordered, directory=directory, worktree=worktree, witness=witness)
-        if shell
-        else {}
-    )
     time, summary, model = (
         as_dict(info.get("time")),
         as_dict(info.get("summary")),
@@ -178,6 +173,10 @@ def session_record(
     )
     link = _link(directory, worktree, ordered)
     directory = link.followed(directory) if link else directory
+    changes = {}
+    if shell:
+        placed = [link.placed(message) for message in ordered] if link else ordered
+        changes = shell_changes(placed, directory=directory, worktree=worktree, witness=witness)
     records = tuple(_messages(info, ordered, changes, link))
     return SessionRecord(
         id=str(info["id"]),
@@ -279,6 +278,13 @@ class _Link(NamedTuple):
         if path and (path + "/").startswith(self.name + "/"):
             return self.target + path[len(self.name) :]
         return path
+
+    def placed(
+        self, message: tuple[dict[str, Any], list[dict[str, Any]]]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        info, parts = message
+        path = as_dict(info.get("path"))
+        return info | {"path": path | {"cwd": self.followed(as_text(path.get("cwd")))}}, parts
 
     def followed_by(self, event: events_.FileEvent) -> events_.FileEvent:
         new = self.followed(event.new_file_path)

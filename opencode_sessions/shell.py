@@ -47,11 +47,16 @@ class Command:
     def names(self, path: str) -> bool:
         """Whether it names this path, or a folder that it is in, as changed."""
         return any(
-            path == named or path.startswith(named + "/")
+            is_below(path, named)
             for change in self.changes
             for named in (change.path, change.new_path)
             if named is not None
         )
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether a path is this folder or in it, both normal."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def read_command(text: str, directory: str | None) -> Command:

@@ -347,6 +347,19 @@ def test_a_late_snapshot_is_made_up_for() -> None:
     assert changes(record(*steps)) == ["shell edit a.py"]
 
 
+def test_outside_of_what_snapshots_cover_the_text_tells() -> None:
+    command = "echo a > ../blog/a.txt; echo b > b.txt; mv c.txt ../c.txt; rm -r ../old"
+    assert changes(record(step(bash(command), files=["b.txt", "c.txt"]))) == [
+        "patch_part write b.txt",
+        "patch_part delete c.txt",
+        "shell write /home/dev/blog/a.txt",
+    ]
+    assert changes(record(step(bash(command, exit=1), trees=("t0", "t0")))) == []
+    two = record(step(bash("touch ../a.txt"), bash("./build", 1300), files=["b.txt"]))
+    assert changes(two) == ["shell write /home/dev/a.txt", "patch_part edit b.txt"]
+    assert [event.seq for event in two.messages[0].file_events] == [3]
+
+
 def test_without_notes_the_text_tells() -> None:
     bare = {"trees": None}
     assert changes(record(step(bash("echo a > a.txt; rm -r b"), **bare))) == ["shell write a.txt"]
