@@ -32,6 +32,7 @@ PROBLEMS_SHOWN = 5
 SKIPPED = {
     "session": "sessions",
     "message": "messages",
+    **dict.fromkeys(("file", "folder", "standard"), "sessions"),
 }  # first word of a problem's place; else a part
 PLACE = {"seq", "turn", "is_fork_copy", "is_undone"}  # what takes the whole session to know
 

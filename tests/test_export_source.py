@@ -325,11 +325,15 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_what_is_damaged_is_named_and_the_others_arrive(name: str, exports: Path) -> None:
+async def test_what_is_damaged_is_named_and_the_others_arrive(name: str, exports: Path) -> None:
     damage, reason = DAMAGES[name]
     file = exports / f"{FIRST}.json"
     damage(file)
     assert problems_of(exports) == (19, [Problem(f"file {file}", reason)])
+    async with ocs.OpencodeSessionService() as service:
+        report = await service.import_opencode(exports, progress=False)
+    assert (report.sessions.new, report.sessions.skipped) == (19, 1)
+    assert f"skipped file {file}: {reason}" in repr(report)
 
 
 def test_file_that_vanishes_or_is_half_written_while_it_is_read(

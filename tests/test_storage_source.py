@@ -1,5 +1,6 @@
 """Trees of JSON files, as opencode had them before its database; and damaged ones."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 from conftest import DATA, TREES, Recording
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from test_recordings import assert_same_frames
 
 import opencode_sessions as ocs
@@ -392,3 +395,108 @@ def test_tree_that_vanishes_while_it_is_read(tree: Tree) -> None:
     assert next(items) == 4
     shutil.rmtree(folder)
     assert all(isinstance(item, SessionRecord) and not item.messages for item in items)
+
+
+# Nonsense of every kind
+
+GOOD = "ses_dfbfb6c4bffef3lPD4e30kW2lg"  # "Add shipping costs"
+CHILD = "ses_dfbfb6428ffeDnnNeB7YVnZ4qK"  # "Review the tests (@general subagent)"
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    ["\0", "\ud800", "x" * 100_000, "\x1b[31m", "../../etc/passwd", SHOP, CHILD, "1e999"]
+)
+NUMBERS = (
+    st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.sampled_from([-1e12, -1, 0, 4.2e12, 1e15, 2**63])  # before 1970, after 2100
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+PLACES = st.lists(st.integers(0, 5), min_size=1, max_size=4)
+CHANGES = st.lists(st.tuples(st.integers(0, 40), PLACES, VALUES), min_size=1, max_size=12)
+
+
+def spoil(value: Any, place: list[int], instead: Any) -> Any:
+    """A copy with something else in one place, found by the numbers of keys and items."""
+    if not place or not value or not isinstance(value, dict | list):
+        return instead
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    key = keys[place[0] % len(keys)]
+    copy = value.copy()
+    copy[key] = spoil(value[key], place[1:], instead)
+    return copy
+
+
+def spoiled_tree(original: Path, folder: Path, changes: list[tuple[int, list[int], Any]]) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(original, folder)
+    files = sorted(folder.glob(f"storage/session/*/{CHILD}.json"))
+    files += sorted(folder.glob(f"storage/message/{CHILD}/*.json"))
+    files += [part for m in files[1:] for part in sorted(folder.glob(f"storage/part/{m.stem}/*"))]
+    for number, place, value in changes:
+        file = files[number % len(files)]
+        file.write_text(json.dumps(spoil(json.loads(file.read_text()), place, value)))
+    return folder
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=CHANGES)
+def test_no_nonsense_ends_a_read(
+    changes: list[tuple[int, list[int], Any]],
+    trees: dict[str, Recording],
+    tmp_path: Path,
+) -> None:
+    whole, _ = read(trees[LATEST].database)
+    records, problems = read(spoiled_tree(trees[LATEST].database, tmp_path / "tree", changes))
+    assert records.keys() == whole.keys()
+    assert all(records[id] == whole[id] for id in (SHOP, GOOD))
+    assert all(CHILD in problem.place for problem in problems)
+
+
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=CHANGES)
+def test_no_nonsense_ends_an_import(
+    changes: list[tuple[int, list[int], Any]],
+    trees: dict[str, Recording],
+    tmp_path: Path,
+) -> None:
+    folder = spoiled_tree(trees[LATEST].database, tmp_path / "tree", changes)
+    expected = ocs.read_opencode(trees[LATEST].database).file_events
+    expected = expected[expected["opencode_session_id"] == SHOP]
+
+    async def imported() -> None:
+        (tmp_path / "x.db").unlink(missing_ok=True)
+        async with await ocs.open(tmp_path / "x.db") as service:
+            first = await service.import_opencode(folder, progress=False)
+            stored = await service.frames()
+            second = await service.import_opencode(folder, progress=False)
+        assert first.sessions.new == second.sessions.unchanged == 4
+        assert first.sessions.skipped == sum(p.place == f"session {CHILD}" for p in first.problems)
+        assert second.problems == first.problems
+        found = stored.file_events[stored.file_events["opencode_session_id"] == SHOP]
+        columns = ["event_id", "event_type", "status", "additions", "deletions", "seq"]
+        assert found[columns].values.tolist() == expected[columns].values.tolist()
+
+    asyncio.run(imported())
+
+
+def test_parents_in_a_circle_and_calls_of_the_same_id(tree: Tree) -> None:
+    folder = tree()
+    for id, parent in ((SHOP, CHILD), (CHILD, SHOP), (GOOD, GOOD)):
+        (file,) = folder.glob(f"storage/session/*/{id}.json")
+        rewritten(file, parentID=parent)
+    first, second = sorted((folder / "storage/message" / SHOP).iterdir())[1:3]
+    for part in (folder / "storage/part" / first.stem).iterdir():
+        shutil.copy(part, folder / "storage/part" / second.stem)
+    frames = ocs.read_opencode(folder)
+    assert len(frames.sessions) == 4
+    assert frames.tool_calls["tool_call_id"].is_unique
+    assert frames.file_events["event_id"].is_unique
+    doubled = [
+        json.loads(file.read_text()) for file in (folder / "storage/part" / first.stem).iterdir()
+    ]
+    calls = sum(part["type"] == "tool" for part in doubled)
+    assert calls > 0
+    assert len(frames.tool_calls) == 30 + calls
