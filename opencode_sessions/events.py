@@ -5,6 +5,7 @@ no event, and nothing here raises: a model wrote the input. `tests/test_parts.py
 shape's contract, `tests/test_recordings.py` the rest against what really happened.
 """
 
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -126,6 +127,7 @@ NUMBERED_LINE = re.compile(r"^(?:<content>)?(\d{1,9})[:|] ", re.MULTILINE)
 READ_END = re.compile(r"^</(?:content|file)>", re.MULTILINE)
 PATCH_FILE = re.compile(r"\*\*\* (Add|Update|Delete) File: (.*\S)")
 PATCH_MOVE = re.compile(r"\*\*\* Move to: (.*\S)")
+UPWARDS = re.compile(r"(?:\.\./)+")
 PATCH_TYPES: dict[str, EventType] = {"Add": "write", "Update": "edit", "Delete": "delete"}
 
 
@@ -276,8 +278,11 @@ def _patch_files(patch: str) -> Iterator[_PatchFile]:
 
 def _take_result(results: list[dict[str, Any]], wanted: _PatchFile) -> dict[str, Any]:
     """opencode's result for this file of the patch, taken out: a path named twice gets both."""
+    name = posixpath.normpath(wanted.path)
+    # "../web/page.html" is seen from a folder that the call does not name
+    end = "/" + UPWARDS.sub("", name)
     for number, result in enumerate(results):
         path = (as_text(result.get("filePath")) or "").replace("\\", "/")
-        if path == wanted.path or path.endswith("/" + wanted.path.removeprefix("./")):
+        if path == name or path.endswith(end):
             return results.pop(number)
     return {}

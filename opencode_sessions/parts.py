@@ -29,7 +29,8 @@ DENIED = (
     "PermissionCorrectedError",
     "PermissionDeniedError",
 )
-ABORTED = ("Tool execution aborted", "The operation was aborted", "request was aborted")
+ABORTED = ("Tool execution aborted", "The operation was aborted")
+UNAVAILABLE = "request was aborted"  # what 0.1 answers to a call of an unknown tool
 # bash ends "completed" when the user stops it; only this mark at the end of its output tells.
 BASH_ABORTED = re.compile(r"User aborted the command\n</(?:shell_|bash_)?metadata>\s*\Z")
 
@@ -86,6 +87,12 @@ def tool_calls(parts: object) -> Iterator[ToolCall]:
             yield call
 
 
+def changed_files(parts: object) -> list[str]:
+    """The files that changed in these steps, as opencode's own snapshots tell: absolute paths."""
+    lists = (part.get("files") for part in _parts(parts) if part.get("type") == "patch")
+    return [file for files in lists if isinstance(files, list) for file in files if as_text(file)]
+
+
 def _parts(parts: object) -> list[dict[str, Any]]:
     return [_unwrapped(part) for part in as_dicts(parts)]
 
@@ -134,13 +141,28 @@ def _from_invocation(part: dict[str, Any]) -> ToolCall | None:
     if tool is None:
         return None
     output = as_text(invocation.get("result"))
-    stored = "completed" if invocation.get("state") == "result" else "pending"
+    # What 0.1 knows of a call lies in its message's metadata; the source puts it beside the call.
+    said = as_dict(part.get("metadata"))
+    time = as_dict(said.get("time"))
+    error = as_text(said.get("message")) or output if said.get("error") else None
+    if output == UNAVAILABLE:  # a tool that was not there, whatever the text says
+        error = output
     return ToolCall(
         tool=tool,
         input=as_dict(invocation.get("args")),
-        status=_status(stored, tool, output, output if output in ABORTED else None),
+        status=_status(
+            "completed" if invocation.get("state") == "result" else "pending",
+            tool,
+            output,
+            error,
+        ),
         call_id=as_text(invocation.get("toolCallId")),
-        output=output,
+        title=as_text(said.get("title")),
+        output=None if error else output,
+        error=error,
+        metadata=said,
+        started_ms=as_number(time.get("start")),
+        ended_ms=as_number(time.get("end")),
     )
 
 

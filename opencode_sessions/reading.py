@@ -137,6 +137,7 @@ def read_opencode(
     *,
     since: Moment | None = None,
     project: str | None = None,
+    shell: bool = True,
     diffs: bool = False,
     parts: bool = False,
 ) -> "Frames":
@@ -146,6 +147,8 @@ def read_opencode(
         path: an opencode database, or the folder it is in; None finds this machine's.
         since: only sessions touched at or after this moment.
         project: only this project: its worktree's path, its last part, or opencode's project id.
+        shell: also file events for what commands changed, from opencode's snapshots and patch
+            parts, else from the text of the commands; `evidence` tells which.
         diffs: add `file_events.diff`.
         parts: add `messages.parts` and `tool_calls.input`.
 
@@ -162,7 +165,13 @@ def read_opencode(
         after = None if since is None else moment(since)
         sources = find(path)
         await import_sources(
-            reader.store, sources, origin=None, since=after, project=project, progress=False
+            reader.store,
+            sources,
+            origin=None,
+            since=after,
+            project=project,
+            progress=False,
+            shell=shell,
         )
         return await reader.frames(diffs=diffs, parts=parts)
 

@@ -6,13 +6,16 @@ turns, copies made by a fork, and what was reverted. Times are aware UTC datetim
 US dollars.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from . import events as events_
 from . import parts as parts_
+from .changes import MessageChanges, Witness, shell_changes
 from .loose import as_dict, as_int, as_number, as_text
 
 Actor = Literal["agent", "user"]
@@ -20,6 +23,14 @@ ACTORS: tuple[Actor, ...] = ("agent", "user")
 
 # opencode's own words before the result of a `!` command: the only mark that a user ran it.
 USER_SHELL = "The following tool was executed by the user"
+# Until this version cached tokens were counted in `input` as well, but for the providers whose own
+# answers count them apart.
+CACHED_TWICE_UNTIL = [1, 0, 0]
+CACHED_APART = ("anthropic", "amazon-bedrock", "google-vertex-anthropic")
+PLAIN_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
+# The time in an id, which begins anew every 795 days: last on 14 August 2026.
+OPENCODE_ID = re.compile(r"[a-z]{3}_([0-9a-f]{12})[0-9A-Za-z]{14}$", re.ASCII)
+ID_WINDOW = 2**48
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,6 +59,18 @@ class FileEventRecord:
     number: int
     seq: int
     event: events_.FileEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """What the commands of a step changed, where no single call of them can be named.
+
+    `id` is that of the part that tells it.
+    """
+
+    id: str
+    is_undone: bool
+    file_events: tuple[FileEventRecord, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +112,12 @@ class MessageRecord:
     info: dict[str, Any]
     parts: list[dict[str, Any]]
     tool_calls: tuple[ToolCallRecord, ...]
+    steps: tuple[StepRecord, ...]
+
+    @property
+    def file_events(self) -> tuple[FileEventRecord, ...]:
+        """The file events of this message that belong to no single call."""
+        return tuple(event for step in self.steps for event in step.file_events)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,23 +149,35 @@ def session_record(
     messages: Iterable[tuple[dict[str, Any], list[dict[str, Any]]]],
     *,
     worktree: str | None = None,
+    shell: bool = True,
+    witness: Witness | None = None,
 ) -> SessionRecord:
     """The record of one session from opencode's JSON: `info`, and each message's `(info, parts)`.
 
-    Messages may come in any order. `seq` orders them by time, then id (ids wrap every 795 days).
+    Messages and parts may come in any order. `seq` orders messages by time, then id; the parts of
+    one are in the order of their ids (which wrap every 795 days).
+    `shell` adds file events for what commands changed; `witness` knows more about that.
     """
-    ordered = sorted(messages, key=lambda message: _order(message[0]))
+    ordered = sorted(
+        ((message, _in_order(message, parts)) for message, parts in messages),
+        key=lambda message: _order(message[0]),
+    )
+    directory = as_text(info.get("directory"))
+    if directory is None:  # sessions migrated from before 1.0 have none: their messages say it
+        paths = (as_dict(message.get("path")) for message, _parts in ordered)
+        directory = next((cwd for path in paths if (cwd := as_text(path.get("cwd")))), None)
     time, summary, model = (
         as_dict(info.get("time")),
         as_dict(info.get("summary")),
         as_dict(info.get("model")),
     )
-    records = tuple(_messages(info, ordered))
-    directory = as_text(info.get("directory"))
-    if directory is None:  # sessions migrated from before 1.0 have none: their messages say it
-        directory = next(
-            (cwd for m in records if (cwd := as_text(as_dict(m.info.get("path")).get("cwd")))), None
-        )
+    link = _link(directory, worktree, ordered)
+    directory = link.followed(directory) if link else directory
+    changes = {}
+    if shell:
+        placed = [link.placed(message) for message in ordered] if link else ordered
+        changes = shell_changes(placed, directory=directory, worktree=worktree, witness=witness)
+    records = tuple(_messages(info, ordered, changes, link))
     return SessionRecord(
         id=str(info["id"]),
         parent_id=as_text(info.get("parentID")),
@@ -155,7 +196,7 @@ def session_record(
             *(as_int(summary.get(key)) for key in ("files", "additions", "deletions"))
         ),
         reported_cost_usd=as_number(info.get("cost")),
-        reported_tokens=_tokens(info),
+        reported_tokens=_counts(info.get("tokens")),
         info=info,
         messages=records,
     )
@@ -173,10 +214,13 @@ def moment(milliseconds: object) -> datetime | None:
 
 
 def _messages(
-    session: dict[str, Any], ordered: list[tuple[dict[str, Any], list[dict[str, Any]]]]
+    session: dict[str, Any],
+    ordered: list[tuple[dict[str, Any], list[dict[str, Any]]]],
+    changes: dict[str, MessageChanges],
+    link: "_Link | None",
 ) -> Iterator[MessageRecord]:
     session_created = as_number(as_dict(session.get("time")).get("created"))
-    revert = as_dict(session.get("revert"))
+    revert, version = as_dict(session.get("revert")), as_text(session.get("version"))
     shell_prompts = {m.get("id") for m, parts in ordered if _is_user_shell(parts)}
     turn = calls = events = 0
     undone = False
@@ -190,11 +234,17 @@ def _messages(
         )
         first_undone = as_text(revert.get("partID")) if reverted_here else None
         undone = message_undone = undone or (reverted_here and first_undone is None)
-        records = []
-        for call in parts_.tool_calls(parts):
-            # Within one message part ids are in the order of creation.
-            undone = undone or (first_undone is not None and (call.part_id or "") >= first_undone)
+        changed = changes.get(str(info.get("id")), MessageChanges())
+        age = _age(info)
+        records, steps = [], []
+        for place, call in enumerate(parts_.tool_calls(parts)):
+            undone = undone or (
+                first_undone is not None and age(call.part_id or "") >= age(first_undone)
+            )
             found = events_.file_events(call)
+            if link:
+                found = [link.followed_by(event) for event in found]
+            found = found + changed.by_call.get(place, [])
             started = moment(call.started_ms)
             records.append(
                 ToolCallRecord(
@@ -204,26 +254,98 @@ def _messages(
                     duration_s=_seconds(call.started_ms, call.ended_ms),
                     is_undone=undone,
                     call=call,
-                    file_events=tuple(
-                        FileEventRecord(number=number, seq=events + number, event=event)
-                        for number, event in enumerate(found)
-                    ),
+                    file_events=_numbered(found, events),
                 )
             )
             calls, events = calls + 1, events + len(found)
-        yield _message(info, parts, seq, turn, role, is_copy, message_undone, tuple(records))
+            if place in changed.by_step:
+                id, found = changed.by_step[place]
+                numbered = _numbered(found, events)
+                steps.append(StepRecord(id=id, is_undone=undone, file_events=numbered))
+                events += len(found)
+        is_undone = message_undone
+        yield _message(info, parts, version, seq, turn, role, is_copy, is_undone, records, steps)
         undone = undone or reverted_here
+
+
+class _Link(NamedTuple):
+    """A name that leads into the worktree, and the folder it leads to."""
+
+    name: str
+    target: str
+
+    def followed(self, path: str | None) -> str | None:
+        if path and (path + "/").startswith(self.name + "/"):
+            return self.target + path[len(self.name) :]
+        return path
+
+    def placed(
+        self, message: tuple[dict[str, Any], list[dict[str, Any]]]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        info, parts = message
+        path = as_dict(info.get("path"))
+        return info | {"path": path | {"cwd": self.followed(as_text(path.get("cwd")))}}, parts
+
+    def followed_by(self, event: events_.FileEvent) -> events_.FileEvent:
+        new = self.followed(event.new_file_path)
+        return replace(event, file_path=self.followed(event.file_path), new_file_path=new)
+
+
+def _link(
+    directory: str | None,
+    worktree: str | None,
+    messages: list[tuple[dict[str, Any], list[dict[str, Any]]]],
+) -> _Link | None:
+    """The link a session went through, if it kept the link's name and tells where it leads.
+
+    The server of versions around 1.2 stored the folder as it was named to it, beside the real path
+    of the worktree. A `patch` part has real paths as well: a file that a call of the same step
+    changed shows which folder it is. Where that is not clear, all names stay.
+    """
+    if not directory or not worktree or (directory + "/").startswith(worktree.rstrip("/") + "/"):
+        return None
+    possible: set[str] | None = None
+    for info, parts in messages:
+        if as_dict(info.get("path")).get("root") != worktree:
+            continue
+        noted = parts_.changed_files(parts)
+        for call in parts_.tool_calls(parts):
+            for event in events_.file_events(call) if call.status == "completed" else ():
+                path = posixpath.normpath(posixpath.join(directory, event.file_path or "."))
+                if event.event_type == "read" or not path.startswith(directory + "/"):
+                    continue
+                end = path.removeprefix(directory)
+                folders = {file.removesuffix(end) for file in noted if file.endswith(end)}
+                if folders:
+                    possible = folders if possible is None else possible & folders
+    if not possible or len(possible) > 1:
+        return None
+    (target,) = possible
+    if not (target + "/").startswith(worktree + "/"):
+        return None
+    while target != worktree and posixpath.basename(target) == posixpath.basename(directory):
+        target, directory = posixpath.dirname(target), posixpath.dirname(directory)
+    return _Link(directory, target)
+
+
+def _numbered(found: list[events_.FileEvent], first: int) -> tuple[FileEventRecord, ...]:
+    return tuple(
+        FileEventRecord(number=number, seq=first + number, event=event)
+        for number, event in enumerate(found)
+    )
 
 
 def _message(
     info: dict[str, Any],
     parts: list[dict[str, Any]],
+    version: str | None,
     seq: int,
     turn: int,
     role: str,
     is_fork_copy: bool,
     is_undone: bool,
-    calls: tuple[ToolCallRecord, ...],
+    calls: list[ToolCallRecord],
+    steps: list[StepRecord],
 ) -> MessageRecord:
     time, error, model = (
         as_dict(info.get("time")),
@@ -249,34 +371,61 @@ def _message(
         is_fork_copy=is_fork_copy,
         is_undone=is_undone,
         cost_usd=as_number(info.get("cost")),
-        tokens=_tokens(info),
+        tokens=_tokens(info, parts, version),
         reported=_reported(diffs) if isinstance(diffs, list) else Reported(),
         content=parts_.extract_text(parts),
         info=info,
         parts=parts,
-        tool_calls=calls,
+        tool_calls=tuple(calls),
+        steps=tuple(steps),
     )
 
 
-def _tokens(info: dict[str, Any]) -> Tokens:
-    """Token counts, the same for every version.
+def _tokens(
+    info: dict[str, Any], parts: list[dict[str, Any]], version: str | None = None
+) -> Tokens:
+    """Token counts of a message, the same for every version.
+
+    Until 0.5 a message held a whole turn, and of its tokens only those of the last step: its parts
+    have those of each.
+    """
+    steps = [part for part in parts if part.get("type") == "step-finish" and part.get("tokens")]
+    is_cached_twice = (
+        version is not None
+        and PLAIN_VERSION.fullmatch(version) is not None
+        and [int(number) for number in version.split(".")] <= CACHED_TWICE_UNTIL
+        and info.get("providerID") not in CACHED_APART
+    )
+    each = [
+        _normalised(step.get("tokens"), is_cached_twice)
+        for step in (steps if len(steps) > 1 else [info])
+    ]
+    known = ([count for count in counts if count is not None] for counts in zip(*each, strict=True))
+    return Tokens(*(sum(counts) if counts else None for counts in known))
+
+
+def _normalised(tokens: object, is_cached_twice: bool) -> Tokens:
+    """Counts of one request, without what older versions put into two of them.
 
     Until 1.3.2 `output` held the reasoning tokens too, since 1.14 it does not; `total`, there since
-    1.1.65, tells which. Messages without a total are older, or unanswered and count nothing.
+    1.1.65, tells which. What has no total is older, or was not answered and counts nothing. Until
+    1.0.0 `input` held the cached tokens too; when that ended is known no better than by 1.0.185.
     """
-    tokens = as_dict(info.get("tokens"))
-    cache = as_dict(tokens.get("cache"))
-    counts = Tokens(
-        *(as_int(tokens.get(key)) for key in ("input", "output", "reasoning")),
+    counts, total = _counts(tokens), as_int(as_dict(tokens).get("total"))
+    if counts.output and counts.reasoning and total != sum(count or 0 for count in counts):
+        counts = counts._replace(output=max(counts.output - counts.reasoning, 0))
+    if is_cached_twice and total is None and (counts.input or 0) >= (counts.cache_read or 0):
+        counts = counts._replace(input=counts.input and counts.input - (counts.cache_read or 0))
+    return counts
+
+
+def _counts(tokens: object) -> Tokens:
+    said = as_dict(tokens)
+    cache = as_dict(said.get("cache"))
+    return Tokens(
+        *(as_int(said.get(key)) for key in ("input", "output", "reasoning")),
         *(as_int(cache.get(key)) for key in ("read", "write")),
     )
-    total = as_int(tokens.get("total"))
-    is_session = "role" not in info  # opencode's own sums over a session: as they are
-    if is_session or not counts.output or not counts.reasoning:
-        return counts
-    if total is not None and total == sum(count or 0 for count in counts):
-        return counts
-    return counts._replace(output=max(counts.output - counts.reasoning, 0))
 
 
 def _reported(diffs: list[Any]) -> Reported:
@@ -304,6 +453,28 @@ def _latest(messages: tuple[MessageRecord, ...], name: str) -> str | None:
 
 def _order(info: dict[str, Any]) -> tuple[float, str]:
     return (as_number(as_dict(info.get("time")).get("created")) or 0.0, str(info["id"]))
+
+
+def _in_order(info: dict[str, Any], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts of a message in the order they were made; as they came, if ids do not tell it."""
+    ids = [as_text(part.get("id")) or "" for part in parts]
+    if not all(OPENCODE_ID.match(id) for id in ids):
+        return parts
+    age = _age(info)
+    return sorted(parts, key=lambda part: age(part["id"]))
+
+
+def _age(info: dict[str, Any]) -> Callable[[str], tuple[int, str]]:
+    """What sorts ids of a message's parts by age: as far as they are from its own, either way."""
+    own = OPENCODE_ID.match(str(info.get("id")))
+
+    def age(id: str) -> tuple[int, str]:
+        match = OPENCODE_ID.match(id)
+        if not (own and match):
+            return 0, id
+        return (int(match[1], 16) - int(own[1], 16) + ID_WINDOW // 2) % ID_WINDOW, id
+
+    return age
 
 
 def _seconds(start_ms: float | None, end_ms: float | None) -> float | None:

@@ -8,11 +8,13 @@ from uuid import NAMESPACE_URL, uuid5
 
 from . import events as events_
 from . import parts as parts_
+from .loose import as_dicts, as_text
 from .models import Row, new_id
 from .records import MessageRecord, Reported, SessionRecord, Tokens, moment
 from .store import TableName
 
 LONGEST_ID = 36
+COMMANDS = parts_.ToolCall(tool="bash", input={})
 SessionRows = dict[TableName, list[Row]]
 
 
@@ -42,26 +44,39 @@ def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> S
         **writer,
     }
     rows: SessionRows = {"sessions": [session], "messages": [], "tool_calls": [], "file_events": []}
+    named: Counter[str] = Counter()
     for message in record.messages:
         rows["messages"].append(_message_row(message, session_id) | writer)
-        place = {
+        place: Row = {
             "session_id": session_id,
             "message_id": row_id(message.id),
             "turn": message.turn,
             "is_fork_copy": message.is_fork_copy,
             **writer,
         }
-        for call in message.tool_calls:
+        for number, call in enumerate(message.tool_calls):
             at = place | {
                 "created_at": call.started_at or message.created_at,
                 "actor": call.actor,
                 "is_undone": call.is_undone,
             }
-            id = row_id(call.call.part_id or f"{message.id}/{call.seq}")
+            # Before 0.5 parts had no ids; a call's is its provider's, and new with each message.
+            said = call.call.part_id or f"{message.id}/{call.call.call_id or number}"
+            named[said] += 1
+            id = row_id(said if named[said] == 1 else f"{said}#{named[said]}")
             rows["tool_calls"].append(call_row(call.call, id) | at | {"seq": call.seq})
             for event in call.file_events:
                 event_row = event_row_of(call.call, event.event, id, event.number)
                 rows["file_events"].append(event_row | at | {"seq": event.seq})
+        for step in message.steps:
+            at = place | {
+                "created_at": message.completed_at or message.created_at,
+                "actor": "agent",
+                "is_undone": step.is_undone,
+            }
+            for event in step.file_events:  # of one of its calls, nobody knows which
+                row = event_row_of(COMMANDS, event.event, row_id(step.id), event.number)
+                rows["file_events"].append(row | at | {"seq": event.seq, "tool_call_id": None})
     return rows
 
 
@@ -98,7 +113,6 @@ def message_call_rows(
 def call_row(call: parts_.ToolCall, id: str) -> Row:
     """What a tool call row says of the call itself."""
     exit_code = call.metadata.get("exit")
-    child = call.metadata.get("sessionId")
     return {
         "id": id,
         "call_id": call.call_id,
@@ -111,9 +125,16 @@ def call_row(call: parts_.ToolCall, id: str) -> Row:
         if call.output is None
         else len(call.output.encode("utf-8", "replace")),
         "exit_code": exit_code if type(exit_code) is int and abs(exit_code) < 2**31 else None,
-        "child_session_id": child if isinstance(child, str) else None,
+        "child_session_id": _child(call),
         "duration_s": _duration(call),
     }
+
+
+def _child(call: parts_.ToolCall) -> str | None:
+    """The session that a call started; 0.5 named it only in each part of its summary."""
+    parts = as_dicts(call.metadata.get("summary")) if call.tool == "task" else []
+    said = [call.metadata.get("sessionId"), *(part.get("sessionID") for part in parts)]
+    return next((id for id in map(as_text, said) if id), None)
 
 
 def event_row_of(

@@ -236,6 +236,7 @@ class OpencodeSessionService(Reader):
         origin: str | None = None,
         since: Moment | None = None,
         project: str | None = None,
+        shell: bool = True,
         progress: bool = True,
     ) -> "ImportReport":
         """Imports what opencode left on this machine, or at `path`; doing it again changes nothing.
@@ -245,6 +246,8 @@ class OpencodeSessionService(Reader):
             origin: whose data it is, kept with each row.
             since: only sessions touched at or after this moment.
             project: only this project: its worktree's path, its last part, or opencode's id of it.
+            shell: also file events for what commands changed, from opencode's snapshots and patch
+                parts, else from the text of the commands; `evidence` tells which.
             progress: show a bar.
 
         Raises:
@@ -263,6 +266,7 @@ class OpencodeSessionService(Reader):
             since=None if since is None else moment(since),
             project=project,
             progress=progress,
+            shell=shell,
         )
         await self.store.summary()
         return report

@@ -32,6 +32,7 @@ PROBLEMS_SHOWN = 5
 SKIPPED = {
     "session": "sessions",
     "message": "messages",
+    **dict.fromkeys(("file", "folder", "standard"), "sessions"),
 }  # first word of a problem's place; else a part
 # What an application does not say of a session or message: opencode's times, and what takes the
 # whole session to know.
@@ -113,8 +114,11 @@ async def import_sources(
     since: datetime | None,
     project: str | None,
     progress: bool,
+    shell: bool = True,
 ) -> ImportReport:
     """Imports these sources into the store; a session two of them have is taken from the first.
+
+    `shell` adds file events for what commands changed.
 
     Raises:
         SourceError: a source could not be read at all.
@@ -126,7 +130,7 @@ async def import_sources(
     for source in sources:
         for attempt in range(TRIES):
             part, found = ImportReport(sources=[f"{source} ({source.kind})"]), set(seen)
-            items = source.sessions(since=since, project=project)
+            items = source.sessions(since=since, project=project, shell=shell)
             try:
                 await _import(store, items, source.kind, part, found, origin, progress)
                 part.notes += await asyncio.to_thread(source.notes)
@@ -245,6 +249,8 @@ def _compare(
     """The rows to write, those the store has not or has otherwise; and how many others it has."""
     others = take_over_ids(rows, stored)
     changes: dict[TableName, _Changes] = {name: _Changes() for name in ORDER}
+    (session,), known = rows["sessions"], [row["info"] or {} for row in stored["sessions"]]
+    says_less = "sanitized" in session["info"] and any("sanitized" not in info for info in known)
     for name in ORDER:
         kept = {row["id"]: row for row in stored[name]}
         for row in rows[name]:
@@ -253,18 +259,21 @@ def _compare(
                 changes[name].new += 1
                 changes[name].written.append(row)
                 continue
-            new = _merged(name, old, row)
+            new = _merged(name, old, row, says_less)
             if any(old[column] != value for column, value in new.items()):
                 changes[name].written.append(new)
     return changes, others
 
 
-def _merged(name: TableName, old: Row, new: Row) -> Row:
+def _merged(name: TableName, old: Row, new: Row, says_less: bool) -> Row:
     """The new row; of one that an application stored, what it said stays.
 
     What it said are the session and its messages. Its calls and file events were read from parts
-    that may not tell what became of them: opencode's say that.
+    that may not tell what became of them: opencode's say that. A sanitized export fills in only
+    what is open.
     """
+    if says_less:
+        return new | {column: old[column] for column in new if old[column] not in (None, "")}
     if old["source"] not in APPLICATION:
         return new
     if name in ("sessions", "messages"):

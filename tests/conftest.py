@@ -4,6 +4,7 @@ import asyncio
 import json
 import lzma
 import shutil
+import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -23,12 +24,18 @@ settings.load_profile("tests")
 
 DATA = Path(__file__).parent / "data"
 TRAILMAP = "trailmap-1.18.33"
-RECORDINGS = sorted(file.name.removesuffix(".truth.json.xz") for file in DATA.glob("*.truth.*"))
+TREES = sorted(file.name.removesuffix(".tree.tar.xz") for file in DATA.glob("*.tree.*"))
+RECORDINGS = sorted(
+    {file.name.removesuffix(".truth.json.xz") for file in DATA.glob("*.truth.*")} - {*TREES}
+)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A database as opencode left it, and what really happened (see tests/data/README.md)."""
+    """What opencode left, and what really happened (see tests/data/README.md).
+
+    `database` is a file; for a recording of `TREES` it is the data folder with the JSON tree.
+    """
 
     name: str
     database: Path
@@ -48,6 +55,18 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recording]:
     """Every recording by its name. All tests share the databases: copy one before changing it."""
     return {name: _unpacked(name, tmp_path_factory.mktemp(name)) for name in RECORDINGS}
+
+
+@pytest.fixture(scope="session")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recording]:
+    """The recordings from before the database, by name. Copy a tree before changing it."""
+    return {name: _unpacked(name, tmp_path_factory.mktemp(name)) for name in TREES}
+
+
+@pytest.fixture(scope="session")
+def given_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what 1.18.33 gave out of its recording: `export`, and `http` of its server."""
+    return unpacked_tar("opencode-1.18.33.given", tmp_path_factory.mktemp("given"))
 
 
 @pytest.fixture
@@ -136,6 +155,14 @@ def _unpacked(name: str, folder: Path) -> Recording:
     truth = json.loads(lzma.decompress((DATA / f"{name}.truth.json.xz").read_bytes()))
     if name == TRAILMAP:
         return Recording(name, demo.unpack(folder), truth)
+    if name in TREES:
+        return Recording(name, unpacked_tar(f"{name}.tree", folder), truth)
     database = folder / "opencode.db"
     database.write_bytes(lzma.decompress((DATA / f"{name}.db.xz").read_bytes()))
     return Recording(name, database, truth)
+
+
+def unpacked_tar(name: str, folder: Path) -> Path:
+    with tarfile.open(DATA / f"{name}.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder

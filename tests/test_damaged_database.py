@@ -14,7 +14,7 @@ from conftest import Recording
 import opencode_sessions as ocs
 from opencode_sessions.errors import SourceError
 from opencode_sessions.records import SessionRecord
-from opencode_sessions.sources import Problem, Source
+from opencode_sessions.sources import Problem, Database
 from opencode_sessions.sources.database import is_opencode_database
 
 SESSION = "ses_dfbfb5a7bffehr1f5iJf9skrRO"
@@ -39,7 +39,7 @@ def execute(path: Path) -> Execute:
 
 
 def read(path: Path) -> tuple[dict[str, SessionRecord], list[Problem]]:
-    _, *items = Source(path).sessions()
+    _, *items = Database(path).sessions()
     records = {item.id: item for item in items if isinstance(item, SessionRecord)}
     return records, [item for item in items if isinstance(item, Problem)]
 
@@ -72,7 +72,7 @@ def first(path: Path, table: str, session_id: str = SESSION) -> str:
 def test_no_sqlite_database(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "opencode.db"
     path.write_bytes(content)
-    for reading in (lambda: list(Source(path).sessions()), Source(path).notes):
+    for reading in (lambda: list(Database(path).sessions()), Database(path).notes):
         with pytest.raises(SourceError, match=message) as info:
             reading()
         assert str(path) in str(info.value)
@@ -226,7 +226,7 @@ def test_any_time_may_stand_in_a_session_row(time: object, path: Path, execute: 
     execute("UPDATE session SET time_created = ?, time_updated = ?", time, time)
     records, problems = read(path)
     assert (len(records), problems) == (4, [])
-    _, *filtered = Source(path).sessions(since=records[SESSION].messages[0].created_at)
+    _, *filtered = Database(path).sessions(since=records[SESSION].messages[0].created_at)
     assert len(filtered) in (0, 4)
 
 
@@ -261,26 +261,26 @@ def test_newer_schema_is_read_as_far_as_we_know_it(path: Path, execute: Execute)
         "messageID": message_id,
         **new,
     }
-    assert Source(path).notes() == [
+    assert Database(path).notes() == [
         'tables newer than this version, not read: a "quoted" name (0 rows), hologram (2 rows)'
     ]
 
 
 def test_next_engines_rows_are_named(tmp_path: Path, recordings: dict[str, Recording]) -> None:
     recording = recordings["opencode-1.15.4"]
-    assert Source(recording.database).notes() == []
+    assert Database(recording.database).notes() == []
     path = shutil.copy(recording.database, tmp_path / "opencode.db")
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE session_message SET type = 'user'")
         (count,) = connection.execute("SELECT count(*) FROM session_message").fetchone()
     assert count > 0
-    (note,) = Source(path).notes()
+    (note,) = Database(path).notes()
     assert note == f"{count} rows of opencode's next engine in session_message, not read"
 
 
 def test_no_recording_is_newer_than_we_know(recordings: dict[str, Recording]) -> None:
     for recording in recordings.values():
-        assert Source(recording.database).notes() == []
+        assert Database(recording.database).notes() == []
 
 
 # Text no database can hold

@@ -17,7 +17,7 @@ from conftest import Recording
 
 from opencode_sessions.errors import SourceError
 from opencode_sessions.records import SessionRecord
-from opencode_sessions.sources import Problem, Source, SourceChanged, find, untouched
+from opencode_sessions.sources import Problem, Database, SourceChanged, find, untouched
 
 SESSION = "ses_dfbfb5a7bffehr1f5iJf9skrRO"
 ADDED = "prt_zzzzzzzzzzzzADDEDADDEDADDE"
@@ -56,7 +56,7 @@ def opened_elsewhere(path: Path, statements: str) -> Iterator[subprocess.Popen[b
 
 
 def read(path: Path, **filters: Any) -> tuple[list[SessionRecord], list[Problem]]:
-    count, *items = Source(path).sessions(**filters)
+    count, *items = Database(path).sessions(**filters)
     records = [item for item in items if isinstance(item, SessionRecord)]
     problems = [item for item in items if isinstance(item, Problem)]
     assert len(records) + len(problems) == len(items)
@@ -175,7 +175,7 @@ def test_all_that_was_committed_is_seen_and_no_trace_left(
             path.parent.chmod(0o555)
         seen = look(path.parent)
         records, problems = read(path)
-        Source(path).notes()
+        Database(path).notes()
         assert look(path.parent) == seen
         path.parent.chmod(0o755)
     (after,) = [record for record in records if record.id == SESSION]
@@ -188,7 +188,7 @@ def test_all_that_was_committed_is_seen_and_no_trace_left(
 def test_half_read_database_is_left_alone_too(path: Path) -> None:
     with while_opencode_runs(path):
         seen = look(path.parent)
-        items = Source(path).sessions()
+        items = Database(path).sessions()
         assert next(items) == 4
         assert isinstance(next(items), SessionRecord)
         items.close()
@@ -212,7 +212,7 @@ def test_any_file_name(name: str, path: Path) -> None:
 
 def test_what_is_committed_later_is_not_mixed_in(path: Path) -> None:
     with while_opencode_runs(path):
-        items = Source(path).sessions()
+        items = Database(path).sessions()
         next(items)
         with opened_elsewhere(path, "UPDATE part SET data = '{}'"):
             records = [item for item in items if isinstance(item, SessionRecord)]
@@ -221,7 +221,7 @@ def test_what_is_committed_later_is_not_mixed_in(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [ADD, f"PRAGMA journal_mode=delete; {ADD}"])
 def test_file_that_changes_while_it_is_read(change: str, path: Path) -> None:
-    items = Source(path).sessions()
+    items = Database(path).sessions()
     next(items)
     run(path, change)
     with pytest.raises(SourceChanged, match=r"opencode\.db was written to while it was read"):
@@ -230,7 +230,7 @@ def test_file_that_changes_while_it_is_read(change: str, path: Path) -> None:
 
 
 def test_file_that_shrinks_while_it_is_read(path: Path) -> None:
-    items = Source(path).sessions()
+    items = Database(path).sessions()
     next(items)
     path.write_bytes(path.read_bytes()[:8192])
     with pytest.raises(SourceChanged):
@@ -238,7 +238,7 @@ def test_file_that_shrinks_while_it_is_read(path: Path) -> None:
 
 
 def test_changed_file_is_nobodys_concern_once_given_up(path: Path) -> None:
-    items = Source(path).sessions()
+    items = Database(path).sessions()
     next(items)
     run(path, ADD)
     items.close()
@@ -273,7 +273,7 @@ def test_locked_database_is_a_clear_error(path: Path, monkeypatch: pytest.Monkey
             read(path)
         assert isinstance(info.value.__cause__, sqlite3.OperationalError)
         with pytest.raises(SourceError, match="is locked"):
-            Source(path).notes()
+            Database(path).notes()
         assert look(path.parent) == seen
     assert ADDED in part_ids(read(path)[0])
 
@@ -316,7 +316,7 @@ def test_tables_with_secrets_are_not_read(
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Watched, **k))
     records, _ = read(path)
-    notes = Source(path).notes()
+    notes = Database(path).notes()
     assert {"session", "message", "part", "project"} <= tables
     assert not tables & set(secrets)
     assert "hush-hush" not in repr(records) + repr(notes)

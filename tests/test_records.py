@@ -43,6 +43,24 @@ def test_messages_are_ordered_by_time_and_only_then_by_id() -> None:
     assert [event.seq for call in calls for event in call.file_events] == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    "start", ["0000000ff001", "fffffffff001", "fffffffffff0", "ffffff000001", "7ffffffff001"]
+)
+def test_parts_are_in_the_order_they_were_made_when_ids_begin_anew(start: str) -> None:
+    def id(prefix: str, later: int) -> str:
+        return f"{prefix}_{(int(start, 16) + later) % 2**48:012x}abcdefghijKLMN"
+
+    # a program that prompts opencode may name a part before the message
+    parts = [tool(id("prt", later)) for later in (-1, 1, 2, 14, 4096, 2**40)]
+    for given in (parts, parts[::-1], sorted(parts, key=lambda part: str(part["id"]))):
+        info = message(id("msg", 0), 1)
+        found = record((info, given), revert={"messageID": info["id"], "partID": parts[3]["id"]})
+        assert list(found.messages[0].parts) == parts
+        calls = found.messages[0].tool_calls
+        assert [call.call.part_id for call in calls] == [part["id"] for part in parts]
+        assert [call.is_undone for call in calls] == [False] * 3 + [True] * 3
+
+
 def test_turn_is_a_users_message_and_all_until_the_next() -> None:
     roles = ["assistant", "user", "assistant", "assistant", "user", "user", "assistant"]
     found = record(*((message(f"msg_{n}", n, role), []) for n, role in enumerate(roles)))
@@ -128,6 +146,42 @@ def test_command_of_the_user_is_the_users() -> None:
 def test_output_tokens_are_without_reasoning(tokens: object, expected: Tokens) -> None:
     (found,) = record((message("msg_1", 1, tokens=tokens), [])).messages
     assert found.tokens == expected
+
+
+CACHED = {"input": 5100, "output": 40, "reasoning": 0, "cache": {"read": 4000, "write": 0}}
+
+
+@pytest.mark.parametrize(
+    ("version", "provider", "tokens", "input"),
+    [
+        ("0.5.29", "local", CACHED, 1100),
+        ("1.0.0", "local", CACHED, 1100),
+        ("1.0.185", "local", CACHED, 5100),
+        ("1.0.0", "anthropic", CACHED, 5100),  # whose answers count the cached ones apart
+        ("1.0.0", "local", CACHED | {"total": 9140}, 5100),  # answered by a newer version
+        ("1.0.0", "local", CACHED | {"input": 100}, 100),
+        ("0.0.0-dev-202510010000", "local", CACHED, 5100),
+        *((version, "local", CACHED, 5100) for version in (None, "", "local", "1.0", 7)),
+    ],
+)
+def test_cached_tokens_are_counted_once(
+    version: object, provider: str, tokens: object, input: int
+) -> None:
+    info = message("msg_1", 1, tokens=tokens, providerID=provider)
+    (found,) = record((info, []), version=version).messages
+    assert found.tokens == Tokens(input, 40, 0, 4000, 0)
+
+
+def test_message_of_several_steps_counts_all_of_them() -> None:
+    steps = [
+        {"type": "step-finish", "tokens": {"input": n, "output": 10, "reasoning": 4}}
+        for n in (1, 2)
+    ]
+    info = message("msg_1", 1, tokens=steps[-1]["tokens"])
+    (found,) = record((info, [{"type": "step-finish"}, *steps])).messages
+    assert found.tokens == Tokens(3, 12, 8, None, None)
+    (found,) = record((info, steps[1:])).messages
+    assert found.tokens == Tokens(2, 6, 4, None, None)
 
 
 @pytest.mark.parametrize(

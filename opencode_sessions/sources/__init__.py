@@ -1,7 +1,19 @@
 """opencode's own data, read only: where it is (`find`) and what is in it, as records."""
 
-from .database import Problem, Source
+from .database import Database
+from .export import JsonFiles
 from .find import data_folders, find
+from .source import Problem, Source
+from .storage import StorageTree
 from .untouched import SourceChanged
 
-__all__ = ["Problem", "Source", "SourceChanged", "data_folders", "find"]
+__all__ = [
+    "Database",
+    "JsonFiles",
+    "Problem",
+    "Source",
+    "SourceChanged",
+    "StorageTree",
+    "data_folders",
+    "find",
+]

@@ -4,20 +4,20 @@ Tables that may hold secrets (account, control_account, credential, session_shar
 A row that cannot be understood becomes a `Problem`, and what is good around it is still yielded.
 """
 
-import json
 import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from ..errors import SourceError
-from ..records import SessionRecord, moment, session_record
+from ..records import session_record
+from .snapshots import Snapshots
+from .source import Item, Problem, is_wanted, parse_json
+from .surroundings import Surroundings
 from .untouched import unreadable, untouched
 
 NEEDED = ("session", "message", "part")
@@ -38,18 +38,11 @@ JSON_COLUMNS = ("revert", "permission", "model", "metadata", "summary_diffs")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that could not be read: where it is, and why."""
-
-    place: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
+class Database:
     """One opencode database."""
 
     path: Path
+    _notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     kind = "database"
 
@@ -57,18 +50,15 @@ class Source:
         return str(self.path)
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None
-    ) -> Iterator[SessionRecord | Problem | int]:
+        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
+    ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met.
-
-        `since` leaves out sessions not touched after it; `project` is a worktree's path, its last
-        part, or a project id. Sessions come oldest first.
 
         Raises:
             SourceError: no opencode database, or locked, or damaged beyond reading.
             SourceChanged: opencode rewrote the file meanwhile.
         """
-        with untouched(self.path) as connection:
+        with untouched(self.path) as connection, Snapshots(self.path.parent) as snapshots:
             try:
                 tables = _tables(connection, self.path)
                 worktrees = _worktrees(connection) if "project" in tables else {}
@@ -78,27 +68,32 @@ class Source:
                 ).fetchall()
             except sqlite3.DatabaseError as error:
                 raise unreadable(self.path, error) from error
-            wanted = []
-            for row in rows:
-                info = _session_info(dict(zip(columns, row, strict=True)))
-                worktree = worktrees.get(info.get("projectID", ""))
-                if _is_wanted(info, worktree, since, project):
-                    wanted.append((info, worktree))
+            infos = (_session_info(dict(zip(columns, row, strict=True))) for row in rows)
+            every = [(info, worktrees.get(info.get("projectID", ""))) for info in infos]
+            wanted = [one for one in every if is_wanted(*one, since, project)]
+            around = Surroundings(snapshots, every, lambda id: _neighbour(connection, id))
             yield len(wanted)
             for info, worktree in wanted:
                 try:
                     messages, problems = _messages(connection, info["id"])
-                    record = session_record(info, messages, worktree=worktree)
+                    record = session_record(
+                        info,
+                        messages,
+                        worktree=worktree,
+                        shell=shell,
+                        witness=around.of(info, worktree),
+                    )
                 except sqlite3.DatabaseError as error:
                     yield Problem(f"session {info['id']}", f"unreadable in the database: {error}")
                     continue
                 yield from problems
                 yield record
             yield from _strays(connection)
+            self._notes[:] = snapshots.notes()
 
     def notes(self) -> list[str]:
         """What else the database holds that this version does not read, one sentence each."""
-        notes = []
+        notes = [*self._notes]
         with untouched(self.path) as connection:
             try:
                 tables = _tables(connection, self.path)
@@ -149,7 +144,7 @@ def _messages(
         "SELECT id, message_id, data FROM part WHERE session_id = ? ORDER BY id", (session_id,)
     )
     for id, message_id, data in rows:
-        part = _json(data)
+        part = parse_json(data)
         if not isinstance(part, dict):
             problems.append(Problem(f"part {_str(id)} of {session_id}", "its JSON is broken"))
             continue
@@ -160,7 +155,7 @@ def _messages(
         "SELECT id, time_created, data FROM message WHERE session_id = ?", (session_id,)
     )
     for id, created, data in rows:
-        info = _json(data)
+        info = parse_json(data)
         if not isinstance(info, dict):
             # Its tool calls happened all the same: keep them, under what the row itself tells.
             problems.append(Problem(f"message {_str(id)} of {session_id}", "its JSON is broken"))
@@ -171,6 +166,16 @@ def _messages(
         place = f"message {message_id} of {session_id}"
         problems.append(Problem(place, f"has no row, only {len(orphans)} parts"))
     return messages, problems
+
+
+def _neighbour(
+    connection: sqlite3.Connection, session_id: str
+) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """A session's messages for the sake of another; what is wrong with it is told in its turn."""
+    try:
+        return _messages(connection, session_id)[0]
+    except sqlite3.DatabaseError:
+        return []
 
 
 def _strays(connection: sqlite3.Connection) -> Iterator[Problem]:
@@ -189,7 +194,7 @@ def _session_info(row: dict[str, Any]) -> dict[str, Any]:
     values = {key: _str(value) if isinstance(value, bytes) else value for key, value in row.items()}
     for key in JSON_COLUMNS:
         if isinstance(row.get(key), bytes):
-            values[key] = _json(row[key])
+            values[key] = parse_json(row[key])
     info: dict[str, Any] = {"id": values.pop("id")}
     for column, key in (("project_id", "projectID"), ("parent_id", "parentID")):
         info[key] = values.pop(column, None)
@@ -205,35 +210,6 @@ def _session_info(row: dict[str, Any]) -> dict[str, Any]:
 def _taken(values: dict[str, Any], prefix: str, names: tuple[str, ...]) -> dict[str, Any]:
     taken = {name: values.pop(prefix + name, None) for name in names}
     return {name: value for name, value in taken.items() if value is not None}
-
-
-def _is_wanted(
-    info: dict[str, Any], worktree: str | None, since: datetime | None, project: str | None
-) -> bool:
-    if since is not None:
-        time = info.get("time", {})
-        touched = moment(time.get("updated")) or moment(time.get("created"))
-        if touched is None or touched < since:
-            return False
-    if project is None:
-        return True
-    places = [place for place in (worktree, info.get("directory")) if place]
-    names = {info.get("projectID"), *places, *(Path(place).name or place for place in places)}
-    return (project.rstrip("/") or project) in names
-
-
-def _json(data: object) -> Any:
-    """The JSON value of a column, None if it is broken; JavaScript's lone surrogates are let in."""
-    if not isinstance(data, bytes | str):
-        return None
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _str(value: object) -> str:

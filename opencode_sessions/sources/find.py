@@ -2,46 +2,73 @@
 
 The data folder is ``$XDG_DATA_HOME/opencode``, else ``~/.local/share/opencode``, on every platform.
 In it lies ``opencode.db``; builds of other channels use ``opencode-<channel>.db``, and
-``OPENCODE_DB`` may name another file (absolute, or relative to the data folder).
+``OPENCODE_DB`` may name another file (absolute, or relative to the data folder). Versions before
+1.2 kept trees of JSON files there, which newer ones leave behind.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import SourceNotFound
-from .database import Source
+from ..errors import SourceError, SourceNotFound
+from .database import Database
+from .export import HINT, STANDARD_INPUT, by_format, given_out
+from .source import Source
+from .storage import StorageTree
 
 DATABASE = "opencode.db"
 DATABASES = "opencode*.db"
+TREES = ("storage/session/*", "project/*/storage/session")
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 
 def find(path: str | os.PathLike[str] | None = None) -> list[Source]:
-    """The databases opencode left on this machine, or those at `path` (a file or a folder).
+    """What opencode left on this machine, or what is at `path`, the most trusted first.
 
-    The one that `OPENCODE_DB` names comes first, then `opencode.db`, then those of other channels.
+    Databases come first, the one `OPENCODE_DB` names, `opencode.db`, then those of other channels;
+    then the JSON trees of older versions. `path` may be a database, a data folder, a file or folder
+    of `opencode export`, of the server's answers or of `run --format json` lines, or "-" for
+    standard input.
 
     Raises:
         SourceNotFound: nothing there; the message names every place that was looked at.
+        SourceError: a file that cannot be read, or is no such thing.
     """
-    if path is not None:
-        place = Path(path).expanduser()
-        if place.is_file():
-            return [Source(place)]
-        files, folders = [], [place, place / "opencode", place / "data"]
-    else:
+    if path is None:
         folders = data_folders(os.environ)
         files = _named_databases(os.environ, folders[0])
+    else:
+        place = Path(path).expanduser()
+        if place == STANDARD_INPUT or place.is_file():
+            return [_file(place)]
+        files, folders = [], [place, place / "opencode", place / "data", place.parent]
+        folders = folders if place.name in ("storage", "project") else folders[:-1]
     looked = [*files, *(folder / DATABASES for folder in folders)]
     for folder in folders:
         files += sorted(folder.glob(DATABASES), key=lambda file: (file.name != DATABASE, file.name))
-    found: dict[Path, Source] = {}
+    sources: dict[Path, Source] = {}
     for file in files:
         if file.is_file():
-            found.setdefault(file.resolve(), Source(file))
+            sources.setdefault(file.resolve(), Database(file))
+    for folder in folders:
+        if any(any(folder.glob(tree)) for tree in TREES):
+            sources.setdefault(folder.resolve(), StorageTree(folder))
+    found = list(sources.values())
+    if path is not None:
+        files = [file for file in folders[0].glob("*") if file.suffix in JSON_SUFFIXES]
+        found += by_format(sorted(file for file in files if file.is_file()))
     if not found:
         raise SourceNotFound(_nothing(path, looked))
-    return list(found.values())
+    return found
+
+
+def _file(file: Path) -> Source:
+    if found := given_out(file):
+        return found
+    if file.suffix in JSON_SUFFIXES:
+        raise SourceError(f"{file} holds nothing that opencode gives out. {HINT}")
+    # What is neither is read as a database, whose error says best what is wrong with it.
+    return Database(file)
 
 
 def data_folders(environ: Mapping[str, str]) -> list[Path]:

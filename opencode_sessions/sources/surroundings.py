@@ -1,0 +1,104 @@
+"""What lies around a session: opencode's snapshots, and what other sessions did meanwhile."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+from ..changes import Message, Pair, TreeChange, Work, works
+from ..loose import as_dict, as_number, as_text
+from .snapshots import Snapshots
+
+Json = dict[str, Any]
+
+REMEMBERED = 64  # sessions whose work is kept
+LAST_WRITE_MS = 5000.0  # a session's last answer may end a little after its last update
+
+
+class _Span(NamedTuple):
+    id: str
+    directory: str | None
+    start_ms: float
+    end_ms: float
+
+
+class Surroundings:
+    """What a source's sessions have around them.
+
+    Args:
+        snapshots: those of its data folder, if it is known.
+        sessions: the info of each session of the source and its worktree, wanted or not.
+        load: gives a session's messages by its id.
+    """
+
+    def __init__(
+        self,
+        snapshots: Snapshots | None,
+        sessions: Iterable[tuple[Json, str | None]],
+        load: Callable[[str], Iterable[Message]],
+    ) -> None:
+        self.snapshots = snapshots
+        self._spans: dict[str | None, list[_Span]] = defaultdict(list)
+        for info, worktree in sessions:
+            time = as_dict(info.get("time"))
+            start = as_number(time.get("created")) or 0.0
+            end = max(as_number(time.get("updated")) or start, start) + LAST_WRITE_MS
+            directory = as_text(info.get("directory"))
+            span = _Span(str(info["id"]), directory, start, end)
+            self._spans[_place(info, worktree)].append(span)
+        self._works = lru_cache(REMEMBERED)(
+            lambda span: tuple(works(load(span.id), span.directory))
+        )
+
+    def of(self, info: Json, worktree: str | None) -> "Surrounding":
+        """What lies around one session."""
+        return Surrounding(self, info, worktree)
+
+    def neighbours(self, info: Json, worktree: str | None) -> list[_Span]:
+        """The other sessions of its worktree at work in the time of this one."""
+        spans = self._spans[_place(info, worktree)]
+        own = [span for span in spans if span.id == info["id"]]
+        return [
+            span
+            for span in spans
+            for mine in own
+            if span.id != mine.id and span.start_ms <= mine.end_ms and span.end_ms >= mine.start_ms
+        ]
+
+    def work(self, span: _Span) -> tuple[Work, ...]:
+        """What a neighbour did."""
+        return self._works(span)
+
+
+@dataclass
+class Surrounding:
+    """What lies around one session."""
+
+    around: Surroundings
+    info: Json
+    worktree: str | None
+
+    def trees(self, root: str, pairs: Sequence[Pair]) -> Mapping[Pair, Sequence[TreeChange]]:
+        """What changed between trees of this worktree, as far as they are there."""
+        if self.around.snapshots is None:
+            return {}
+        return self.around.snapshots.changes(as_text(self.info.get("projectID")), root, pairs)
+
+    def others(self, start_ms: float, end_ms: float) -> Iterator[Work]:
+        """What other sessions did in the same worktree in this time."""
+        for span in self._neighbours:
+            if span.start_ms <= end_ms and span.end_ms >= start_ms:
+                for work in self.around.work(span):
+                    if work.start_ms <= end_ms and work.end_ms >= start_ms:
+                        yield work
+
+    @cached_property
+    def _neighbours(self) -> list[_Span]:
+        return self.around.neighbours(self.info, self.worktree)
+
+
+def _place(info: Json, worktree: str | None) -> str | None:
+    """Where a session works: sessions without git share the worktree "/", not their files."""
+    directory = as_text(info.get("directory"))
+    return directory if worktree in (None, "/") else worktree
