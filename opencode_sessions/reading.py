@@ -20,6 +20,7 @@ from .models import (
 from .opening import Moment, moment
 from .store import Store, TableName
 from .store.memory import MemoryStore
+from .store.values import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +100,8 @@ class Reader:
         return await load(self, sessions=ids, **options)
 
     async def _session_row(self, session: OpencodeSession | str) -> Row:
-        id = session if isinstance(session, str) else self._id(session)
+        said = session if isinstance(session, str) else self._id(session)
+        id = clean({"id": said})[0]["id"]  # as it would have been stored
         for column in ("id", "opencode_id"):
             if found := await self._rows("sessions", {column: [id]}):
                 return found[0]

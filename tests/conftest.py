@@ -1,15 +1,21 @@
 """What every test stands on: a machine with no opencode data, and recordings of real opencode."""
 
+import asyncio
 import json
 import lzma
+import shutil
 import tarfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+import opencode_sessions as ocs
 from opencode_sessions import demo
 
 # A slow machine is no failure, and no run leaves examples behind in the tree.
@@ -67,6 +73,82 @@ def given_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trailmap(recordings: dict[str, Recording]) -> Recording:
     """The rich one: 20 sessions of one project, 946 tool calls; the demo's."""
     return recordings[TRAILMAP]
+
+
+@dataclass(frozen=True)
+class Empty:
+    """Databases without rows, to copy: making one takes longer than most tests."""
+
+    of_application: Path
+    """Our tables, as `metadata.create_all` makes them."""
+    store: Path
+    """Our tables, as `open` makes them."""
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Empty:
+    """An empty database of an application, and an empty store."""
+    folder = tmp_path_factory.mktemp("empty")
+    made = Empty(folder / "application.db", folder / "sessions.db")
+
+    async def make() -> None:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{made.of_application}")
+        async with engine.begin() as connection:
+            await connection.run_sync(ocs.models.metadata.create_all)
+        await engine.dispose()
+        await (await ocs.open(made.store)).close()
+
+    asyncio.run(make())
+    return made
+
+
+@pytest.fixture
+async def engine(tmp_path: Path, empty: Empty) -> AsyncIterator[AsyncEngine]:
+    """An application's engine, as SQLAlchemy makes it by default, with our tables."""
+    file = shutil.copy(empty.of_application, tmp_path / "application.db")
+    engine = create_async_engine(f"sqlite+aiosqlite:///{file}")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def db(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    """An application's AsyncSession, as SQLAlchemy makes it by default: commits expire."""
+    async with AsyncSession(engine) as db:
+        yield db
+
+
+@pytest.fixture
+async def closing() -> AsyncIterator[AsyncExitStack]:
+    """What is entered here ends with the test."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+Serve = Callable[..., Awaitable[ocs.OpencodeSessionService]]
+
+
+@pytest.fixture(params=["memory", "session", "file"])
+def serve(
+    request: pytest.FixtureRequest, tmp_path: Path, empty: Empty, closing: AsyncExitStack
+) -> Serve:
+    """Makes services in each of the three modes."""
+    db = request.getfixturevalue("db") if request.param == "session" else None
+    shutil.copy(empty.store, tmp_path / "sessions.db")
+
+    async def make(**options: Any) -> ocs.OpencodeSessionService:
+        if request.param == "file":
+            opened = ocs.open(tmp_path / "sessions.db", **options)
+            return await closing.enter_async_context(opened)
+        return ocs.OpencodeSessionService(db, **options)
+
+    return make
+
+
+@pytest.fixture
+async def service(serve: Serve) -> ocs.OpencodeSessionService:
+    """A service in each of the three modes: in memory, on an AsyncSession, on a file."""
+    return await serve()
 
 
 def _unpacked(name: str, folder: Path) -> Recording:

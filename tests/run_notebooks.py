@@ -1,7 +1,7 @@
 """Runs the notebooks and writes them back with their outputs: `python tests/run_notebooks.py`.
 
-They run on the recording alone, in an empty folder, on a machine without opencode. What is kept is what
-anyone may see: no widget state, no progress bars, no times of the run.
+They run on the recording alone, in an empty folder, as on a machine without opencode. What is kept
+is what anyone may see: no widget state, no progress bars, no times of the run.
 """
 
 import os

@@ -71,7 +71,7 @@ def test_a_machine_without_opencode_sees_the_recording_and_is_told(run: Callable
     assert said.count("· scripted replay") == 3  # sessions, files, timeline
     assert "10 of 20" in said
     assert "pip install 'opencode-sessions[lab]'" in said
-    assert "opencode-sessions timeline FILE --db" in said
+    assert "opencode-sessions timeline trailmap/cli.py --db" in said
 
 
 def test_it_works_a_second_time(run: Callable[[], str]) -> None:

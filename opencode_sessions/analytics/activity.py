@@ -34,13 +34,19 @@ def activity(
         events, failed (Int64): all, and those that ended in an error, were denied or aborted;
         additions, deletions, churn (Int64, lines): of the changes whose lines are known, NA where
             there were changes and none's are;
-        lines_unknown (Int64): changes whose lines are not known: overwriting writes.
+        lines_unknown (Int64): changes whose lines are not known, as an overwriting write's.
 
     Raises:
         ValueError: `freq` is none of these.
         ZoneInfoNotFoundError: `tz` names no time zone.
 
-    >>> activity(events, "D", by="agent_name")[["period", "agent_name", "event_type", "churn"]]
+    >>> activity(events, "D", tz="Europe/Berlin")[["period", "event_type", "events", "churn"]]
+                         period event_type  events  churn
+    0 2026-03-08 00:00:00+01:00       read       1      0
+    1 2026-03-08 00:00:00+01:00      write       1   <NA>
+    2 2026-03-08 00:00:00+01:00       edit       3      8
+    3 2026-03-08 00:00:00+01:00       move       1      0
+    4 2026-03-08 00:00:00+01:00       bash       1      0
     """
     columns = [by] if isinstance(by, str) else list(by or ())
     rows = counted(events, include)

@@ -3,7 +3,7 @@
 The builder in `frames`, `frames.schema`, the README's table and the tests all read this.
 """
 
-from typing import Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from ..store import TableName
 
@@ -19,8 +19,7 @@ FIXED = {
     "evidence": EVIDENCE,
     "actor": ACTORS,
 }
-TIME = "datetime64[us, UTC]"
-Dtype = Literal["str", "category", "Int32", "Int64", "float64", "bool", "boolean", "object"]
+TIME: Final = "datetime64[us, UTC]"
 
 
 class Column(NamedTuple):

@@ -12,7 +12,7 @@ import pandas as pd
 from .counting import Extra, counted, is_mutation, mutations, numbered
 from .files import event_totals
 from .frames import Frames
-from .sessions import WHO, files_changed, oldest_first, paths_changed, session_of, turn_spans
+from .sessions import WHO, files_changed, lean, oldest_first, paths_changed, session_of, turn_spans
 
 OURS = ["files", "additions", "deletions"]
 OUTSIDE = r"/|[A-Za-z]:/"  # paths inside the worktree are relative
@@ -36,11 +36,24 @@ def compare_with_opencode(
             up: a file counts in each turn that changed it; NA where it keeps none;
         files, additions, deletions (Int64): what completed tool calls changed: different paths, a
             move's two, and lines; lines are NA where there were changes and none's are known;
-        lines_unknown (Int64): changes whose lines are not known: overwriting writes;
+        lines_unknown (Int64): changes whose lines are not known, as an overwriting write's;
         diff_files, diff_additions, diff_deletions (Int64): ours minus `reported_*`; NA where
             either is;
         why (str): what the data shows to set them apart, joined by "; "; "" where nothing does.
+
+    >>> comparison = compare_with_opencode(frames)
+    >>> comparison[["title", "reported_additions", "turns_additions", "additions"]]
+       title  reported_additions  turns_additions  additions
+    0  Units                   0               10          5
+    >>> for reason in comparison["why"][0].split("; "):
+    ...     print(reason)
+    zeros since 1.17
+    1 shell command, whose changes no tool call tells
+    1 file changed in several turns, counted in each
+    1 file changed more than once in a turn, net in opencode
+    lines of 1 change not known
     """
+    frames = lean(frames)
     sessions, ids = oldest_first(frames)
     events, messages = counted(frames.file_events, include), counted(frames.messages, include)
     session = session_of(events, ids)
@@ -140,7 +153,7 @@ def _causes(fact: Any) -> Iterator[str]:
     if fact.in_turn:
         yield f"{_n(fact.in_turn, 'file')} changed more than once in a turn, net in opencode"
     if fact.lines_unknown:
-        yield f"lines of {_n(fact.lines_unknown, 'overwriting write')} not known"
+        yield f"lines of {_n(fact.lines_unknown, 'change')} not known"
     if fact.outside:
         yield f"{_n(fact.outside, 'file')} outside the worktree"
 
@@ -186,20 +199,18 @@ def _others(
     They were on the disk between opencode's two git trees of that turn, undone later or not. A
     subagent is no other session to those who called it.
     """
-    changed = (
-        mutations(counted(frames.file_events, "undone")).dropna(subset="time").sort_values("time")
-    )
+    happened = mutations(counted(frames.file_events, "undone"))
+    happened = happened.dropna(subset="time").sort_values("time")
     disk = sessions.groupby(["project", "origin"], observed=True, dropna=False).ngroup().to_numpy()
-    session, time = session_of(changed, ids).to_numpy(), _clock(changed["time"])
-    on_disk = {each: np.flatnonzero(disk[session] == each) for each in np.unique(disk[session])}
+    session, time = session_of(happened, ids).to_numpy(), _clock(happened["time"])
+    on_disk = pd.Series(np.arange(len(session))).groupby(disk[session]).indices
+    logs = {each: (time[rows], session[rows]) for each, rows in on_disk.items()}
     spans = turn_spans(counted(frames.messages, include), counted(frames.tool_calls, include), ids)
+    start, end = _clock(spans["start"]), _clock(spans["end"])
     who: dict[int, list[int]] = {}
-    for one, start, end in zip(
-        spans["session"], _clock(spans["start"]), _clock(spans["end"]), strict=True
-    ):
-        rows = on_disk.get(disk[one], np.array([], dtype=int))
-        first, last = np.searchsorted(time[rows], [start, end])
-        met = session[rows[first:last]].tolist()
+    for one, since, until in zip(spans["session"], start, end, strict=True):
+        times, sessions_then = logs.get(disk[one], (time[:0], session[:0]))
+        met = sessions_then[slice(*np.searchsorted(times, [since, until]))].tolist()
         who.setdefault(one, []).extend(
             other for other in met if other != one and one not in above[other]
         )

@@ -42,8 +42,13 @@ def file_timeline(
         last_path (category): the last name it had.
         version (Int32): its completed changes so far, this one included; 0 is the file as found.
 
-    >>> history = file_timeline(events, "units.py")
-    >>> history[["event_type", "file_path", "new_file_path", "file_id", "version"]]
+    >>> file_timeline(events, "units.py")[["event_type", "file_path", "status", "version"]]
+      event_type   file_path     status  version
+    0       read  convert.py  completed        0
+    1       edit  convert.py      error        0
+    2       edit  convert.py  completed        1
+    3       move  convert.py  completed        2
+    4       edit    units.py  completed        3
     """
     rows = np.flatnonzero(is_counted(events, include) & events["file_path"].notna())
     rows = rows[places_in_order(events[["session_id", "seq", "time"]].iloc[rows])]
@@ -91,11 +96,15 @@ def file_summary(events: pd.DataFrame, *, include: Extra | Collection[Extra] = (
         events, reads, writes, edits, deletes, moves, failed, sessions, turns (Int64);
         additions, deletions, churn (Int64, lines): summed over the changes whose lines are known,
             NA where there were changes and none's are; churn = additions + deletions;
-        lines_unknown (Int64): changes whose lines are not known: overwriting writes;
+        lines_unknown (Int64): changes whose lines are not known, as an overwriting write's;
         first_time, last_time (datetime64[us, UTC]);
         agents, models (str): the names, sorted, joined by ", "; NA where no event has one.
 
     >>> file_summary(events)[["file_path", "reads", "edits", "moves", "failed", "churn"]]
+        file_path  reads  edits  moves  failed  churn
+    0  convert.py      1      1      1       1      4
+    1    notes.md      0      0      0       0   <NA>
+    2    units.py      0      1      0       0      4
     """
     rows = counted(events, include)
     rows = rows[rows["file_path"].notna()]

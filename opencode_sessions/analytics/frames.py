@@ -1,7 +1,8 @@
 """From a store to four pandas DataFrames, the same columns and dtypes whatever the store.
 
-`load` reads the tables, `build` makes frames of them in a thread. What a table does not hold, because it
-belongs to a session as a whole, is joined here: its project, its parents, the paths seen from the worktree.
+`load` reads the tables, `build` makes frames of them in a thread. What a table does not hold,
+because it belongs to a session as a whole, is joined here: its project, its parents, the paths seen
+from the worktree.
 """
 
 import asyncio
@@ -36,7 +37,8 @@ class HasStore(Protocol):
     """A service, as far as loading is concerned."""
 
     @property
-    def store(self) -> Store: ...
+    def store(self) -> Store:
+        """Where its rows are."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,7 +64,8 @@ class Frames:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th style='text-align:left'>.{name}</th><td>{len(frame):,}</td><td>{html.escape(period)}</td></tr>"
+            f"<tr><th style='text-align:left'>.{name}</th><td>{len(frame):,}</td>"
+            f"<td>{html.escape(period)}</td></tr>"
             for name, frame, period in self._parts()
         )
         return f"<table><thead><tr><th></th><th>rows</th><th>period</th></tr></thead>{rows}</table>"
@@ -79,7 +82,7 @@ async def load(
     diffs: bool = False,
     parts: bool = False,
 ) -> Frames:
-    """The frames of everything a service holds, or of the sessions with these ids (row ids or opencode's).
+    """The frames of everything a service holds, or of some sessions, by row id or opencode's.
 
     `diffs` adds `file_events.diff`; `parts` adds `messages.parts` and `tool_calls.input`.
     """
@@ -105,11 +108,11 @@ def build(raw: RawTables, session_ids: Sequence[str] | None = None) -> Frames:
     sessions = _sessions(raw)
     agents = raw["messages"].set_index("id")[["agent_name", "provider", "model"]]
     for name in ("messages", "tool_calls", "file_events"):
-        frame = raw[name]  # type: ignore[index]
+        frame = raw[name]
         for column in ("opencode_session_id", "root_session_id", "parent_session_id", "project"):
             frame[column] = frame["session_id"].map(sessions[column])
         if name != "messages":
-            for column in agents:
+            for column in ("agent_name", "provider", "model"):
                 frame[column] = frame["message_id"].map(agents[column])
         own = frame["session_id"].map(sessions["agent_name"])
         frame["agent_name"] = frame["agent_name"].where(frame["agent_name"].notna(), own)
@@ -130,27 +133,28 @@ def build(raw: RawTables, session_ids: Sequence[str] | None = None) -> Frames:
 
 
 def posix_path(path: str, directory: str | None, worktree: str | None) -> str:
-    """A path as a tool was given it, as the frames show it: POSIX, relative to the worktree, absolute outside.
+    """A tool's path as the frames show it: POSIX, relative to the worktree, absolute outside.
 
-    Relative paths are the session directory's; where the worktree is unknown or "/", so is the root.
+    A relative path is one of the session's directory; that is also what stands in for a worktree
+    that is unknown or "/".
     """
     is_windows = bool(DRIVE.match(path) or DRIVE.match(directory or ""))
     if is_windows:
-        path, directory, worktree = (
-            text.replace("\\", "/") if text else text for text in (path, directory, worktree)
-        )
-    full = posixpath.normpath(
-        posixpath.join(directory or "", path) if not DRIVE.match(path) else path
-    )
+        path = path.replace("\\", "/")
+        directory, worktree = ((place or "").replace("\\", "/") for place in (directory, worktree))
+    full = path if DRIVE.match(path) else posixpath.join(directory or "", path)
+    full = posixpath.normpath(full)
+    if full.startswith("//") and not is_windows:  # normpath keeps two slashes; Linux makes them one
+        full = full[1:]
     root = worktree if worktree and worktree != "/" else directory
     if not root:
         return full
-    root = posixpath.normpath(root).rstrip("/")
-    inside = full.casefold() if is_windows else full
-    prefix = (root.casefold() if is_windows else root) + "/"
-    if inside + "/" == prefix:
+    root = posixpath.normpath(root).rstrip("/") + "/"
+    folded = str.casefold if is_windows else str
+    if folded(full + "/") == folded(root):
         return "."
-    return full[len(prefix) :] if inside.startswith(prefix) else full
+    start, rest = full[: len(root)], full[len(root) :]
+    return rest if folded(start) == folded(root) else full
 
 
 async def _table(
@@ -177,7 +181,7 @@ def _sessions(raw: RawTables) -> pd.DataFrame:
     sessions["turns"] = (messages["role"] == "user").groupby(messages["session_id"]).sum()
     sessions["messages"] = by_session.size()
     for name in ("tool_calls", "file_events"):
-        sessions[name] = raw[name].groupby("session_id", sort=False).size()  # type: ignore[index]
+        sessions[name] = raw[name].groupby("session_id", sort=False).size()
     for name in ("turns", "messages", "tool_calls", "file_events"):
         sessions[name] = sessions[name].fillna(0).astype(int)
     own = messages[~messages["is_fork_copy"].eq(True)]
@@ -188,7 +192,10 @@ def _sessions(raw: RawTables) -> pd.DataFrame:
 
 
 def _family(sessions: pd.DataFrame) -> tuple[list[str | None], list[str]]:
-    """Each session's parent and topmost ancestor, by row id where it is stored; a circle ends where it closes."""
+    """Each session's parent and topmost ancestor; a circle ends where it closes.
+
+    By row id; by opencode's where the parent is not stored.
+    """
     ids = dict(zip(sessions["opencode_id"], sessions.index, strict=True))
     parents = {
         id: (ids.get(parent, parent) if parent else None)
@@ -231,7 +238,7 @@ def _typed(raw: pd.DataFrame, columns: list[Column]) -> pd.DataFrame:
     return pd.DataFrame(present)
 
 
-def _series(values: pd.Series, column: Column) -> pd.Series:
+def _series(values: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
     if column.dtype == TIME:
         return _times(values)
     if column.dtype == "bool":
@@ -239,13 +246,14 @@ def _series(values: pd.Series, column: Column) -> pd.Series:
     if column.dtype == "category":
         text = values.astype("str")
         fixed = FIXED.get(column.name)
-        return text.astype(pd.CategoricalDtype(fixed) if fixed else "category")
-    if column.dtype in ("Int32", "Int64", "float64"):
-        return pd.to_numeric(values).astype(column.dtype)
-    return values.astype(column.dtype)
+        return text.astype(pd.CategoricalDtype(list(fixed)) if fixed else "category")
+    dtype: Any = column.dtype
+    if dtype in ("Int32", "Int64", "float64"):
+        values = pd.to_numeric(values)
+    return values.astype(dtype)
 
 
-def _times(values: pd.Series) -> pd.Series:
+def _times(values: "pd.Series[Any]") -> "pd.Series[pd.Timestamp]":
     return pd.to_datetime(values, utc=True).astype(TIME)
 
 

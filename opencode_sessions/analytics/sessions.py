@@ -29,13 +29,18 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
         reads, writes, edits, deletes, moves (Int64): completed file events;
         additions, deletions, churn (Int64, lines): summed over the changes whose lines are known,
             NA where there were changes and none's are; churn = additions + deletions;
-        lines_unknown (Int64): changes whose lines are not known: overwriting writes;
+        lines_unknown (Int64): changes whose lines are not known, as an overwriting write's;
         duration_s (float64): from the first message to the end of the last, pauses included; NA
             where there is none;
         active_s (float64): of that, from each prompt to the end of its turn;
         first_edit_s, first_edit_calls (float64, Int64): from the first message to the start of the
             first completed change, and tool calls before it; NA where nothing was changed.
+
+    >>> session_summary(frames)[["title", "calls", "failed", "files_changed", "first_edit_s"]]
+       title  calls  failed  files_changed  first_edit_s
+    0  Units      7       1              3         140.0
     """
+    frames = lean(frames)
     sessions, ids = oldest_first(frames)
     events, calls, messages = (
         counted(frame, include)
@@ -70,6 +75,19 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     summary["first_edit_s"] = (first["time"] - start).dt.total_seconds()
     summary["first_edit_calls"] = _calls_before(first, calls, caller)
     return summary
+
+
+def lean(frames: Frames) -> Frames:
+    """The frames with the columns these measures read: texts make copying a million rows slow."""
+    common = ["session_id", "turn", "seq", "time", "is_fork_copy", "is_undone"]
+    call = [*common, "actor", "message_id", "call_id", "tool", "status"]
+    reported = ["reported_files", "reported_additions", "reported_deletions"]
+    return Frames(
+        sessions=frames.sessions,
+        messages=frames.messages[[*common, "role", "duration_s", *reported]],
+        tool_calls=frames.tool_calls[[*call, "duration_s"]],
+        file_events=frames.file_events[[*call, "event_type", *PATHS, "additions", "deletions"]],
+    )
 
 
 def oldest_first(frames: Frames) -> tuple[pd.DataFrame, pd.Index]:

@@ -1,7 +1,9 @@
 """What `opencode-sessions demo` does: import, show, make the page, say what comes next."""
 
 import asyncio
+import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import opencode_sessions as ocs
 
 from ..analytics import Frames, file_summary, file_timeline
 from .page import notebook_folder, write_page
-from .tables import print_files, print_sessions, print_timeline, say
+from .tables import clean, print_files, print_sessions, print_timeline, say
 
 ROWS = 10  # of a table
 
@@ -25,6 +27,7 @@ def show(out: Path) -> None:
     frames = asyncio.run(_imported(database))
     print_sessions(frames.sessions, ROWS)
     summary = file_summary(frames.file_events)
+    path = ""
     if not summary.empty:
         print_files(summary, frames.file_events, ROWS)
         path = summary["file_path"].iloc[0]
@@ -40,13 +43,21 @@ def show(out: Path) -> None:
         write_page(notebook_folder() / "01_first_look.ipynb", Path(page), environ)
     except ImportError as error:
         page = f"needs {error.name}: pip install 'opencode-sessions[lab]', then again"
+    command = _command()
+    file = shlex.quote(clean(path)) if path else "FILE"
     print(
         f"Page      {page}\n"
         f"Database  {database}\n"
-        f"Next      opencode-sessions timeline FILE --db {shlex.quote(str(database))}\n"
-        "          opencode-sessions notebooks && jupyter lab opencode-notebooks\n"
-        "          opencode-sessions import"
+        f"Next      {command} timeline {file} --db {shlex.quote(str(database))}\n"
+        f"          {command} import       keeps your own sessions in your data folder\n"
+        f"          {command} notebooks    copies the notebooks, for jupyter lab"
     )
+
+
+def _command() -> str:
+    """How the command is called from here: by its name, or by its path if it is not on PATH."""
+    name = "opencode-sessions"
+    return name if shutil.which(name) else os.path.relpath(Path(sys.executable).with_name(name))
 
 
 async def _imported(database: Path) -> Frames:

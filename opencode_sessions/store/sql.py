@@ -392,7 +392,8 @@ async def _reading(session: AsyncSession) -> AsyncIterator[Executor]:
     was_idle = not session.in_transaction()
     await _recovered(session)
     try:
-        yield session
+        with session.no_autoflush:  # the caller's objects are none of a read's business
+            yield session
     finally:
         if was_idle:  # a snapshot left open would keep a later write from ever getting the lock
             await session.commit()

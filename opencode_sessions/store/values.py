@@ -75,6 +75,7 @@ def _json(value: Any) -> tuple[Any, int]:
 def _scrub(value: Any) -> tuple[Any, int]:
     replaced = 0
     above: set[int] = set()  # ids of the containers we are in: one that holds itself has no end
+    done: dict[int, tuple[Any, Any]] = {}  # what was in the others, kept so that ids stay theirs
 
     def walk(value: Any) -> Any:
         nonlocal replaced
@@ -90,21 +91,22 @@ def _scrub(value: Any) -> tuple[Any, int]:
         elif isinstance(value, float):
             if math.isfinite(value):
                 return float(value)
-        elif (
-            isinstance(value, Mapping | list | tuple)
-            and len(above) < DEEPEST
-            and id(value) not in above
-        ):
-            above.add(id(value))
-            inner: Any = {} if isinstance(value, Mapping) else []
-            if isinstance(value, Mapping):  # loops: a comprehension is a frame more a level
-                for name, item in list(value.items()):
-                    inner[key(name)] = walk(item)
-            else:
-                for item in list(value):
-                    inner.append(walk(item))
-            above.remove(id(value))
-            return inner
+        elif isinstance(value, Mapping | list | tuple):
+            if id(value) not in done and id(value) not in above and len(above) < DEEPEST:
+                above.add(id(value))
+                inner: Any = {} if isinstance(value, Mapping) else []
+                if isinstance(value, Mapping):  # loops: a comprehension is a frame more a level
+                    for name, item in list(value.items()):
+                        inner[key(name)] = walk(item)
+                else:
+                    for item in list(value):
+                        inner.append(walk(item))
+                above.remove(id(value))
+                done[id(value)] = value, inner
+            if id(value) in done:
+                return done[id(value)][1]
+            replaced += 1  # not its text: that of a circle has no end either
+            return f"<{type(value).__name__} {'in itself' if id(value) in above else 'too deep'}>"
         replaced += 1
         return _described(value)
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from .text import escaped
 
-Kind = Literal["diff", "content", "new file"]
+Kind = Literal["diff", "content", "new file", "new text"]
 Mark = Literal["+", "-", " ", "@", "\\"]
 
 LINES_SHOWN = 400  # more is slow to lay out and nobody reads it here
@@ -30,10 +30,11 @@ STYLE = """
 .ocs-diff { border-collapse: collapse; width: 100%;
   color: var(--jp-content-font-color1, CanvasText);
   font: 12px/1.5 var(--jp-code-font-family, monospace); }
-.ocs-diff td { padding: 0 .6em; vertical-align: top; text-align: left; border: 0; }
-.ocs-diff .n { width: 1%; text-align: right; white-space: nowrap; user-select: none;
+.ocs-diff td { padding: 0 .6em !important; vertical-align: top; border: 0; }
+.ocs-diff .t, .ocs-diff .m { text-align: left !important; }
+.ocs-diff .n { width: 1%; text-align: right !important; white-space: nowrap; user-select: none;
   color: var(--jp-content-font-color2, GrayText); }
-.ocs-diff .m { width: 1%; padding: 0; user-select: none; }
+.ocs-diff .m { width: 1%; padding: 0 !important; user-select: none; }
 .ocs-diff .t { white-space: pre-wrap; overflow-wrap: anywhere; tab-size: 4; }
 .ocs-diff tr { background: none !important; }
 .ocs-diff tr.add { background: rgba(0, 114, 178, .16) !important; }
@@ -91,6 +92,8 @@ def read_lines(text: str, kind: Kind = "diff") -> list[Line]:
         return [Line(" ", None, number, line) for number, line in enumerate(lines, 1)]
     if kind == "new file":
         return [Line("+", None, number, line) for number, line in enumerate(lines, 1)]
+    if kind == "new text":  # of an edit, who knows where
+        return [Line("+", None, None, line) for line in lines]
     if has_hunks(text):
         return list(_unified(lines))
     return [_unnumbered(line) for line in lines]

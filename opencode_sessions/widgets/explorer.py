@@ -99,7 +99,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self.add_class("ocs-explorer")
         self._wire()
         close_with_cell(self)
-        self._open()
+        self._loading.post(self._open)
 
     @property
     def events(self) -> pd.DataFrame:
@@ -143,10 +143,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
     # -- choosing ----------------------------------------------------------------------------------
 
     def _make_panels(self) -> None:
-        self._alert, self._note, self._timeline, self._change = (
-            ipywidgets.HTML() for _ in range(4)
-        )
-        self._change.layout = {"max_height": "480px", "overflow": "auto"}
+        self._alert, self._note, self._timeline = (ipywidgets.HTML() for _ in range(3))
+        self._change = ipywidgets.HTML(layout={"max_height": "480px", "overflow": "auto"})
         self._session_filter = _filter("filter sessions…")
         self._session_picker = _picker("Sessions", rows=6)
         self._file_filter = _filter("filter files…")
@@ -203,7 +201,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
 
     async def _load(self) -> None:
         if _session(self._sessions, self.session) is None:
-            self._sessions = await self._source.sessions()
+            self._sessions = (await self._source.sessions())[panels.SESSION]
             self._list_sessions()
         session = self.session or _newest(self._sessions)
         if session is None:
@@ -222,7 +220,6 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         if self.file is not None:
             file = self.file
         elif files.empty:
-            self._list_files()
             self._clear(NO_EVENTS)
             return
         else:
@@ -259,8 +256,9 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
     def _list_sessions(self) -> None:
         words = self._session_filter.value.casefold().split()
         newest = self._sessions.sort_values("created_at", ascending=False, kind="stable")
-        rows = [_row(newest, place) for place in range(len(newest))]
-        options = [(panels.session_label(row), str(row["session_id"])) for row in rows]
+        options = [
+            (panels.session_label(row), str(row["session_id"])) for row in newest.to_dict("records")
+        ]
         chosen = _session(self._sessions, self.session)
         self._fill(
             self._session_picker, options, words, None if chosen is None else chosen["session_id"]
@@ -313,6 +311,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._slider.value = self._slider.max = 1
             self._slider.disabled = True
         self._timeline.value = self._change.value = ""
+        self._list_files()
         self._say(note)
 
     def _say(self, note: str, problem: Exception | None = None) -> None:
@@ -348,14 +347,14 @@ def _of_session(frame: pd.DataFrame, session: str) -> pd.DataFrame:
     return frame[(frame["session_id"] == session) | (frame["opencode_session_id"] == session)]
 
 
-def _session(sessions: pd.DataFrame, session: str | None) -> dict[str, Any] | None:
+def _session(sessions: pd.DataFrame, session: str | None) -> panels.Row | None:
     """The row of the session with this id, its own or opencode's."""
     found = _of_session(sessions, session) if session is not None else sessions.head(0)
     return None if found.empty else _row(found, 0)
 
 
-def _row(frame: pd.DataFrame, place: int) -> dict[str, Any]:
-    return {str(name): frame[name].iloc[place] for name in frame}
+def _row(frame: pd.DataFrame, place: int) -> panels.Row:
+    return {name: frame[name].iloc[place] for name in frame}
 
 
 def _newest(sessions: pd.DataFrame) -> str | None:

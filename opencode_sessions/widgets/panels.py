@@ -20,6 +20,12 @@ FIGURE_SPACE = "\u2007"  # as wide as a digit: numbers stand under each other in
 PATCH_TOOLS = ("apply_patch", "patch")
 DIFF_START = ("@@ -", "--- ", "diff --git ", "Index: ")
 
+Row = Mapping[Any, Any]  # of a frame, as its `to_dict` has it
+SESSION = [
+    *("session_id", "opencode_session_id", "parent_session_id"),
+    *("title", "created_at", "file_events", "origin"),
+]
+
 STYLE = (
     diff.STYLE
     + """
@@ -39,15 +45,17 @@ STYLE = (
 )
 
 
-def session_label(session: Mapping[str, Any]) -> str:
+def session_label(session: Row) -> str:
     """A session as the picker lists it."""
     started = session["created_at"]
-    when = "" if pd.isna(started) else f"{started:%Y-%m-%d %H:%M}  "
-    inner = "" if pd.isna(session["parent_session_id"]) else "└ "
-    return f"{when}{inner}{title(session)}  ·  {_counted(session['file_events'], 'event')}"
+    when: str = "" if pd.isna(started) else f"{started:%Y-%m-%d %H:%M}  "
+    inner: str = "" if pd.isna(session["parent_session_id"]) else "└ "
+    events = f"  ·  {_counted(session['file_events'], 'event')}"
+    origin = f"  ·  {visible(session['origin'])}" if _is_known(session["origin"]) else ""
+    return f"{when}{inner}{title(session)}{events}{origin}"
 
 
-def title(session: Mapping[str, Any]) -> str:
+def title(session: Row) -> str:
     """A session's title, short, with nothing hidden in it; plain text, not HTML."""
     name = session["title"] if _is_known(session["title"]) else "(no title)"
     return visible(name[:TITLE_LETTERS]) + ("…" if len(name) > TITLE_LETTERS else "")
@@ -60,7 +68,7 @@ def file_label(path: str, events: int, failed: int, width: int) -> str:
     return f"{count}  {name}{f'  ({failed} failed)' if failed else ''}"
 
 
-def change_html(event: Mapping[str, Any], number: int, count: int) -> str:
+def change_html(event: Row, number: int, count: int) -> str:
     """One event: what was done to which file, when and by whom, and the change itself."""
     meta = [
         f"event {number} of {count}",
@@ -98,7 +106,7 @@ def note_html(text: str) -> str:
     return f"<div class='ocs ocs-note' aria-live='polite'>{text}</div>" if text else ""
 
 
-def _head(event: Mapping[str, Any]) -> str:
+def _head(event: Row) -> str:
     words = [f"<b>{escaped(str(event['event_type']))}</b>"]
     if _is_known(event["file_path"]):
         words.append(f"<span class='ocs-path'>{escaped(event['file_path'])}</span>")
@@ -113,13 +121,13 @@ def _head(event: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def _error(event: Mapping[str, Any]) -> str:
+def _error(event: Row) -> str:
     if not _is_known(event["error"]):
         return ""
     return f"<pre>{_lines_of(event['error'][:ERROR_LETTERS])}</pre>"
 
 
-def _body(event: Mapping[str, Any]) -> str:
+def _body(event: Row) -> str:
     if event["event_type"] == "bash":
         command = event["command"] if _is_known(event["command"]) else ""
         return f"<pre>$ {_lines_of(command)}</pre>"
@@ -132,13 +140,16 @@ def _body(event: Mapping[str, Any]) -> str:
         )
     if not _is_known(event["diff"]):
         return note_html("No text of this change was recorded.")
-    kind = _kind(event, event["diff"])
-    asked = "" if event["status"] == "completed" else note_html("This was asked for and not done:")
-    return asked + diff.diff_html(event["diff"], kind)
+    kind = kind_of(event)
+    note = "The new text; what it replaced was not recorded." if kind == "new text" else ""
+    if event["status"] != "completed":
+        note = "This was asked for and not done."
+    return note_html(note) + diff.diff_html(event["diff"], kind)
 
 
-def _kind(event: Mapping[str, Any], text: str) -> diff.Kind:
+def kind_of(event: Row) -> diff.Kind:
     """How to read an event's text: applications store a new text or a diff under the same name."""
+    text = event["diff"]
     is_diff = text.startswith(DIFF_START) or diff.has_hunks(text)
     if event["event_type"] == "write" and event["tool"] not in PATCH_TOOLS:
         is_patch_file = str(event["file_path"]).endswith((".patch", ".diff"))
@@ -146,7 +157,7 @@ def _kind(event: Mapping[str, Any], text: str) -> diff.Kind:
             is_new = _is_known(event["is_new_file"]) and event["is_new_file"]
             return "new file" if is_new else "content"
     elif not is_diff and not diff.has_marks(text):
-        return "content"
+        return "new text"
     return "diff"
 
 
@@ -154,7 +165,7 @@ def _time(time: Any) -> str:
     return "" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _lines(event: Mapping[str, Any]) -> str:
+def _lines(event: Row) -> str:
     first, last = event["start_line"], event["end_line"]
     if not (_is_known(first) and _is_known(last)):
         return ""

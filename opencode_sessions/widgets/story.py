@@ -21,8 +21,9 @@ class Story:
 
     def __init__(self, events: pd.DataFrame) -> None:
         self.events = events
-        last_names = file_timeline(events, include=EXTRAS).set_index("event_id")["last_path"]
-        names = events["event_id"].map(last_names.astype("str"))
+        self._histories = file_timeline(events, include=EXTRAS)
+        last_names = self._histories.set_index("event_id")["last_path"].astype("str")
+        names = events["event_id"].map(last_names)
         self.names = names.astype("str").fillna(SHELL)
         files = pd.DataFrame({"events": 1, "failed": events["status"].isin(FAILED)})
         files = (
@@ -40,7 +41,10 @@ class Story:
         if file == SHELL:
             events = self.events[self.names == SHELL].reset_index(drop=True)
         else:
-            events = file_timeline(self.events, file, include=EXTRAS)
+            histories = self._histories
+            is_named = (histories[["file_path", "new_file_path", "last_path"]] == file).any(axis=1)
+            ids = histories.loc[is_named, "file_id"]
+            events = histories[histories["file_id"].isin(ids)].reset_index(drop=True)
         if events.empty:
             names = [name for name in self.files.index if name != SHELL]
             near = difflib.get_close_matches(file, names, cutoff=0.4) or names[:3]

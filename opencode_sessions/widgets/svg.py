@@ -19,7 +19,7 @@ WIDTH, LABEL, RIGHT = 920, 190, 12  # all lengths in SVG units, a pixel at full 
 TOP, ROW = 18, 20
 LABEL_LETTERS = 28
 TURN_LABEL = 44
-ROOM, SMALLEST = 8, 0.65  # a mark with less room than this shrinks, but not below this scale
+ROOM, SMALLEST = 7, 0.75  # a mark with less room than this shrinks, but not below this scale
 
 # Okabe and Ito's colours, told apart by the colour-blind; 3:1 or better on white and on black.
 MARK = {
@@ -35,6 +35,7 @@ MARK = {
 }
 INK = "var(--jp-content-font-color1, currentColor)"
 FAINT = "var(--jp-content-font-color3, #999)"
+FADED = " opacity='.5'"
 FONT = "font-family='var(--jp-ui-font-family, sans-serif)' font-size='11'"
 
 
@@ -139,24 +140,22 @@ def _marks(
         start = min(max(middle - MARKS // 2, 0), len(in_rows) - MARKS)
         in_rows = in_rows[start : start + MARKS]
     some = events.iloc[in_rows]
-    failed = some["status"].isin(FAILED).to_numpy()
-    faded = _faded(some).to_numpy()
     scale = min(1, max(SMALLEST, (x[1] - x[0]) / ROOM)) if len(x) > 1 else 1
-    times = some["time"].dt.strftime("%H:%M:%S").fillna("")
-    for n, place in enumerate(in_rows):
-        row = rows[paths.iloc[place]]
-        type, status = str(some["event_type"].iloc[n]), str(some["status"].iloc[n])
-        faint = " opacity='.35'" if faded[n] else ""
-        box = (
-            f"<rect x='-8.5' y='-8.5' width='17' height='17' rx='2' fill='none' stroke='{INK}'"
-            " stroke-width='1.8'/>"
-            if place in chosen
-            else ""
-        )
+    for place, name, type, status, time, is_failed, is_faded in zip(
+        in_rows,
+        paths.iloc[in_rows],
+        some["event_type"].astype("str"),
+        some["status"].astype("str"),
+        some["time"].dt.strftime("%H:%M:%S").fillna(""),
+        some["status"].isin(FAILED),
+        _faded(some),
+        strict=True,
+    ):
         yield (
-            f"<g transform='translate({x[place]:.1f} {row.y:.1f})'{faint}>"
-            f"<title>{place + 1}: {type}, {status}, {times.iloc[n]} UTC</title>"
-            f"<g transform='scale({scale:.2f})'>{_shape(type)}{_ring() if failed[n] else ''}</g>{box}</g>"
+            f"<g transform='translate({x[place]:.1f} {rows[name].y:.1f})'>"
+            f"<title>{place + 1}: {type}, {status}, {time} UTC</title>"
+            f"<g transform='scale({scale:.2f})'{FADED if is_faded else ''}>{_shape(type)}"
+            f"{_ring() if is_failed else ''}</g>{_box() if place in chosen else ''}</g>"
         )
 
 
@@ -172,6 +171,13 @@ def _shape(event_type: str) -> str:
 
 def _ring() -> str:
     return f"<circle r='7' fill='none' stroke='{INK}' stroke-width='1.3'/>"
+
+
+def _box() -> str:
+    return (
+        "<rect x='-8.5' y='-8.5' width='17' height='17' rx='2' fill='none'"
+        f" stroke='{INK}' stroke-width='1.8'/>"
+    )
 
 
 def _sample(mark: str) -> str:

@@ -169,8 +169,8 @@ def _number_old_rows() -> None:
     for statement in (
         f"""
         UPDATE opencode_messages SET seq = placed.seq, turn = placed.turn FROM (
-            SELECT id, row_number() {in_order} - 1 AS seq,
-                CASE WHEN {prompts} < 1 THEN 1 ELSE {prompts} END AS turn
+            SELECT id, row_number() {in_order} - 1 AS seq, {prompts} + CASE
+                WHEN first_value(role) {in_order} = 'user' THEN 0 ELSE 1 END AS turn
             FROM opencode_messages WHERE seq IS NULL
         ) AS placed WHERE placed.id = opencode_messages.id
         """,

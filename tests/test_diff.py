@@ -1,0 +1,168 @@
+"""What an agent changed, as HTML: every line is there or counted, and none of it is markup."""
+
+import re
+import unicodedata
+from html.parser import HTMLParser
+
+import pytest
+from conftest import Recording
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import opencode_sessions as ocs
+from opencode_sessions.widgets import diff, panels
+from opencode_sessions.widgets.diff import diff_html, read_lines
+from opencode_sessions.widgets.text import escaped, visible
+
+OURS = {"table", "tr", "td", "ins", "del"}
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202eexe.txt\x1b[31m\x00"
+
+SIGN = re.compile(r"⟨U\+[0-9A-F]{4,6}⟩|[␀-␡]")
+
+# Lines a diff is made of, and anything at all: surrogates, controls, markup.
+lines = st.one_of(
+    st.text(st.characters(), max_size=30),
+    st.sampled_from(
+        ["@@ -1,2 +1,3 @@", "@@ -0,0 +1 @@", "--- a", "+++ b", "+x", "-x", " x", "\\ No"]
+    ),
+)
+texts = st.lists(lines, max_size=20).map("\n".join)
+kinds = st.sampled_from(["diff", "content", "new file", "new text"])
+
+
+class Page(HTMLParser):
+    """The rows of a diff: each its class, and what stands in its cells."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.rows: list[tuple[str, list[str]]] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag == "tr":
+            self.rows.append((dict(attrs)["class"] or "", []))
+        elif tag == "td":
+            self.rows[-1][1].append("")
+
+    def handle_data(self, data: str) -> None:
+        self.rows[-1][1][-1] += data
+
+    def count(self, kind: str) -> int:
+        return sum(name == kind for name, _ in self.rows)
+
+
+@given(texts, kinds, st.integers(0, 12))
+@example(HOSTILE, "diff", 9)
+@example(f"@@ -1 +1 @@\n-{HOSTILE}\n+{HOSTILE} ", "diff", 9)
+def test_any_text_in_no_markup_out_and_every_line_accounted_for(
+    text: str, kind: diff.Kind, limit: int
+) -> None:
+    html = diff_html(text, kind, limit)
+    page = Page(html)
+    assert page.tags <= OURS
+    assert page.attributes <= {"class", "colspan", "aria-label"}
+    hides = {c for c in html if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    assert hides <= {"\t"}
+    html.encode()
+
+    read = read_lines(text, kind)
+    headers = _lines(text) - len(read)
+    assert headers == 0 or (kind == "diff" and diff.has_hunks(text))
+    shown = page.rows[: min(limit, len(read))]
+    for line, (_, cells) in zip(read, shown, strict=False):
+        assert cells[0] == str(line.old or "")
+        assert cells[1] == str(line.new or "")
+        assert cells[3] == visible(line.text, keep="\t")
+    if hidden := len(read) - len(shown):
+        assert page.rows[-1][1][0].startswith(f"{hidden} more lines are not shown")
+    assert len(page.rows) == len(shown) + bool(hidden)
+
+
+@given(st.text(st.characters(), max_size=40))
+def test_what_is_escaped_shows_and_hides_nothing(text: str) -> None:
+    assert not set(escaped(text)) & set("<>\"'")
+    assert all(unicodedata.category(c) not in ("Cc", "Cf", "Cs") for c in visible(text))
+    left = SIGN.sub("", visible(text))
+    assert left == "".join(c for c in SIGN.sub("", text) if visible(c) == c)
+
+
+def test_signs_say_which_character_they_stand_for() -> None:
+    assert visible("a\x1b[1m\x00\x7f") == "a␛[1m␀␡"
+    assert visible("txt.\u202eexe\u200b") == "txt.⟨U+202E⟩exe⟨U+200B⟩"
+    assert visible("a\tb\n", keep="\t") == "a\tb␊"
+
+
+def test_lines_are_numbered_by_the_hunks() -> None:
+    text = "--- a\n+++ b\n@@ -3,3 +3,4 @@ def f\n a\n--- not a header\n+one\n+two\n b\n"
+    assert [(line.mark, line.old, line.new, line.text) for line in read_lines(text)] == [
+        ("@", None, None, "@@ -3,3 +3,4 @@ def f"),
+        (" ", 3, 3, "a"),
+        ("-", 4, None, "-- not a header"),
+        ("+", None, 4, "one"),
+        ("+", None, 5, "two"),
+        (" ", 5, 6, "b"),
+    ]
+
+
+def test_a_line_that_replaces_another_has_the_changed_words_marked() -> None:
+    html = diff_html("@@ -1 +1 @@\n-width: int = 5,\n+width: int = 3,")
+    assert "width: int = <del>5</del>," in html
+    assert "width: int = <ins>3</ins>," in html
+    assert "<del>" not in diff_html("@@ -1 +1 @@\n-one two\n+(something else)")
+
+
+def test_long_texts_and_long_lines_are_cut_and_counted() -> None:
+    text = "@@ -1,2 +1,600 @@\n" + "-old\n" * 2 + "+new\n" * 600
+    page = Page(diff_html(text))
+    assert (page.count("del"), page.count("add")) == (2, diff.LINES_SHOWN - 3)
+    assert page.rows[-1][1] == ["203 more lines are not shown, 203 added"]
+    assert "… 8,000 characters more" in diff_html("x" * 10_000, "content")
+
+
+def test_every_change_of_a_recording_shows_the_lines_it_counts(trailmap: Recording) -> None:
+    events = ocs.read_opencode(trailmap.database, diffs=True).file_events
+    counted = events[events["diff"].notna() & events["additions"].notna()]
+    assert len(counted) > 400
+    for row in counted.to_dict("records"):
+        lines = read_lines(row["diff"], panels.kind_of(row))
+        assert sum(line.mark == "+" for line in lines) == row["additions"]
+        assert sum(line.mark == "-" for line in lines) == row["deletions"]
+
+
+def test_failed_edits_show_what_was_asked_for(trailmap: Recording) -> None:
+    events = ocs.read_opencode(trailmap.database, diffs=True).file_events
+    failed = events[(events["event_type"] == "edit") & (events["status"] != "completed")]
+    assert set(failed["status"]) == {"error", "denied"}
+    for row in failed.to_dict("records"):
+        html = panels.change_html(row, 1, 1)
+        assert "asked for and not done" in html
+        assert escaped(row["error"][:60], keep="\n") in html
+        page = Page(diff_html(row["diff"], panels.kind_of(row)))
+        assert page.count("del") and page.count("add")
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ({"event_type": "write", "diff": "- a list\n+ of things"}, "content"),
+        ({"event_type": "write", "diff": "@@ -1 +1 @@\n-a\n+b"}, "diff"),
+        ({"event_type": "write", "diff": "--- a\n", "file_path": "fix.patch"}, "content"),
+        ({"event_type": "write", "diff": "a", "is_new_file": True}, "new file"),
+        ({"event_type": "write", "diff": "@@ -0,0 +1 @@\n+a", "tool": "apply_patch"}, "diff"),
+        ({"event_type": "edit", "diff": "return total\n"}, "new text"),
+        ({"event_type": "edit", "diff": "-a\n+b"}, "diff"),
+        ({"event_type": "edit", "diff": "Index: a\n@@ -1 +1 @@\n-a\n+b"}, "diff"),
+    ],
+)
+def test_the_text_of_a_change_is_read_as_what_it_is(event: dict[str, object], kind: str) -> None:
+    row = {"tool": event["event_type"], "file_path": "a.py", "is_new_file": False}
+    assert panels.kind_of(row | event) == kind
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + (not text.endswith("\n") and text != "")
