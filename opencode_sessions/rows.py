@@ -40,6 +40,7 @@ def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> S
         "reported_cost_usd": record.reported_cost_usd,
         **_tokens("reported_tokens", record.reported_tokens),
         "info": record.info,
+        "deleted_at": None,
         **writer,
     }
     rows: SessionRows = {"sessions": [session], "messages": [], "tool_calls": [], "file_events": []}
@@ -189,6 +190,7 @@ def _message_row(message: MessageRecord, session_id: str) -> Row:
         **_tokens("tokens", message.tokens),
         **_reported(message.reported),
         "info": message.info,
+        "deleted_at": None,
     }
 
 

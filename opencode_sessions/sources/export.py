@@ -13,7 +13,7 @@ prompts nor costs of messages, a sanitized export no texts, paths or inputs.
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BufferedReader
@@ -69,7 +69,12 @@ class JsonFiles:
         return f"{names}, {LABELS[self.format]}"
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
+        self,
+        *,
+        since: datetime | None = None,
+        project: str | None = None,
+        shell: bool = True,
+        leave_out: Collection[str] = (),
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
@@ -78,7 +83,11 @@ class JsonFiles:
             for value in _values(file, problems):
                 if not _take(value, found):
                     problems.append(Problem(f"file {file}", "holds nothing opencode gives out"))
-        wanted = [one for one in found.values() if is_wanted(one.info, None, since, project)]
+        wanted = [
+            one
+            for id, one in found.items()
+            if id not in leave_out and is_wanted(one.info, None, since, project)
+        ]
         around = Surroundings(
             None,
             ((one.info, None) for one in found.values()),
@@ -93,6 +102,10 @@ class JsonFiles:
                 shell=shell,
                 witness=around.of(session.info, None),
             )
+
+    def states(self) -> dict[str, str | None]:
+        """None: what was given out once has no later state."""
+        return {}
 
     def notes(self) -> list[str]:
         """What this format cannot tell."""

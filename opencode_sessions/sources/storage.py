@@ -11,8 +11,9 @@ later know nothing of it. A session that two layouts have is read from the newer
 file is read a second time; what then is broken becomes a `Problem`, and the rest is yielded.
 """
 
+import hashlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from ..loose import as_dict, as_number, as_text
 from ..records import session_record
-from .source import Item, Problem, is_wanted, parse_json
+from .source import Item, Problem, is_settled, is_wanted, parse_json
 
 Json = dict[str, Any]
 LARGEST_FILE = 512 * 2**20  # nothing opencode writes comes near; a sparse file must not fill memory
@@ -38,7 +39,12 @@ class StorageTree:
         return str(self.path)
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
+        self,
+        *,
+        since: datetime | None = None,
+        project: str | None = None,
+        shell: bool = True,
+        leave_out: Collection[str] = (),
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
@@ -50,7 +56,9 @@ class StorageTree:
             info = {"projectID": layout.project_id(file)} | info | {"id": file.stem}
             found.setdefault(file.stem, (layout, info, layout.worktree(info)))
         wanted = [
-            entry for entry in found.values() if is_wanted(entry[1], entry[2], since, project)
+            entry
+            for id, entry in found.items()
+            if id not in leave_out and is_wanted(entry[1], entry[2], since, project)
         ]
         wanted.sort(key=lambda entry: _created(entry[1]))
         yield len(wanted)
@@ -65,6 +73,14 @@ class StorageTree:
                 )
                 worktree = next((root for root in roots if root), None)
             yield session_record(info, messages, worktree=worktree, shell=shell)
+
+    def states(self) -> dict[str, str | None]:
+        """The sizes and times of each session's files."""
+        states: dict[str, str | None] = {}
+        for layout, file in self._session_files():
+            if file.stem not in states:
+                states[file.stem] = _state([file, *layout.files(file.stem)])
+        return states
 
     def notes(self) -> list[str]:
         """Nothing: a tree holds nothing else."""
@@ -94,11 +110,16 @@ class _Layout:
         file = self.root / "project" / f"{info['projectID']}.json"
         return as_text((_read(file, "", []) or {}).get("worktree"))
 
+    def files(self, session_id: str) -> Iterator[Path]:
+        """The files of a session's messages and parts."""
+        for file in self._message_files(session_id):
+            yield file
+            yield from self._part_files(session_id, file.stem)
+
     def messages(
         self, session_id: str, problems: list[Problem]
     ) -> Iterator[tuple[Json, list[Json]]]:
-        folder = self.root / ("message" if self.by_project else "session/message") / session_id
-        for file in sorted(folder.glob("*.json")):
+        for file in self._message_files(session_id):
             message = _read(file, f"message {file.stem} of {session_id}", problems)
             if message is None:
                 continue
@@ -109,14 +130,21 @@ class _Layout:
                 yield message | ids, self._parts(session_id, file.stem, problems)
 
     def _parts(self, session_id: str, message_id: str, problems: list[Problem]) -> list[Json]:
-        folder = "part" if self.by_project else f"session/part/{session_id}"
         parts = []
-        for file in sorted((self.root / folder / message_id).glob("*.json")):
+        for file in self._part_files(session_id, message_id):
             part = _read(file, f"part {file.stem} of {session_id}", problems)
             if part is not None:
                 ids = {"id": file.stem, "sessionID": session_id, "messageID": message_id}
                 parts.append(part | ids)
         return parts
+
+    def _message_files(self, session_id: str) -> list[Path]:
+        folder = self.root / ("message" if self.by_project else "session/message")
+        return sorted((folder / session_id).glob("*.json"))
+
+    def _part_files(self, session_id: str, message_id: str) -> list[Path]:
+        folder = self.root / ("part" if self.by_project else f"session/part/{session_id}")
+        return sorted((folder / message_id).glob("*.json"))
 
 
 def _first_generation(message: Json) -> tuple[Json, list[Json]]:
@@ -157,6 +185,18 @@ def _read(file: Path, place: str, problems: list[Problem]) -> Json | None:
             return value
     problems.append(Problem(place or f"file {file.name}", reason))
     return None
+
+
+def _state(files: list[Path]) -> str | None:
+    digest, latest = hashlib.blake2b(digest_size=16), 0
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            return None
+        latest = max(latest, status.st_mtime_ns)
+        digest.update(f"{file.name} {status.st_mtime_ns} {status.st_size}\n".encode())
+    return digest.hexdigest() if is_settled(latest / 1e6) else None
 
 
 def _created(info: Json) -> tuple[float, str]:
