@@ -93,8 +93,8 @@ def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     A file that was renamed is one bar under its last name; those past 30 are summed up in words.
     Bars count completed events by type, and those that failed; "+" and "-" are lines added and
-    removed by the changes whose lines are known. Fork copies, undone turns and the user's own calls
-    are left out, and so are commands.
+    removed, "unknown" the changes that do not say theirs. Fork copies, undone turns, the user's own
+    calls and commands are left out.
 
     Args:
         events: file events: `frames.file_events` or some of its rows.
@@ -107,6 +107,7 @@ def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = _axes(ax, len(labels))
     if marks.empty:
         return _nothing(ax)
+    told = [*LINES, "lines_unknown"]
     end = np.zeros(len(bars))
     for kind, (_marker, hatch, colour) in BARS.items():
         count = bars["failed" if kind == "failed" else f"{kind}s"].to_numpy(float)
@@ -116,11 +117,11 @@ def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
         if len(has):
             ax.barh(has, count[has], left=end[has], height=0.74, label=kind, **style)
         end += count
-    for y, lines in enumerate(bars[LINES].fillna(0).to_numpy()):
+    for y, lines in enumerate(bars[told].fillna(0).to_numpy()):
         _say(ax, end[y], y, _lines(*lines))
     if len(bars) < len(files):
-        rest = files[len(bars) :][["events", *LINES]].sum()
-        _say(ax, 0, len(bars), f"{rest['events']:,} events   {_lines(*rest[LINES])}")
+        rest = files[len(bars) :][["events", *told]].sum()
+        _say(ax, 0, len(bars), f"{rest['events']:,} events   {_lines(*rest[told])}")
     ax.margins(x=0.14)
     ax.set_xlim(left=0)
     ax.set_xlabel("events (beside the bars: lines added and removed)")
@@ -243,10 +244,10 @@ def _say(ax: Axes, x: float, y: float, text: str) -> None:
     ax.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", **style)
 
 
-def _lines(additions: int, deletions: int) -> str:
-    if not (additions or deletions):
-        return ""
-    return f"+{additions:,} \N{MINUS SIGN}{deletions:,}"
+def _lines(additions: int, deletions: int, unknown: int) -> str:
+    """Lines added and removed, and how many changes did not say theirs."""
+    lines = f"+{additions:,} \N{MINUS SIGN}{deletions:,}" if additions or deletions else ""
+    return f"{lines} ({unknown:,} unknown)".lstrip() if unknown else lines
 
 
 def _n(count: int, noun: str) -> str:

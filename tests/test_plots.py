@@ -136,7 +136,7 @@ def test_busiest_files_have_rows_and_the_others_share_one(frames: ocs.analytics.
     assert "session after session" in ax.get_xlabel()
     bars = drawn(plots.file_activity(events))
     assert rows(bars)[-1] == "45 more files"
-    assert texts(bars)[-1] == "185 events   +461 \N{MINUS SIGN}47"
+    assert texts(bars)[-1] == "185 events   +461 \N{MINUS SIGN}47 (1 unknown)"
 
 
 def test_bars_are_as_long_as_the_counts(session: pd.DataFrame) -> None:
@@ -150,6 +150,8 @@ def test_bars_are_as_long_as_the_counts(session: pd.DataFrame) -> None:
     }
     first = summary.iloc[0]
     assert texts(ax)[0] == f"+{first['additions']} \N{MINUS SIGN}{first['deletions']}"
+    rewritten = rows(ax).index("docs/getting started.md")
+    assert texts(ax)[rewritten] == "+19 \N{MINUS SIGN}0 (1 unknown)"
 
 
 def test_history_of_one_file_is_one_row_under_its_last_name(frames: ocs.analytics.Frames) -> None:

@@ -389,7 +389,15 @@ async def test_a_wrong_choice_is_said_and_the_next_one_works(
     assert "role='alert'" in explorer._alert.value
     assert said in alert
     assert explorer.events.empty and explorer._timeline.value == explorer._change.value == ""
+    assert explorer.file is explorer.event is None
 
+    explorer.file = "trailmap/planner.py" if trait == "session" else "trailmap/cli.py"
+    await explorer.settled()
+    if trait == "session":  # which has none, so the newest is tried
+        assert explorer.session == RELEASE
+        assert "This session has no events of 'trailmap/planner.py'" in str(explorer.problem)
+    else:
+        assert (explorer.session, explorer.problem) == (CLEAN_UP, None)
     explorer.session = FORK
     await explorer.settled()
     assert explorer.problem is None
@@ -410,18 +418,28 @@ async def test_an_error_of_the_store_is_said_with_its_traceback_behind(
     assert "RuntimeError: no such thing <script>" in text_of(explorer._alert.value)
     assert "<script" not in explorer._alert.value
     assert "<details><summary>Traceback" in explorer._alert.value
+    assert repr(explorer).startswith("<SessionExplorer: RuntimeError(")
+    assert "no such thing" in explorer._repr_mimebundle_()["text/html"]
+    explorer._session_picker.value = CLEAN_UP
+    await explorer.settled()
+    assert explorer._session_picker.value is None
     monkeypatch.undo()
     explorer._session_picker.value = CLEAN_UP
     await explorer.settled()
     assert explorer.problem is None
+    assert explorer.session == CLEAN_UP
 
 
-async def test_an_error_in_a_callback_on_a_thread_is_said_too(
-    frames: ocs.analytics.Frames, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    explorer = ocs.explore(frames)
-    monkeypatch.setattr(explorer, "_list_sessions", _fails)
-    explorer._loading.post(explorer._list_sessions)
+async def test_an_error_in_a_callback_is_said_wherever_it_came(gate: Gate) -> None:
+    def fails() -> None:
+        raise ZeroDivisionError
+
+    explorer = made_by(gate)
+    explorer._loading.post(fails)
+    assert isinstance(explorer.problem, ZeroDivisionError)
+    explorer.problem = None
+    await asyncio.to_thread(explorer._loading.post, fails)
+    await asyncio.sleep(0)
     assert isinstance(explorer.problem, ZeroDivisionError)
 
 
@@ -605,7 +623,3 @@ async def test_the_choice_is_a_trait_others_can_follow(frames: ocs.analytics.Fra
     assert follower.path == "CHANGELOG.md"
     follower.path = "README.md"
     assert list(explorer.events["file_path"].unique()) == ["README.md"]
-
-
-def _fails() -> None:
-    raise ZeroDivisionError

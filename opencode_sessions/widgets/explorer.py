@@ -120,6 +120,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
     def __repr__(self) -> str:
         if self._loading.is_waiting:
             return "<SessionExplorer: loading; `await explorer.settled()` waits for it>"
+        if self.problem is not None:
+            return f"<SessionExplorer: {visible(repr(self.problem))}>"
         session = _session(self._sessions, self.session)
         if session is None:
             return "<SessionExplorer: no sessions>"
@@ -128,11 +130,11 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         session = _session(self._sessions, self.session)
-        if session is None or self._loading.is_waiting:
+        if self._loading.is_waiting:
             picture = panels.note_html(NEVER_LOADED)
         else:
-            heading = f"<b>{escaped(panels.session_label(session))}</b>"
-            shown = (self._alert, self._timeline, self._change)
+            heading = f"<b>{escaped(panels.session_label(session))}</b>" if session else ""
+            shown = (self._alert, self._note, self._timeline, self._change)
             picture = heading + "".join(panel.value for panel in shown)
         return {
             **super()._repr_mimebundle_(**kwargs),
@@ -143,7 +145,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
     # -- choosing ----------------------------------------------------------------------------------
 
     def _make_panels(self) -> None:
-        self._alert, self._note, self._timeline = (ipywidgets.HTML() for _ in range(3))
+        self._alert, self._timeline = ipywidgets.HTML(), ipywidgets.HTML()
+        self._note = ipywidgets.HTML(layout={"min_height": "1.5em"})  # so that nothing jumps
         self._change = ipywidgets.HTML(layout={"max_height": "480px", "overflow": "auto"})
         self._session_filter = _filter("filter sessions…")
         self._session_picker = _picker("Sessions", rows=6)
@@ -214,7 +217,9 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._show_file()
 
     def _show_file(self) -> None:
-        if self._story is None:  # it is loading, and will be shown then
+        if self._story is None:
+            if not self._loading.is_waiting:  # it failed; else this is shown when it is loaded
+                self._open()
             return
         files = self._story.files.index
         if self.file is not None:
@@ -302,6 +307,10 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._note.value = panels.note_html("Loading…")
 
     def _show_problem(self, problem: Exception) -> None:
+        with self._painting():  # what is not on view is not chosen: choosing it again tries again
+            self.session = None if self._story is None else self.session
+            self.file = self.event = None
+        self._list_sessions()
         self._clear("")
         self._say("", problem)
 

@@ -116,7 +116,8 @@ def _turns(events: pd.DataFrame, x: Numbers, height: float) -> Iterator[str]:
 def _row(row: Row, is_chosen: bool) -> str:
     label = visible(row.path) if row.path else "shell"
     if len(label) > LABEL_LETTERS:
-        label = "…" + label[1 - LABEL_LETTERS :]
+        end = label[1 - LABEL_LETTERS :]
+        label = "…" + end[max(end.find("/"), 0) :]
     weight = " font-weight='bold'" if is_chosen else ""
     return (
         f"<text x='{LABEL - 8}' y='{row.y + 4:.1f}' text-anchor='end'{weight}>{escaped(label)}"

@@ -126,7 +126,8 @@ def _create_tool_calls() -> None:
 def _unite_doubled_sessions() -> None:
     """One row per opencode_id, as the unique index wants it: the oldest takes what the others have.
 
-    The others stay as rows, without messages; their `info` says whose doubles they were.
+    The others stay as rows, without messages; their `info` says whose doubles they were, and they
+    have no opencode_id, or their own id where there must be one.
     """
     sessions = sa.table(
         "opencode_sessions",
@@ -144,6 +145,8 @@ def _unite_doubled_sessions() -> None:
         .group_by(sessions.c.opencode_id)
         .having(sa.func.count() > 1)
     )
+    columns = {c["name"]: c for c in sa.inspect(connection).get_columns("opencode_sessions")}
+    no_id = sa.null() if columns["opencode_id"]["nullable"] else sessions.c.id
     for opencode_id in connection.execute(doubled).scalars().all():
         same = sa.select(sessions.c.id).where(sessions.c.opencode_id == opencode_id)
         rows = connection.execute(same.order_by(sessions.c.created_at, sessions.c.id)).scalars()
@@ -155,7 +158,7 @@ def _unite_doubled_sessions() -> None:
         connection.execute(
             sessions.update()
             .where(sessions.c.id.in_(others))
-            .values(opencode_id=None, info={"double_of": oldest, "opencode_id": opencode_id})
+            .values(opencode_id=no_id, info={"double_of": oldest, "opencode_id": opencode_id})
         )
 
 
