@@ -91,7 +91,6 @@ class _Step:
     start_ms: float
     end_ms: float
     root: str
-    directory: str | None
     earlier: str | None
     before: str | None
     after: str | None
@@ -99,12 +98,19 @@ class _Step:
     patched: list[str]
     explained: set[str]
     calls: dict[int, parts_.ToolCall]
+    commands: dict[int, Command]
+
+    def names(self, path: str) -> bool:
+        """Whether one of its commands names this path as changed."""
+        return any(command.names(path) for command in self.commands.values())
 
     def pairs(self) -> Iterator[Pair]:
-        """The trees to compare: before and after it, and the end of the step before it."""
-        for one, other in ((self.before, self.after), (self.earlier, self.before)):
-            if one and other and one != other:
-                yield one, other
+        """The trees to compare: before and after it, and at the end of the step before it."""
+        if self.before and self.after and self.before != self.after:
+            yield self.before, self.after
+        names_any = any(command.changes for command in self.commands.values())
+        if names_any and self.earlier and self.before and self.earlier != self.before:
+            yield self.earlier, self.before
 
 
 def shell_changes(
@@ -139,45 +145,41 @@ def shell_changes(
         trees = {root: witness.trees(root, list(pairs)) for root, pairs in wanted.items()}
     found: dict[str, MessageChanges] = {}
     for step in steps:
-        commands = {place: _command(call, step.directory) for place, call in step.calls.items()}
         if step.before is None and not (is_noted and step.part_id):
             for place, call in step.calls.items():
-                if events := _said(call, commands[place]):
+                if events := _said(call, step.commands[place]):
                     found.setdefault(step.message, MessageChanges()).by_call[place] = events
             continue
-        events = _noted(step, list(commands.values()), trees.get(step.root, {}), witness)
+        events = _noted(step, trees.get(step.root, {}), witness)
         if events:
             message = found.setdefault(step.message, MessageChanges())
             if len(step.calls) == 1:
                 (place,) = step.calls
                 message.by_call[place] = events
             else:
-                message.by_step[max(step.calls)] = (step.part_id, events)
+                message.by_step[max(step.calls)] = (step.part_id or step.message, events)
     return found
 
 
 def _noted(
-    step: _Step,
-    commands: list[Command],
-    trees: Mapping[Pair, Sequence[TreeChange]],
-    witness: Witness | None,
+    step: _Step, trees: Mapping[Pair, Sequence[TreeChange]], witness: Witness | None
 ) -> list[FileEvent]:
     """What a step's commands changed, by what opencode noted of it."""
     late = trees.get((step.earlier or "", step.before or ""))
     changed = trees.get((step.before or "", step.after or ""))
     if step.before is not None and step.before == step.after:
         if late is None and step.earlier not in (None, step.before):
-            pairs = zip(step.calls.values(), commands, strict=True)
-            return [event for call, command in pairs for event in _said(call, command)]
+            said = (_said(call, step.commands[place]) for place, call in step.calls.items())
+            return [event for events in said for event in events]
         changed = []
     if changed is None:
-        ours = _ours(step, step.patched, commands, witness)
-        return list(_patched(ours, commands))
-    ours = _ours(step, [change.path for change in changed], commands, witness)
+        ours = _ours(step, step.patched, witness)
+        return list(_patched(ours, step.commands.values()))
+    ours = _ours(step, [change.path for change in changed], witness)
     mine = [change for change in changed if change.path in ours]
     # The tree before a step may be taken when its command has run: what the command names is its.
     for change in late or []:
-        if change.path not in ours and any(command.names(change.path) for command in commands):
+        if change.path not in ours and step.names(change.path):
             mine.append(change)
     return list(_between(mine))
 
@@ -215,7 +217,7 @@ def _steps(
             groups.append([])
         groups[-1].append(part)
     time, path = as_dict(info.get("time")), as_dict(info.get("path"))
-    place = _directory(info, directory)
+    folder = _directory(info, directory)
     calls = [list(parts_.tool_calls(group)) for group in groups]
     first = 0
     for number, (group, listed) in enumerate(zip(groups, calls, strict=True)):
@@ -243,7 +245,8 @@ def _steps(
             elif kind == "patch":
                 part_id = as_text(part.get("id")) or part_id
                 files = part.get("files")
-                patched += [_unquoted(f) for f in files or [] if isinstance(f, str)]
+                if isinstance(files, list):
+                    patched += [_unquoted(file) for file in files if isinstance(file, str)]
         # Before 1.0 the next step may begin before the files of this one are looked at.
         telling = [*listed, *(calls[number + 1] if number + 1 < len(calls) else [])]
         yield _Step(
@@ -251,14 +254,14 @@ def _steps(
             start_ms=min(start, default=0.0),
             end_ms=max(end, default=float("inf")),
             root=as_text(path.get("root")) or worktree or "",
-            directory=place,
             earlier=earlier,
             before=before,
             after=after,
             part_id=part_id,
             patched=patched,
-            explained={path for call in telling for path in _explained(call, place)},
+            explained={path for call in telling for path in _explained(call, folder)},
             calls=ran,
+            commands={place: _command(call, folder) for place, call in ran.items()},
         )
 
 
@@ -273,27 +276,24 @@ def _explained(call: parts_.ToolCall, directory: str | None) -> Iterator[str]:
                     yield posixpath.normpath(posixpath.join(directory or "", path))
 
 
-def _ours(
-    step: _Step, paths: Iterable[str], commands: list[Command], witness: Witness | None
-) -> list[str]:
-    """Those of the changed paths that the commands of this step changed."""
+def _ours(step: _Step, paths: Iterable[str], witness: Witness | None) -> dict[str, None]:
+    """Those of the changed paths that the commands of this step changed, in order."""
     unexplained = [path for path in dict.fromkeys(paths) if path not in step.explained]
     if not unexplained:
-        return []
+        return {}
     own = {(call.call_id, call.started_ms) for call in step.calls.values()}
     others = [] if witness is None else list(witness.others(step.start_ms, step.end_ms))
     # A fork has copies of what was done before it: the same calls at the same times.
     others = [work for work in others if (work.call_id, work.start_ms) not in own]
     told = frozenset().union(*(work.paths for work in others))
     foreign = [work.command for work in others if work.command is not None]
-    is_open = any(not command.is_whole and not command.brings_work for command in commands)
+    is_open = any(not c.is_whole and not c.brings_work for c in step.commands.values())
     is_alone = all(command.is_whole for command in foreign)
-    ours = []
+    ours: dict[str, None] = {}
     for path in unexplained:
-        is_named = any(command.names(path) for command in commands)
         is_told = path in told or any(command.names(path) for command in foreign)
-        if is_named or (is_open and is_alone and not is_told):
-            ours.append(path)
+        if step.names(path) or (is_open and is_alone and not is_told):
+            ours[path] = None
     return ours
 
 
@@ -340,7 +340,7 @@ def _between(changes: list[TreeChange]) -> Iterator[FileEvent]:
             )
 
 
-def _patched(paths: list[str], commands: Iterable[Command]) -> Iterator[FileEvent]:
+def _patched(paths: Iterable[str], commands: Iterable[Command]) -> Iterator[FileEvent]:
     """The events of paths a patch part names, of the kind that the commands tell.
 
     It names a file that was moved by its new path alone.

@@ -19,6 +19,7 @@ APPLICATION = (None, "service")  # the source of what applications stored, now a
 IN_SESSION: tuple[TableName, ...] = ("messages", "tool_calls", "file_events")
 # The column that holds opencode's own name of a row, where the application knew it.
 NAMES = {"messages": "opencode_id", "tool_calls": "call_id", "file_events": "call_id"}
+NOT_SAID = ("snapshot", "patch_part", "shell")  # how we know what no application has said
 Key = Callable[[Row, str], Hashable]
 # Two rows with the same key are one; with a key that is alike they are, if nothing else is.
 SAME: dict[TableName, Key] = {
@@ -32,7 +33,9 @@ ALIKE: dict[TableName, Key] = {
         row["tool"],
         _target(row["input"] or {}, folder) or dumps(row["input"]),
     ),
-    "file_events": lambda row, folder: (row["event_type"], _target(row, folder)),
+    "file_events": lambda row, folder: (
+        row["evidence"] not in NOT_SAID and (row["event_type"], _target(row, folder))
+    ),
 }
 
 

@@ -87,6 +87,12 @@ def tool_calls(parts: object) -> Iterator[ToolCall]:
             yield call
 
 
+def changed_files(parts: object) -> list[str]:
+    """The files that changed in these steps, as opencode's own snapshots tell: absolute paths."""
+    lists = (part.get("files") for part in _parts(parts) if part.get("type") == "patch")
+    return [file for files in lists if isinstance(files, list) for file in files if as_text(file)]
+
+
 def _parts(parts: object) -> list[dict[str, Any]]:
     return [_unwrapped(part) for part in as_dicts(parts)]
 

@@ -6,9 +6,10 @@ turns, copies made by a fork, and what was reverted. Times are aware UTC datetim
 US dollars.
 """
 
+import posixpath
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +28,9 @@ USER_SHELL = "The following tool was executed by the user"
 CACHED_TWICE_UNTIL = [1, 0, 0]
 CACHED_APART = ("anthropic", "amazon-bedrock", "google-vertex-anthropic")
 PLAIN_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
+# The time in an id, which begins anew every 795 days: last on 14 August 2026.
+OPENCODE_ID = re.compile(r"[a-z]{3}_([0-9a-f]{12})[0-9A-Za-z]{14}$", re.ASCII)
+ID_WINDOW = 2**48
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -150,10 +154,14 @@ def session_record(
 ) -> SessionRecord:
     """The record of one session from opencode's JSON: `info`, and each message's `(info, parts)`.
 
-    Messages may come in any order. `seq` orders them by time, then id (ids wrap every 795 days).
+    Messages and parts may come in any order. `seq` orders messages by time, then id; the parts of
+    one are in the order of their ids (which wrap every 795 days).
     `shell` adds file events for what commands changed; `witness` knows more about that.
     """
-    ordered = sorted(messages, key=lambda message: _order(message[0]))
+    ordered = sorted(
+        ((message, _in_order(message, parts)) for message, parts in messages),
+        key=lambda message: _order(message[0]),
+    )
     directory = as_text(info.get("directory"))
     if directory is None:  # sessions migrated from before 1.0 have none: their messages say it
         paths = (as_dict(message.get("path")) for message, _parts in ordered)
@@ -168,7 +176,9 @@ def session_record(
         as_dict(info.get("summary")),
         as_dict(info.get("model")),
     )
-    records = tuple(_messages(info, ordered, changes))
+    link = _link(directory, worktree, ordered)
+    directory = link.followed(directory) if link else directory
+    records = tuple(_messages(info, ordered, changes, link))
     return SessionRecord(
         id=str(info["id"]),
         parent_id=as_text(info.get("parentID")),
@@ -208,6 +218,7 @@ def _messages(
     session: dict[str, Any],
     ordered: list[tuple[dict[str, Any], list[dict[str, Any]]]],
     changes: dict[str, MessageChanges],
+    link: "_Link | None",
 ) -> Iterator[MessageRecord]:
     session_created = as_number(as_dict(session.get("time")).get("created"))
     revert, version = as_dict(session.get("revert")), as_text(session.get("version"))
@@ -225,11 +236,16 @@ def _messages(
         first_undone = as_text(revert.get("partID")) if reverted_here else None
         undone = message_undone = undone or (reverted_here and first_undone is None)
         changed = changes.get(str(info.get("id")), MessageChanges())
+        age = _age(info)
         records, steps = [], []
         for place, call in enumerate(parts_.tool_calls(parts)):
-            # Within one message part ids are in the order of creation.
-            undone = undone or (first_undone is not None and (call.part_id or "") >= first_undone)
-            found = events_.file_events(call) + changed.by_call.get(place, [])
+            undone = undone or (
+                first_undone is not None and age(call.part_id or "") >= age(first_undone)
+            )
+            found = events_.file_events(call)
+            if link:
+                found = [link.followed_by(event) for event in found]
+            found = found + changed.by_call.get(place, [])
             started = moment(call.started_ms)
             records.append(
                 ToolCallRecord(
@@ -251,6 +267,59 @@ def _messages(
         is_undone = message_undone
         yield _message(info, parts, version, seq, turn, role, is_copy, is_undone, records, steps)
         undone = undone or reverted_here
+
+
+class _Link(NamedTuple):
+    """A name that leads into the worktree, and the folder it leads to."""
+
+    name: str
+    target: str
+
+    def followed(self, path: str | None) -> str | None:
+        if path and (path + "/").startswith(self.name + "/"):
+            return self.target + path[len(self.name) :]
+        return path
+
+    def followed_by(self, event: events_.FileEvent) -> events_.FileEvent:
+        new = self.followed(event.new_file_path)
+        return replace(event, file_path=self.followed(event.file_path), new_file_path=new)
+
+
+def _link(
+    directory: str | None,
+    worktree: str | None,
+    messages: list[tuple[dict[str, Any], list[dict[str, Any]]]],
+) -> _Link | None:
+    """The link a session went through, if it kept the link's name and tells where it leads.
+
+    The server of versions around 1.2 stored the folder as it was named to it, beside the real path
+    of the worktree. A `patch` part has real paths as well: a file that a call of the same step
+    changed shows which folder it is. Where that is not clear, all names stay.
+    """
+    if not directory or not worktree or (directory + "/").startswith(worktree.rstrip("/") + "/"):
+        return None
+    possible: set[str] | None = None
+    for info, parts in messages:
+        if as_dict(info.get("path")).get("root") != worktree:
+            continue
+        noted = parts_.changed_files(parts)
+        for call in parts_.tool_calls(parts):
+            for event in events_.file_events(call) if call.status == "completed" else ():
+                path = posixpath.normpath(posixpath.join(directory, event.file_path or "."))
+                if event.event_type == "read" or not path.startswith(directory + "/"):
+                    continue
+                end = path.removeprefix(directory)
+                folders = {file.removesuffix(end) for file in noted if file.endswith(end)}
+                if folders:
+                    possible = folders if possible is None else possible & folders
+    if not possible or len(possible) > 1:
+        return None
+    (target,) = possible
+    if not (target + "/").startswith(worktree + "/"):
+        return None
+    while target != worktree and posixpath.basename(target) == posixpath.basename(directory):
+        target, directory = posixpath.dirname(target), posixpath.dirname(directory)
+    return _Link(directory, target)
 
 
 def _numbered(found: list[events_.FileEvent], first: int) -> tuple[FileEventRecord, ...]:
@@ -378,6 +447,28 @@ def _latest(messages: tuple[MessageRecord, ...], name: str) -> str | None:
 
 def _order(info: dict[str, Any]) -> tuple[float, str]:
     return (as_number(as_dict(info.get("time")).get("created")) or 0.0, str(info["id"]))
+
+
+def _in_order(info: dict[str, Any], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts of a message in the order they were made; as they came, if ids do not tell it."""
+    ids = [as_text(part.get("id")) or "" for part in parts]
+    if not all(OPENCODE_ID.match(id) for id in ids):
+        return parts
+    age = _age(info)
+    return sorted(parts, key=lambda part: age(part["id"]))
+
+
+def _age(info: dict[str, Any]) -> Callable[[str], tuple[int, str]]:
+    """What sorts ids of a message's parts by age: as far as they are from its own, either way."""
+    own = OPENCODE_ID.match(str(info.get("id")))
+
+    def age(id: str) -> tuple[int, str]:
+        match = OPENCODE_ID.match(id)
+        if not (own and match):
+            return 0, id
+        return (int(match[1], 16) - int(own[1], 16) + ID_WINDOW // 2) % ID_WINDOW, id
+
+    return age
 
 
 def _seconds(start_ms: float | None, end_ms: float | None) -> float | None:

@@ -8,6 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from . import events as events_
 from . import parts as parts_
+from .loose import as_dicts, as_text
 from .models import Row, new_id
 from .records import MessageRecord, Reported, SessionRecord, Tokens, moment
 from .store import TableName
@@ -113,7 +114,6 @@ def message_call_rows(
 def call_row(call: parts_.ToolCall, id: str) -> Row:
     """What a tool call row says of the call itself."""
     exit_code = call.metadata.get("exit")
-    child = call.metadata.get("sessionId")
     return {
         "id": id,
         "call_id": call.call_id,
@@ -126,9 +126,16 @@ def call_row(call: parts_.ToolCall, id: str) -> Row:
         if call.output is None
         else len(call.output.encode("utf-8", "replace")),
         "exit_code": exit_code if type(exit_code) is int and abs(exit_code) < 2**31 else None,
-        "child_session_id": child if isinstance(child, str) else None,
+        "child_session_id": _child(call),
         "duration_s": _duration(call),
     }
+
+
+def _child(call: parts_.ToolCall) -> str | None:
+    """The session that a call started; 0.5 named it only in each part of its summary."""
+    parts = as_dicts(call.metadata.get("summary")) if call.tool == "task" else []
+    said = [call.metadata.get("sessionId"), *(part.get("sessionID") for part in parts)]
+    return next((id for id in map(as_text, said) if id), None)
 
 
 def event_row_of(

@@ -17,11 +17,11 @@ ChangeType = Literal["write", "edit", "delete", "move"]
 
 LONGEST_COMMAND = 200_000
 LONGEST_PATH = 4096
-MOST_CHANGES = 1000
+MOST_COMMANDS = 2000
 
 
 class NamedChange(NamedTuple):
-    """A change a command names. Paths are normal; relative only where its directory is not known.
+    """A change a command names, by normal, absolute paths.
 
     `is_sure` is False where it depends on what the disk holds or on how an earlier command ended.
     """
@@ -63,12 +63,14 @@ def read_command(text: str, directory: str | None) -> Command:
         return Command(is_whole=False)
     reader = _Reader([_joined(None, directory or "")])
     try:
-        for tokens in _commands(text):
-            reader.read(tokens)
+        for count, command in enumerate(_commands(text)):
+            if count == MOST_COMMANDS:
+                raise _NotUnderstood
+            reader.read(command)
     except _NotUnderstood:
         reader.is_whole = False
     changes = tuple(reader.changes.values())
-    return Command(changes[:MOST_CHANGES], reader.is_whole, reader.brings_work)
+    return Command(changes, reader.is_whole, reader.brings_work)
 
 
 # Text to tokens
@@ -90,7 +92,7 @@ class _Redirect(NamedTuple):
     target: _Word
 
 
-class _Commands(NamedTuple):
+class _Simple(NamedTuple):
     """One simple command, with the operator before it."""
 
     operator: str
@@ -118,10 +120,9 @@ PIECE = re.compile(
 IN_QUOTES = re.compile(r'[^"\\$`]+|\\.|\$(?!\()|(?P<open>\$\()|(?P<tick>`)|(?P<end>")', re.DOTALL)
 IN_PARENTHESES = re.compile(r"\\.|'[^']*'|\"(?:[^\"\\]|\\.)*\"|(?P<open>\()|(?P<close>\))|[^()]")
 BRACKETS = ("[", "]", "[[", "]]")
-BRACE_LIST = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
 
 
-def _commands(text: str) -> Iterator[_Commands]:
+def _commands(text: str) -> Iterator[_Simple]:
     """The simple commands of the text, in order."""
     position, operator = 0, ";"
     words: list[_Word] = []
@@ -147,12 +148,12 @@ def _commands(text: str) -> Iterator[_Commands]:
             mark = token[0].lstrip("0123456789")
         elif token["operator"]:
             mark = None
-            yield _Commands(operator, words, redirects)
+            yield _Simple(operator, words, redirects)
             operator, words, redirects = token["operator"], [], []
             if operator == "\n" and heredocs:
                 position = _after_heredocs(text, position, heredocs)
                 heredocs = []
-    yield _Commands(operator, words, redirects)
+    yield _Simple(operator, words, redirects)
 
 
 def _word(text: str, position: int) -> tuple[_Word, int]:
@@ -185,8 +186,8 @@ def _word(text: str, position: int) -> tuple[_Word, int]:
     raw = text[start:position]
     if raw in BRACKETS:
         return _Word(raw), position
-    if "{" in raw and "'" not in raw and '"' not in raw and BRACE_LIST.search(raw[:LONGEST_PATH]):
-        is_known = False
+    if "{" in raw and "}" in raw and ("," in raw or ".." in raw):
+        is_known = False  # {a,b} or {1..9}: several words
     return _Word("".join(pieces) if is_known else None, has_substitution), position
 
 
@@ -271,6 +272,7 @@ WRITING_OPTIONS = {
     "xxd": ("-r",),
     "uniq": ("",),
 }
+COMMAND_FOLDERS = ("/bin", "/usr/bin", "/usr/local/bin")
 KEYWORDS = {"!", "do", "elif", "else", "if", "then", "time", "until", "while", "{"}
 OPENING = {"case", "for", "function", "if", "select", "until", "while"}
 CLOSING = {"done", "esac", "fi"}
@@ -303,7 +305,7 @@ class _Reader:
     depth: int = 0
     is_maybe: bool = False
 
-    def read(self, command: _Commands) -> None:
+    def read(self, command: _Simple) -> None:
         """Takes up what this command changes."""
         if command.operator == "(":
             self.places.append(self.places[-1])
@@ -322,7 +324,10 @@ class _Reader:
         if words and words[0].text is None:
             self.is_whole = False
         elif words:
-            self._run(posixpath.basename(words[0].text or ""), [w.text for w in words[1:]])
+            name = words[0].text or ""
+            if posixpath.dirname(name) in COMMAND_FOLDERS:
+                name = posixpath.basename(name)
+            self._run(name, [word.text for word in words[1:]])
 
     def _without_keywords(self, words: list[_Word]) -> list[_Word]:
         start = 0
@@ -363,9 +368,8 @@ class _Reader:
             else:
                 self._each("write", _operands(args))
         elif name in ("rm", "unlink"):
-            is_recursive = any(
-                arg and re.match(r"-\w*[rR]|--recursive|-d", arg) for arg in args if arg != "--"
-            )
+            options = args[: args.index("--")] if "--" in args else args
+            is_recursive = any(arg and re.match(r"-\w*[rRd]|--recursive", arg) for arg in options)
             self._each("delete", _operands(args), is_sure=not is_recursive)
         elif name in ("mv", "cp", "ln"):
             self._transfer(name, args)

@@ -233,6 +233,8 @@ def _compare(
     """The rows to write, those the store has not or has otherwise; and how many others it has."""
     others = take_over_ids(rows, stored)
     changes: dict[TableName, _Changes] = {name: _Changes() for name in ORDER}
+    (session,), known = rows["sessions"], [row["info"] or {} for row in stored["sessions"]]
+    says_less = "sanitized" in session["info"] and any("sanitized" not in info for info in known)
     for name in ORDER:
         kept = {row["id"]: row for row in stored[name]}
         for row in rows[name]:
@@ -241,20 +243,28 @@ def _compare(
                 changes[name].new += 1
                 changes[name].written.append(row)
                 continue
+<<<<<<< HEAD
             new = _merged(name, old, row)
             differs = {column for column, value in new.items() if old[column] != value}
             if differs:
+=======
+            new = _merged(name, old, row, says_less)
+            if any(old[column] != value for column, value in new.items()):
+>>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
                 changes[name].written.append(new)
                 changes[name].changed += differs != {"imported"}
     return changes, others
 
 
-def _merged(name: TableName, old: Row, new: Row) -> Row:
+def _merged(name: TableName, old: Row, new: Row, says_less: bool) -> Row:
     """The new row; of one that an application stored, what it said stays.
 
     What it said are the session and its messages. Its calls and file events were read from parts
-    that may not tell what became of them: opencode's say that.
+    that may not tell what became of them: opencode's say that. A sanitized export fills in only
+    what is open.
     """
+    if says_less:
+        return new | {column: old[column] for column in new if old[column] not in (None, "")}
     if old["source"] not in APPLICATION:
         return new
     if name in ("sessions", "messages"):

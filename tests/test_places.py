@@ -25,6 +25,7 @@ import opencode_sessions as ocs
 PLACES = DATA / "places"
 NAMES = sorted(file.name.removesuffix(".truth.json.xz") for file in PLACES.glob("*.truth.*"))
 KILLED = "killed-1.18.33"
+LINKED = "linked-1.18.33"
 TOLD_BY_TOOLS = ("tool_meta", "tool_input")
 TABLES = ("session", "message", "part")
 
@@ -68,13 +69,15 @@ def by_tools(events: pd.DataFrame) -> pd.DataFrame:
     return events[events["evidence"].isin(TOLD_BY_TOOLS)]
 
 
-def shown(event: dict[str, Any], link: str) -> str | None:
+def shown(event: dict[str, Any], place: Place) -> str | None:
     """The path as the frames show it: a name that leads through the link stays as it was given.
 
-    Nothing opencode stores says that such a name leads into the repository.
+    Nothing opencode stores today says that such a name leads into the repository. Version 1.2 kept
+    the session's folder by that name, and so it can be told there.
     """
     named = event["named"]
-    return named if named is not None and named.startswith(link + "/") else event["path"]
+    is_lost = place.name == LINKED and named and named.startswith(place.truth["link"] + "/")
+    return named if is_lost else event["path"]
 
 
 def test_every_file_event_at_its_place(place: Place, frames: Any) -> None:
@@ -86,7 +89,7 @@ def test_every_file_event_at_its_place(place: Place, frames: Any) -> None:
     assert [tuple(None if pd.isna(v) else v for v in row) for row in rows.itertuples(False)] == [
         (
             *(event[key] for key in ("turn", "call_id", "tool", "event_type")),
-            shown(event, place.truth["link"]),
+            shown(event, place),
             *(event[key] for key in ("moved_to", "command", "status")),
         )
         for event in place.session["events"]

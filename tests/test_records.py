@@ -43,6 +43,24 @@ def test_messages_are_ordered_by_time_and_only_then_by_id() -> None:
     assert [event.seq for call in calls for event in call.file_events] == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    "start", ["0000000ff001", "fffffffff001", "fffffffffff0", "ffffff000001", "7ffffffff001"]
+)
+def test_parts_are_in_the_order_they_were_made_when_ids_begin_anew(start: str) -> None:
+    def id(prefix: str, later: int) -> str:
+        return f"{prefix}_{(int(start, 16) + later) % 2**48:012x}abcdefghijKLMN"
+
+    # a program that prompts opencode may name a part before the message
+    parts = [tool(id("prt", later)) for later in (-1, 1, 2, 14, 4096, 2**40)]
+    for given in (parts, parts[::-1], sorted(parts, key=lambda part: str(part["id"]))):
+        info = message(id("msg", 0), 1)
+        found = record((info, given), revert={"messageID": info["id"], "partID": parts[3]["id"]})
+        assert list(found.messages[0].parts) == parts
+        calls = found.messages[0].tool_calls
+        assert [call.call.part_id for call in calls] == [part["id"] for part in parts]
+        assert [call.is_undone for call in calls] == [False] * 3 + [True] * 3
+
+
 def test_turn_is_a_users_message_and_all_until_the_next() -> None:
     roles = ["assistant", "user", "assistant", "assistant", "user", "user", "assistant"]
     found = record(*((message(f"msg_{n}", n, role), []) for n, role in enumerate(roles)))

@@ -77,12 +77,17 @@ class Database:
                 raise unreadable(self.path, error) from error
             infos = (_session_info(dict(zip(columns, row, strict=True))) for row in rows)
             every = [(info, worktrees.get(info.get("projectID", ""))) for info in infos]
+<<<<<<< HEAD
             wanted = [
                 one
                 for one in every
                 if one[0]["id"] not in leave_out and is_wanted(*one, since, project)
             ]
             around = Surroundings(snapshots, every, lambda id: _messages(connection, id)[0])
+=======
+            wanted = [one for one in every if is_wanted(*one, since, project)]
+            around = Surroundings(snapshots, every, lambda id: _neighbour(connection, id))
+>>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
             yield len(wanted)
             for info, worktree in wanted:
                 try:
@@ -198,6 +203,16 @@ def _messages(
         place = f"message {message_id} of {session_id}"
         problems.append(Problem(place, f"has no row, only {len(orphans)} parts"))
     return messages, problems
+
+
+def _neighbour(
+    connection: sqlite3.Connection, session_id: str
+) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """A session's messages for the sake of another; what is wrong with it is told in its turn."""
+    try:
+        return _messages(connection, session_id)[0]
+    except sqlite3.DatabaseError:
+        return []
 
 
 def _strays(connection: sqlite3.Connection) -> Iterator[Problem]:

@@ -7,21 +7,19 @@ In it lies ``opencode.db``; builds of other channels use ``opencode-<channel>.db
 """
 
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import SourceNotFound
+from ..errors import SourceError, SourceNotFound
 from .database import Database
-from .export import STANDARD_INPUT, Format, JsonFiles, recognised
+from .export import HINT, STANDARD_INPUT, by_format, given_out
 from .source import Source
 from .storage import StorageTree
 
 DATABASE = "opencode.db"
 DATABASES = "opencode*.db"
 TREES = ("storage/session/*", "project/*/storage/session")
-JSON_FILES = ("*.json", "*.jsonl", "*.ndjson")
-SQLITE_MAGIC = b"SQLite format 3\0"
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 
 def find(path: str | os.PathLike[str] | None = None) -> list[Source]:
@@ -34,6 +32,7 @@ def find(path: str | os.PathLike[str] | None = None) -> list[Source]:
 
     Raises:
         SourceNotFound: nothing there; the message names every place that was looked at.
+        SourceError: a file that cannot be read, or is no such thing.
     """
     if path is None:
         folders = data_folders(os.environ)
@@ -56,31 +55,20 @@ def find(path: str | os.PathLike[str] | None = None) -> list[Source]:
             sources.setdefault(folder.resolve(), StorageTree(folder))
     found = list(sources.values())
     if path is not None:
-        found += _given_out(folders[0])
+        files = [file for file in folders[0].glob("*") if file.suffix in JSON_SUFFIXES]
+        found += by_format(sorted(file for file in files if file.is_file()))
     if not found:
         raise SourceNotFound(_nothing(path, looked))
     return found
 
 
 def _file(file: Path) -> Source:
-    if file != STANDARD_INPUT:
-        with file.open("rb") as opened:
-            if opened.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC:
-                return Database(file)
-    format = recognised(file)
+    if found := given_out(file):
+        return found
+    if file.suffix in JSON_SUFFIXES:
+        raise SourceError(f"{file} holds nothing that opencode gives out. {HINT}")
     # What is neither is read as a database, whose error says best what is wrong with it.
-    return JsonFiles(format, (file,)) if format else Database(file)
-
-
-def _given_out(folder: Path) -> Iterator[JsonFiles]:
-    """The files in a folder that opencode gave out, those of one format together."""
-    files = sorted(file for pattern in JSON_FILES for file in folder.glob(pattern))
-    formats: dict[Format, list[Path]] = defaultdict(list)
-    for file in files:
-        if file.is_file() and (format := recognised(file)):
-            formats[format].append(file)
-    for format, found in formats.items():
-        yield JsonFiles(format, tuple(found))
+    return Database(file)
 
 
 def data_folders(environ: Mapping[str, str]) -> list[Path]:

@@ -79,7 +79,7 @@ class Snapshots:
         folder = self._data / "snapshot" / project_id
         name = hashlib.sha1(root.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
         for place in (folder / name, folder):
-            if (place / "objects").is_dir():
+            if os.path.isdir(place / "objects"):
                 yield place / "objects"
 
     def _told(
@@ -168,7 +168,7 @@ def _answers(output: bytes, root: str) -> Iterator[tuple[Pair, list[TreeChange]]
             if counted[3] in kinds:
                 status, before, after = kinds[counted[3]]
                 added, removed = (int(n) if n.isdigit() else None for n in counted.groups()[:2])
-                name = counted[3].decode("utf-8", "surrogateescape")
+                name = counted[3].decode("utf-8", "replace")
                 changes.append(
                     TreeChange(
                         cast(Literal["A", "M", "D"], status),

@@ -1,8 +1,15 @@
 """What the readers of opencode's data share: what a source is, what a problem is, its JSON."""
 
+import errno
 import json
+<<<<<<< HEAD
 import time
 from collections.abc import Collection, Iterator
+=======
+import os
+import stat
+from collections.abc import Iterable, Iterator
+>>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +17,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from ..loose import as_dict
+from ..loose import as_dict, as_number, as_text
 from ..records import SessionRecord, moment
 
 
@@ -22,6 +29,8 @@ class Problem:
     reason: str
 
 
+Json = dict[str, Any]
+LARGEST_FILE = 512 * 2**20  # nothing opencode writes comes near; a sparse file must not fill memory
 Item = SessionRecord | Problem | int
 
 
@@ -84,6 +93,41 @@ def is_wanted(
     places = [place for place in (worktree, info.get("directory")) if isinstance(place, str)]
     names = {info.get("projectID"), *places, *(Path(place).name or place for place in places)}
     return (project.rstrip("/") or project) in names
+
+
+def created(info: Json) -> tuple[float, str]:
+    """What sorts sessions and messages by their time, then id."""
+    return as_number(as_dict(info.get("time")).get("created")) or 0.0, str(info.get("id"))
+
+
+def root(infos: Iterable[Json]) -> str | None:
+    """The worktree that a session's messages name, where nothing else tells it."""
+    roots = (as_text(as_dict(info.get("path")).get("root")) for info in infos)
+    return next((root for root in roots if root), None)
+
+
+def contents(file: Path) -> bytes:
+    """What is in an ordinary file; links are followed.
+
+    Raises:
+        OSError: it cannot be read, is too large, or is none: reading a FIFO would wait for ever.
+    """
+    opened = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        status = os.fstat(opened)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        if status.st_size > LARGEST_FILE:
+            raise OSError(errno.EFBIG, f"it is too large ({status.st_size:,} bytes)")
+        with open(opened, "rb", closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(opened)
+
+
+def why(error: OSError) -> str:
+    """What to say of a file that could not be read, without its name."""
+    return error.strerror or type(error).__name__
 
 
 def parse_json(data: object) -> Any:

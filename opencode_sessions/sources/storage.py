@@ -11,20 +11,31 @@ later know nothing of it. A session that two layouts have is read from the newer
 file is read a second time; what then is broken becomes a `Problem`, and the rest is yielded.
 """
 
+<<<<<<< HEAD
 import hashlib
 import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+=======
+import os
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
+>>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from ..loose import as_dict, as_number, as_text
+from ..loose import as_dict, as_dicts, as_text
 from ..records import session_record
+<<<<<<< HEAD
 from .source import Item, Problem, is_settled, is_wanted, parse_json
 
 Json = dict[str, Any]
 LARGEST_FILE = 512 * 2**20  # nothing opencode writes comes near; a sparse file must not fill memory
+=======
+from .snapshots import Snapshots
+from .source import Item, Json, Problem, contents, created, is_wanted, parse_json, root, why
+from .surroundings import Surroundings
+>>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,7 @@ class StorageTree:
     """The JSON files below one of opencode's data folders."""
 
     path: Path
+    _notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     kind = "storage"
 
@@ -48,6 +60,7 @@ class StorageTree:
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
+<<<<<<< HEAD
         found: dict[str, tuple[_Layout, Json, str | None]] = {}
         for layout, file in self._session_files():
             info = _read(file, f"session {file.stem}", problems)
@@ -61,18 +74,41 @@ class StorageTree:
             if id not in leave_out and is_wanted(entry[1], entry[2], since, project)
         ]
         wanted.sort(key=lambda entry: _created(entry[1]))
+=======
+        found: dict[str, tuple[_Layout, Json]] = {}
+        for layout in self._layouts(problems):
+            for project_id, file in layout.session_files(problems):
+                if file.stem in found:
+                    continue
+                # Its messages tell what it did all the same.
+                info = _read(file, f"session {file.stem}", problems) or {}
+                found[file.stem] = layout, {"projectID": project_id} | info | {"id": file.stem}
+        for layout in {id(layout): layout for layout, _info in found.values()}.values():
+            problems += layout.strays(found.keys())
+        every = [(layout, info, layout.worktree(info)) for layout, info in found.values()]
+        wanted = [entry for entry in every if is_wanted(entry[1], entry[2], since, project)]
+        wanted.sort(key=lambda entry: created(entry[1]))
+>>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
         yield len(wanted)
         yield from problems
-        for layout, info, worktree in wanted:
-            problems = []
-            messages = list(layout.messages(info["id"], problems))
-            yield from problems
-            if worktree is None:  # before 1.0 only the messages say where the project is
-                roots = (
-                    as_text(as_dict(info.get("path")).get("root")) for info, _parts in messages
+        with Snapshots(self.path) as snapshots:
+            around = Surroundings(
+                snapshots,
+                ((info, worktree) for _layout, info, worktree in every),
+                lambda id: found[id][0].messages(id, []),
+            )
+            for layout, info, worktree in wanted:
+                problems = []
+                messages = list(layout.messages(info["id"], problems))
+                yield from problems
+                yield session_record(
+                    info,
+                    messages,
+                    worktree=worktree,
+                    shell=shell,
+                    witness=around.of(info, worktree),
                 )
-                worktree = next((root for root in roots if root), None)
-            yield session_record(info, messages, worktree=worktree, shell=shell)
+            self._notes[:] = snapshots.notes()
 
     def states(self) -> dict[str, str | None]:
         """The sizes and times of each session's files."""
@@ -83,15 +119,14 @@ class StorageTree:
         return states
 
     def notes(self) -> list[str]:
-        """Nothing: a tree holds nothing else."""
-        return []
+        """What could not be told of its snapshots."""
+        return [*self._notes]
 
-    def _session_files(self) -> Iterator[tuple["_Layout", Path]]:
-        newest = _Layout(self.path / "storage", by_project=True)
-        yield from ((newest, file) for file in sorted(newest.root.glob("session/*/ses_*.json")))
-        for root in sorted(self.path.glob("project/*/storage")):
-            layout = _Layout(root, by_project=False)
-            yield from ((layout, file) for file in sorted(root.glob("session/info/ses_*.json")))
+    def _layouts(self, problems: list[Problem]) -> Iterator["_Layout"]:
+        """What is there, the newest first."""
+        yield _Layout(self.path / "storage", by_project=True)
+        for folder in _listed(self.path / "project", problems):
+            yield _Layout(folder / "storage", by_project=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +135,30 @@ class _Layout:
 
     root: Path
     by_project: bool
+    worktrees: dict[str, str | None] = field(default_factory=dict)
 
-    def project_id(self, session_file: Path) -> str:
-        return session_file.parent.name if self.by_project else self.root.parent.name
+    def session_files(self, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
+        """Each session's file, with the id of its project."""
+        if self.by_project:
+            folders = [(folder.name, folder) for folder in _listed(self.root / "session", problems)]
+        else:
+            folders = [(self.root.parent.name, self.root / "session" / "info")]
+        for project_id, folder in folders:
+            for file in _listed(folder, problems):
+                if file.name.startswith("ses_") and file.suffix == ".json":
+                    yield project_id, file
 
     def worktree(self, info: Json) -> str | None:
-        if not self.by_project:
-            return None
-        file = self.root / "project" / f"{info['projectID']}.json"
-        return as_text((_read(file, "", []) or {}).get("worktree"))
+        """The worktree of a session's project; before 1.0 only messages say where it is."""
+        project = str(info["projectID"])
+        if self.by_project and project not in self.worktrees:
+            file = self.root / "project" / f"{Path(project).name}.json"
+            found = as_text((_read(file, "project", []) or {}).get("worktree"))
+            self.worktrees[project] = found
+        if self.worktrees.get(project) is None:
+            infos = (_message(file, "", [])[0] for file in self._message_files(info["id"], []))
+            self.worktrees[project] = root(infos)
+        return self.worktrees[project]
 
     def files(self, session_id: str) -> Iterator[Path]:
         """The files of a session's messages and parts."""
@@ -119,6 +169,7 @@ class _Layout:
     def messages(
         self, session_id: str, problems: list[Problem]
     ) -> Iterator[tuple[Json, list[Json]]]:
+<<<<<<< HEAD
         for file in self._message_files(session_id):
             message = _read(file, f"message {file.stem} of {session_id}", problems)
             if message is None:
@@ -128,10 +179,46 @@ class _Layout:
                 yield _first_generation(message | ids)
             else:
                 yield message | ids, self._parts(session_id, file.stem, problems)
+=======
+        """A session's messages, with their parts; one whose file is broken keeps its parts."""
+        for file in self._message_files(session_id, problems):
+            info, inside = _message(file, session_id, problems)
+            parts = self._parts(session_id, file.stem, problems)
+            yield info | {"id": file.stem, "sessionID": session_id}, inside + parts
+
+    def strays(self, sessions: Container[str]) -> Iterator[Problem]:
+        """What hangs on no session or message any more: nothing is lost in silence."""
+        messages = set()
+        unread: list[Problem] = []
+        for folder in _listed(self._message_folder, unread):
+            files = [file.stem for file in _listed(folder, unread) if file.suffix == ".json"]
+            messages |= {*files}
+            if folder.name not in sessions and files:
+                yield Problem(f"session {folder.name}", f"has no file, only {len(files)} messages")
+        # A message that cannot be seen is not gone.
+        folders = _listed(self.root / "part", []) if self.by_project and not unread else []
+        for folder in folders:
+            if folder.name not in messages and (parts := _listed(folder, [])):
+                yield Problem(f"message {folder.name}", f"has no file, only {len(parts)} parts")
+
+    @property
+    def _message_folder(self) -> Path:
+        return self.root / ("message" if self.by_project else "session/message")
+
+    def _message_files(self, session_id: str, problems: list[Problem]) -> list[Path]:
+        files = _listed(self._message_folder / session_id, problems)
+        return [file for file in files if file.suffix == ".json"]
+>>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
 
     def _parts(self, session_id: str, message_id: str, problems: list[Problem]) -> list[Json]:
         parts = []
+<<<<<<< HEAD
         for file in self._part_files(session_id, message_id):
+=======
+        for file in _listed(self.root / folder / message_id, problems):
+            if file.suffix != ".json":
+                continue
+>>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
             part = _read(file, f"part {file.stem} of {session_id}", problems)
             if part is not None:
                 ids = {"id": file.stem, "sessionID": session_id, "messageID": message_id}
@@ -147,6 +234,14 @@ class _Layout:
         return sorted((folder / message_id).glob("*.json"))
 
 
+def _message(file: Path, session_id: str, problems: list[Problem]) -> tuple[Json, list[Json]]:
+    """A message's file: its info, and the parts inside it, as it was before 0.5."""
+    message = _read(file, f"message {file.stem} of {session_id}", problems) or {}
+    return (
+        _first_generation(message) if isinstance(message.get("metadata"), dict) else (message, [])
+    )
+
+
 def _first_generation(message: Json) -> tuple[Json, list[Json]]:
     """A message of 0.1 as later versions have it: what lies under `metadata` in its own place.
 
@@ -154,37 +249,41 @@ def _first_generation(message: Json) -> tuple[Json, list[Json]]:
     """
     metadata = message["metadata"]
     assistant, tools = as_dict(metadata.get("assistant")), as_dict(metadata.get("tool"))
-    listed = message.get("parts")
     parts = []
-    for part in listed if isinstance(listed, list) else []:
-        call = as_dict(part.get("toolInvocation")) if isinstance(part, dict) else {}
-        said = tools.get(str(call.get("toolCallId")))
+    for part in as_dicts(message.get("parts")):
+        said = tools.get(str(as_dict(part.get("toolInvocation")).get("toolCallId")))
         parts.append(part | {"metadata": said} if isinstance(said, dict) else part)
     own = {key: value for key, value in message.items() if key not in ("parts", "metadata")}
     rest = {key: value for key, value in metadata.items() if key not in ("assistant", "tool")}
     return own | assistant | rest, parts
 
 
+def _listed(folder: Path, problems: list[Problem]) -> list[Path]:
+    """What is in a folder, by name; nothing if it is none."""
+    try:
+        return sorted(folder / name for name in os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        problems.append(Problem(f"folder {folder}", f"cannot be read: {why(error)}"))
+        return []
+
+
 def _read(file: Path, place: str, problems: list[Problem]) -> Json | None:
     """The JSON object in a file; None, and a problem, if there is none the second time either."""
-    reason = "its JSON is broken"
+    reason = ""
     for _attempt in range(2):
         try:
-            status = file.stat()
-            if not stat.S_ISREG(status.st_mode):  # reading a FIFO would wait for ever
-                reason = "is no ordinary file"
-                break
-            if status.st_size > LARGEST_FILE:
-                reason = f"is too large ({status.st_size:,} bytes)"
-                break
-            value = parse_json(file.read_bytes())
+            value = parse_json(contents(file))
         except OSError as error:
-            reason = f"cannot be read: {error.strerror or error}"
+            reason = f"cannot be read: {why(error)}"
             continue
         if isinstance(value, dict):
             return value
-    problems.append(Problem(place or f"file {file.name}", reason))
+        reason = "its JSON is broken" if value is None else "is no JSON object"
+    problems.append(Problem(place, reason))
     return None
+<<<<<<< HEAD
 
 
 def _state(files: list[Path]) -> str | None:
@@ -201,3 +300,5 @@ def _state(files: list[Path]) -> str | None:
 
 def _created(info: Json) -> tuple[float, str]:
     return as_number(as_dict(info.get("time")).get("created")) or 0.0, info["id"]
+=======
+>>>>>>> ad25ed4950006b722f5033946b9cc741f357a303

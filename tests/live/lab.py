@@ -72,7 +72,8 @@ class Lab:
 
     def version(self) -> str:
         command = [self.opencode, "--version"]
-        return subprocess.check_output(command, env=self.env, text=True).strip()
+        said = subprocess.check_output(command, env=self.env, text=True, timeout=LIFETIME_S)
+        return said.strip()
 
     def repository(self, folder: Path, files: dict[str, str]) -> None:
         """Makes a repository with one commit, the same one whenever it is made."""
