@@ -243,14 +243,9 @@ def _compare(
                 changes[name].new += 1
                 changes[name].written.append(row)
                 continue
-<<<<<<< HEAD
-            new = _merged(name, old, row)
+            new = _merged(name, old, row, says_less)
             differs = {column for column, value in new.items() if old[column] != value}
             if differs:
-=======
-            new = _merged(name, old, row, says_less)
-            if any(old[column] != value for column, value in new.items()):
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
                 changes[name].written.append(new)
                 changes[name].changed += differs != {"imported"}
     return changes, others

@@ -73,7 +73,7 @@ def _json(value: Any) -> tuple[Any, int]:
 
 
 def _has_nan(value: Any) -> bool:
-    """Whether json refuses the value, which NaN makes it do; in C, so faster than a walk of ours."""
+    """Whether json refuses the value, as it does NaN; in C, so faster than a walk of ours."""
     try:
         json.dumps(value, allow_nan=False, check_circular=False, default=str)
     except ValueError:
