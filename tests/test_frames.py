@@ -274,7 +274,7 @@ def test_what_opencode_sums_up_is_kept_as_it_is(
 def test_repr_says_how_much_and_when(trailmap: Recording) -> None:
     frames = ocs.read_opencode(trailmap.database)
     assert "file_events        901 rows   2026-11-22 17:42 to 2026-11-22 18:10 UTC" in repr(frames)
-    assert ".file_events</th><td>880</td>" in frames._repr_html_()
+    assert ".file_events</th><td>901</td>" in frames._repr_html_()
 
 
 # One session's rows

@@ -7,7 +7,7 @@ A row that cannot be understood becomes a `Problem`, and what is good around it 
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -57,7 +57,7 @@ class Database:
         since: datetime | None = None,
         project: str | None = None,
         shell: bool = True,
-        leave_out: Collection[str] = (),
+        leave_out: Container[str] = (),
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met.
 
@@ -77,17 +77,12 @@ class Database:
                 raise unreadable(self.path, error) from error
             infos = (_session_info(dict(zip(columns, row, strict=True))) for row in rows)
             every = [(info, worktrees.get(info.get("projectID", ""))) for info in infos]
-<<<<<<< HEAD
             wanted = [
                 one
                 for one in every
                 if one[0]["id"] not in leave_out and is_wanted(*one, since, project)
             ]
-            around = Surroundings(snapshots, every, lambda id: _messages(connection, id)[0])
-=======
-            wanted = [one for one in every if is_wanted(*one, since, project)]
             around = Surroundings(snapshots, every, lambda id: _neighbour(connection, id))
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
             yield len(wanted)
             for info, worktree in wanted:
                 try:

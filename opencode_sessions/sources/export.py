@@ -15,11 +15,7 @@ What a format cannot tell stays unknown; `UNTOLD` says what that is.
 import codecs
 import re
 import sys
-<<<<<<< HEAD
-from collections.abc import Collection, Iterator
-=======
-from collections.abc import Iterable, Iterator
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -131,29 +127,23 @@ class JsonFiles:
         since: datetime | None = None,
         project: str | None = None,
         shell: bool = True,
-        leave_out: Collection[str] = (),
+        leave_out: Container[str] = (),
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
         taken = _Taken(is_sanitized=self.format == "sanitized")
         for file in self.files:
-<<<<<<< HEAD
-            for value in _values(file, problems):
-                if not _take(value, found):
-                    problems.append(Problem(f"file {file}", "holds nothing opencode gives out"))
-        wanted = [
-            one
-            for id, one in found.items()
-            if id not in leave_out and is_wanted(one.info, None, since, project)
-        ]
-=======
             for place, value in self._values(file, problems):
                 if not taken.take(value):
                     problems.append(Problem(place, "holds nothing that opencode gives out"))
         every = [(session, taken.worktree(session)) for session in taken.sessions.values()]
-        wanted = [one for one in every if is_wanted(one[0].touched(), one[1], since, project)]
+        wanted = [
+            one
+            for one in every
+            if one[0].info["id"] not in leave_out
+            and is_wanted(one[0].touched(), one[1], since, project)
+        ]
         wanted.sort(key=lambda one: created(one[0].touched()))
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
         around = Surroundings(
             None,
             ((session.info, worktree) for session, worktree in every),

@@ -2,14 +2,10 @@
 
 import errno
 import json
-<<<<<<< HEAD
-import time
-from collections.abc import Collection, Iterator
-=======
 import os
 import stat
-from collections.abc import Iterable, Iterator
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
+import time
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -47,7 +43,7 @@ class Source(Protocol):
         since: datetime | None = None,
         project: str | None = None,
         shell: bool = True,
-        leave_out: Collection[str] = (),
+        leave_out: Container[str] = (),
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met.
 

@@ -11,31 +11,29 @@ later know nothing of it. A session that two layouts have is read from the newer
 file is read a second time; what then is broken becomes a `Problem`, and the rest is yielded.
 """
 
-<<<<<<< HEAD
 import hashlib
-import stat
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-=======
 import os
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
 from datetime import datetime
 from pathlib import Path
 
 from ..loose import as_dict, as_dicts, as_text
 from ..records import session_record
-<<<<<<< HEAD
-from .source import Item, Problem, is_settled, is_wanted, parse_json
-
-Json = dict[str, Any]
-LARGEST_FILE = 512 * 2**20  # nothing opencode writes comes near; a sparse file must not fill memory
-=======
 from .snapshots import Snapshots
-from .source import Item, Json, Problem, contents, created, is_wanted, parse_json, root, why
+from .source import (
+    Item,
+    Json,
+    Problem,
+    contents,
+    created,
+    is_settled,
+    is_wanted,
+    parse_json,
+    root,
+    why,
+)
 from .surroundings import Surroundings
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +54,10 @@ class StorageTree:
         since: datetime | None = None,
         project: str | None = None,
         shell: bool = True,
-        leave_out: Collection[str] = (),
+        leave_out: Container[str] = (),
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
-<<<<<<< HEAD
-        found: dict[str, tuple[_Layout, Json, str | None]] = {}
-        for layout, file in self._session_files():
-            info = _read(file, f"session {file.stem}", problems)
-            if info is None:
-                continue
-            info = {"projectID": layout.project_id(file)} | info | {"id": file.stem}
-            found.setdefault(file.stem, (layout, info, layout.worktree(info)))
-        wanted = [
-            entry
-            for id, entry in found.items()
-            if id not in leave_out and is_wanted(entry[1], entry[2], since, project)
-        ]
-        wanted.sort(key=lambda entry: _created(entry[1]))
-=======
         found: dict[str, tuple[_Layout, Json]] = {}
         for layout in self._layouts(problems):
             for project_id, file in layout.session_files(problems):
@@ -86,9 +69,12 @@ class StorageTree:
         for layout in {id(layout): layout for layout, _info in found.values()}.values():
             problems += layout.strays(found.keys())
         every = [(layout, info, layout.worktree(info)) for layout, info in found.values()]
-        wanted = [entry for entry in every if is_wanted(entry[1], entry[2], since, project)]
+        wanted = [
+            entry
+            for entry in every
+            if entry[1]["id"] not in leave_out and is_wanted(entry[1], entry[2], since, project)
+        ]
         wanted.sort(key=lambda entry: created(entry[1]))
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
         yield len(wanted)
         yield from problems
         with Snapshots(self.path) as snapshots:
@@ -113,9 +99,10 @@ class StorageTree:
     def states(self) -> dict[str, str | None]:
         """The sizes and times of each session's files."""
         states: dict[str, str | None] = {}
-        for layout, file in self._session_files():
-            if file.stem not in states:
-                states[file.stem] = _state([file, *layout.files(file.stem)])
+        for layout in self._layouts([]):
+            for _project_id, file in layout.session_files([]):
+                if file.stem not in states:
+                    states[file.stem] = _state([file, *layout.files(file.stem)])
         return states
 
     def notes(self) -> list[str]:
@@ -162,24 +149,14 @@ class _Layout:
 
     def files(self, session_id: str) -> Iterator[Path]:
         """The files of a session's messages and parts."""
-        for file in self._message_files(session_id):
+        folder = "part" if self.by_project else f"session/part/{session_id}"
+        for file in self._message_files(session_id, []):
             yield file
-            yield from self._part_files(session_id, file.stem)
+            yield from _listed(self.root / folder / file.stem, [])
 
     def messages(
         self, session_id: str, problems: list[Problem]
     ) -> Iterator[tuple[Json, list[Json]]]:
-<<<<<<< HEAD
-        for file in self._message_files(session_id):
-            message = _read(file, f"message {file.stem} of {session_id}", problems)
-            if message is None:
-                continue
-            ids = {"id": file.stem, "sessionID": session_id}
-            if isinstance(message.get("metadata"), dict):
-                yield _first_generation(message | ids)
-            else:
-                yield message | ids, self._parts(session_id, file.stem, problems)
-=======
         """A session's messages, with their parts; one whose file is broken keeps its parts."""
         for file in self._message_files(session_id, problems):
             info, inside = _message(file, session_id, problems)
@@ -208,30 +185,30 @@ class _Layout:
     def _message_files(self, session_id: str, problems: list[Problem]) -> list[Path]:
         files = _listed(self._message_folder / session_id, problems)
         return [file for file in files if file.suffix == ".json"]
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
 
     def _parts(self, session_id: str, message_id: str, problems: list[Problem]) -> list[Json]:
+        folder = "part" if self.by_project else f"session/part/{session_id}"
         parts = []
-<<<<<<< HEAD
-        for file in self._part_files(session_id, message_id):
-=======
         for file in _listed(self.root / folder / message_id, problems):
             if file.suffix != ".json":
                 continue
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
             part = _read(file, f"part {file.stem} of {session_id}", problems)
             if part is not None:
                 ids = {"id": file.stem, "sessionID": session_id, "messageID": message_id}
                 parts.append(part | ids)
         return parts
 
-    def _message_files(self, session_id: str) -> list[Path]:
-        folder = self.root / ("message" if self.by_project else "session/message")
-        return sorted((folder / session_id).glob("*.json"))
 
-    def _part_files(self, session_id: str, message_id: str) -> list[Path]:
-        folder = self.root / ("part" if self.by_project else f"session/part/{session_id}")
-        return sorted((folder / message_id).glob("*.json"))
+def _state(files: list[Path]) -> str | None:
+    digest, latest = hashlib.blake2b(digest_size=16), 0
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            return None
+        latest = max(latest, status.st_mtime_ns)
+        digest.update(os.fsencode(f"{file.name} {status.st_mtime_ns} {status.st_size}\n"))
+    return digest.hexdigest() if is_settled(latest / 1e6) else None
 
 
 def _message(file: Path, session_id: str, problems: list[Problem]) -> tuple[Json, list[Json]]:
@@ -283,22 +260,3 @@ def _read(file: Path, place: str, problems: list[Problem]) -> Json | None:
         reason = "its JSON is broken" if value is None else "is no JSON object"
     problems.append(Problem(place, reason))
     return None
-<<<<<<< HEAD
-
-
-def _state(files: list[Path]) -> str | None:
-    digest, latest = hashlib.blake2b(digest_size=16), 0
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError:
-            return None
-        latest = max(latest, status.st_mtime_ns)
-        digest.update(f"{file.name} {status.st_mtime_ns} {status.st_size}\n".encode())
-    return digest.hexdigest() if is_settled(latest / 1e6) else None
-
-
-def _created(info: Json) -> tuple[float, str]:
-    return as_number(as_dict(info.get("time")).get("created")) or 0.0, info["id"]
-=======
->>>>>>> ad25ed4950006b722f5033946b9cc741f357a303
