@@ -113,6 +113,8 @@ class OpencodeSession(Base):
     info: Mapped[dict[str, Any] | None]
     source: Mapped[str | None]
     origin: Mapped[str | None]
+    deleted_at: Mapped[datetime | None]
+    imported: Mapped[dict[str, Any] | None]
 
     def __repr__(self) -> str:
         values = self.__dict__
@@ -160,6 +162,7 @@ class OpencodeMessage(Base):
     info: Mapped[dict[str, Any] | None]
     source: Mapped[str | None]
     origin: Mapped[str | None]
+    deleted_at: Mapped[datetime | None]
 
     def __repr__(self) -> str:
         values = self.__dict__

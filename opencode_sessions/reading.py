@@ -159,20 +159,11 @@ def read_opencode(
 
     async def read() -> "Frames":
         from .sources import find
-        from .sync import import_sources
+        from .sync import Wanted, import_sources
 
         reader = Reader(MemoryStore())
-        after = None if since is None else moment(since)
-        sources = find(path)
-        await import_sources(
-            reader.store,
-            sources,
-            origin=None,
-            since=after,
-            project=project,
-            progress=False,
-            shell=shell,
-        )
+        wanted = Wanted(None, None if since is None else moment(since), project, shell)
+        await import_sources(reader.store, find(path), wanted, progress=False)
         return await reader.frames(diffs=diffs, parts=parts)
 
     # A thread of its own: in a notebook this one has a running loop already.

@@ -41,6 +41,7 @@ def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> S
         "reported_cost_usd": record.reported_cost_usd,
         **_tokens("reported_tokens", record.reported_tokens),
         "info": record.info,
+        "deleted_at": None,
         **writer,
     }
     rows: SessionRows = {"sessions": [session], "messages": [], "tool_calls": [], "file_events": []}
@@ -196,6 +197,7 @@ def _message_row(message: MessageRecord, session_id: str) -> Row:
         **_tokens("tokens", message.tokens),
         **_reported(message.reported),
         "info": message.info,
+        "deleted_at": None,
     }
 
 

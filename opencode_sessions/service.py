@@ -38,7 +38,8 @@ from .store.values import clean
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from .sync import ImportReport
+    from .import_report import ImportReport
+    from .sync import Deleted
 
 log = logging.getLogger("opencode_sessions")
 
@@ -237,9 +238,10 @@ class OpencodeSessionService(Reader):
         since: Moment | None = None,
         project: str | None = None,
         shell: bool = True,
+        deleted: "Deleted" = "keep",
         progress: bool = True,
     ) -> "ImportReport":
-        """Imports what opencode left on this machine, or at `path`; doing it again changes nothing.
+        """Imports what opencode left on this machine, or at `path`; again, only what has changed.
 
         Args:
             path: an opencode database, or the folder it is in; None finds this machine's.
@@ -248,6 +250,8 @@ class OpencodeSessionService(Reader):
             project: only this project: its worktree's path, its last part, or opencode's id of it.
             shell: also file events for what commands changed, from opencode's snapshots and patch
                 parts, else from the text of the commands; `evidence` tells which.
+            deleted: what opencode has deleted since the last import is kept and marked
+                (`deleted_at`), or dropped here as well.
             progress: show a bar.
 
         Raises:
@@ -256,17 +260,14 @@ class OpencodeSessionService(Reader):
             SchemaError: the store's tables are missing or old.
         """
         from .sources import find
-        from .sync import import_sources
+        from .sync import Wanted, import_sources
 
         sources = await asyncio.to_thread(find, path)
         report = await import_sources(
             self.store,
             sources,
-            origin=origin,
-            since=None if since is None else moment(since),
-            project=project,
+            Wanted(origin, None if since is None else moment(since), project, shell, deleted),
             progress=progress,
-            shell=shell,
         )
         await self.store.summary()
         return report

@@ -1,124 +1,66 @@
 """From a source into a store: an upsert, session by session, that says what it did.
 
-A session is compared with what the store has of it and only what differs is written, in one
-transaction; a session that cannot be stored is reported and the others go on. Rows are known again
-by opencode's ids, a session that an application stored itself by its `opencode_id`. What the
-application said stays; what it did not say is filled in; what opencode has forgotten is kept.
+A session of which nothing changed since the last import is not read again: its `state` says so. One
+that is read is compared with what the store has of it, and only what differs is written, in one
+transaction together with the new state: killed at any point, the next import completes. A session
+that cannot be stored is reported and the others go on. Rows are known again by opencode's ids, a
+session that an application stored itself by its `opencode_id`. What the application said stays;
+what it did not say is filled in; what opencode has deleted is kept and marked, or dropped.
 """
 
 import asyncio
-import html
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
+from .import_report import ORDER, Count, ImportReport
 from .matching import APPLICATION, take_over_ids
-from .models import TABLES, Row
+from .models import TABLES, Row, now
 from .records import SessionRecord
 from .rows import SessionRows, session_rows
 from .sources import Problem, Source, SourceChanged
-from .store import CallerWorkFailed, Put, Store, StoreFailed, TableName, finish
+from .store import CallerWorkFailed, Delete, Put, Step, Store, StoreFailed, TableName, finish
 from .store.values import clean
 
-ORDER: tuple[TableName, ...] = ("sessions", "messages", "tool_calls", "file_events")
+Deleted = Literal["keep", "drop"]
 TRIES = 3
-PROBLEMS_SHOWN = 5
-SKIPPED = {
-    "session": "sessions",
-    "message": "messages",
-    **dict.fromkeys(("file", "folder", "standard"), "sessions"),
-}  # first word of a problem's place; else a part
+READER = 1  # goes up when the same data would give other rows: then everything is read again
 # What an application does not say of a session or message: opencode's times, and what takes the
 # whole session to know.
 NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone"}
+BATCH = 500  # ids in one statement
 
 
-@dataclass(slots=True)
-class Count:
-    """How many rows of a kind an import met."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to import: whose it is, which sessions, and what to do with what opencode deleted."""
 
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    skipped: int = 0
+    origin: str | None = None
+    since: datetime | None = None
+    project: str | None = None
+    shell: bool = True
+    deleted: Deleted = "keep"
 
     @property
-    def total(self) -> int:
-        """All of them."""
-        return self.new + self.changed + self.unchanged + self.skipped
+    def is_everything(self) -> bool:
+        """Whether no session is left out, so that one that is missing must be gone."""
+        return self.since is None and self.project is None
 
-
-@dataclass(slots=True, repr=False)
-class ImportReport:
-    """What an import read and stored, and what it had to leave out and why."""
-
-    sources: list[str] = field(default_factory=list)
-    sessions: Count = field(default_factory=Count)
-    messages: Count = field(default_factory=Count)
-    tool_calls: Count = field(default_factory=Count)
-    file_events: Count = field(default_factory=Count)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    scrubbed: int = 0
-    seconds: float = 0.0
-
-    def __repr__(self) -> str:
-        read = ", ".join(map(_printable, self.sources)) or "nothing read"
-        lines = [f"ImportReport: {read} ({self.seconds:.1f} s)"]
-        lines.append(f"  {'':<12}{'new':>9}{'changed':>9}{'unchanged':>11}{'skipped':>9}")
-        for name, count in self._counts():
-            numbers = f"{count.new:>9,}{count.changed:>9,}{count.unchanged:>11,}{count.skipped:>9,}"
-            lines.append(f"  {name:<12}{numbers}")
-        return "\n".join(lines + [f"  {line}" for line in self._remarks()])
-
-    def _repr_html_(self) -> str:
-        head = "".join(
-            f"<th>{name}</th>" for name in ("", "new", "changed", "unchanged", "skipped")
-        )
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th>"
-            + "".join(f"<td>{n:,}</td>" for n in (c.new, c.changed, c.unchanged, c.skipped))
-            + "</tr>"
-            for name, c in self._counts()
-        )
-        read = ", ".join(map(_printable, self.sources)) or "nothing"
-        title = html.escape(f"Imported {read} in {self.seconds:.1f} s")
-        remarks = "".join(f"<li>{html.escape(line)}</li>" for line in self._remarks())
-        listed = f"<ul>{remarks}</ul>" if remarks else ""
-        return f"<p>{title}</p><table><thead><tr>{head}</tr></thead>{rows}</table>{listed}"
-
-    def _counts(self) -> list[tuple[str, Count]]:
-        return [(name.replace("_", " "), getattr(self, name)) for name in ORDER]
-
-    def _remarks(self) -> Iterator[str]:
-        for problem in self.problems[:PROBLEMS_SHOWN]:
-            yield _printable(f"skipped {problem.place}: {problem.reason}")
-        if (more := len(self.problems) - PROBLEMS_SHOWN) > 0:
-            yield f"and {more} more in .problems"
-        if self.scrubbed:
-            yield f"{self.scrubbed} values no database can hold were replaced"
-        yield from map(_printable, self.notes)
+    def state(self, said: str | None) -> str | None:
+        """A session's state, together with what else decides its rows; None where it has none."""
+        return f"{READER} {self.shell} {self.origin} {said}" if said else None
 
 
 async def import_sources(
-    store: Store,
-    sources: list[Source],
-    *,
-    origin: str | None,
-    since: datetime | None,
-    project: str | None,
-    progress: bool,
-    shell: bool = True,
+    store: Store, sources: list[Source], wanted: Wanted, *, progress: bool
 ) -> ImportReport:
     """Imports these sources into the store; a session two of them have is taken from the first.
-
-    `shell` adds file events for what commands changed.
 
     Raises:
         SourceError: a source could not be read at all.
@@ -129,89 +71,132 @@ async def import_sources(
     seen: set[str] = set()
     for source in sources:
         for attempt in range(TRIES):
-            part, found = ImportReport(sources=[f"{source} ({source.kind})"]), set(seen)
-            items = source.sessions(since=since, project=project, shell=shell)
+            run = _Import(store, source, wanted, set(seen))
             try:
-                await _import(store, items, source.kind, part, found, origin, progress)
-                part.notes += await asyncio.to_thread(source.notes)
+                await run.run(progress=progress)
             except SourceChanged:
                 if attempt == TRIES - 1:
                     raise
                 continue
             break
-        seen = found
-        _add(report, part)
+        seen = run.seen
+        report.add(run.report)
+    if wanted.is_everything:
+        await _bury(store, sources, seen, wanted, report)
     report.seconds = time.monotonic() - started
     return report
 
 
-async def _import(
-    store: Store,
-    items: Iterator[SessionRecord | Problem | int],
-    kind: str,
-    report: ImportReport,
-    seen: set[str],
-    origin: str | None,
-    progress: bool,
-) -> None:
-    doubles, others = 0, Counter[TableName]()
-    with tqdm(desc="import", unit="session", disable=not progress, leave=False) as bar:
-        async with aclosing(_in_thread(items)) as found:
-            async for item in found:
-                if isinstance(item, int):
-                    bar.reset(total=item)
-                elif isinstance(item, Problem):
-                    report.problems.append(item)
-                    count: Count = getattr(report, SKIPPED.get(item.place.split()[0], "tool_calls"))
-                    count.skipped += 1
-                elif item.id in seen:
-                    doubles += 1
-                    bar.update()
-                else:
-                    seen.add(item.id)
-                    others += await _import_session(store, report, item, kind, origin)
-                    bar.update()
-    if doubles:
-        report.notes.append(
-            f"{doubles} sessions were also in a source before this one, and taken from there"
-        )
-    if others:
-        counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in others.items())
-        report.notes.append(
-            f"{counts} that an application stored match none of opencode's: they are kept beside"
-        )
+class _Import:
+    """One reading of one source."""
 
+    def __init__(self, store: Store, source: Source, wanted: Wanted, seen: set[str]) -> None:
+        self.report = ImportReport(sources=[f"{source} ({source.kind})"])
+        self.seen = seen
+        self._store = store
+        self._source = source
+        self._wanted = wanted
+        self._states: dict[str, str | None] = {}
+        self._others: Counter[TableName] = Counter()
 
-async def _import_session(
-    store: Store, report: ImportReport, record: SessionRecord, kind: str, origin: str | None
-) -> Counter[TableName]:
-    """Imports one session; counts what an application stored of it that is not in the source."""
-    rows, scrubbed = await asyncio.to_thread(_rows, record, kind, origin)
-    for attempt in range(TRIES):
-        try:
-            stored = await _stored(store, rows)
-            changes, others = await asyncio.to_thread(_compare, rows, stored)
-            written = ((name, changes[name].written) for name in ORDER)
-            if steps := [Put(name, changed) for name, changed in written if changed]:
-                await store.apply(steps)
-            break
-        except CallerWorkFailed as error:
-            report.notes.append(str(error))
-            break
-        except StoreFailed as error:
-            # Unless it is passing, an application may have stored the same meanwhile: look again.
-            if error.is_passing or attempt == TRIES - 1:
-                problem = Problem(f"session {record.id}", f"could not be stored: {error}")
-                report.problems.append(problem)
-                report.sessions.skipped += 1
-                return Counter()
-    report.scrubbed += scrubbed
-    for name in ORDER:
-        count, change = getattr(report, name), changes[name]
-        count.new += change.new
-        count.changed += len(change.written) - change.new
-        count.unchanged += len(rows[name]) - len(change.written)
-    return others
+    async def run(self, *, progress: bool) -> None:
+        """Reads what changed and stores it."""
+        wanted, source = self._wanted, self._source
+        # States first: what changes after this is read now and once more the next time.
+        said = await asyncio.to_thread(source.states)
+        self._states = {id: wanted.state(state) for id, state in said.items()}
+        unchanged = await self._unchanged()
+        doubles = len(self.seen & said.keys())
+        items = source.sessions(
+            since=wanted.since,
+            project=wanted.project,
+            shell=wanted.shell,
+            leave_out=unchanged | self.seen,
+        )
+        self.seen |= said.keys()
+        problems: list[Problem] = []
+        with tqdm(desc="import", unit="session", disable=not progress, leave=False) as bar:
+            async with aclosing(_in_thread(items)) as found:
+                async for item in found:
+                    if isinstance(item, int):
+                        bar.reset(total=item)
+                    elif isinstance(item, Problem):
+                        problems.append(item)
+                    else:
+                        await self._session(item, problems)
+                        bar.update()
+        for problem in problems:
+            self.report.skip(problem)
+        self.report.notes += await asyncio.to_thread(source.notes)
+        self._remark(doubles)
+
+    async def _unchanged(self) -> set[str]:
+        """The sessions that are stored in the state they are in; they count as unchanged."""
+        unchanged = set()
+        for opencode_id, imported, deleted_at in await self._store.select(
+            "sessions", ["opencode_id", "imported", "deleted_at"]
+        ):
+            state = self._states.get(opencode_id)
+            if not imported or state is None or imported["state"] != state or deleted_at:
+                continue
+            if opencode_id in self.seen:
+                continue
+            unchanged.add(opencode_id)
+            self.report.sessions.unchanged += 1
+            for name in ORDER[1:]:
+                count: Count = getattr(self.report, name)
+                count.unchanged += imported[name]
+        return unchanged
+
+    async def _session(self, record: SessionRecord, problems: list[Problem]) -> None:
+        """Imports one session; one with a problem is read again the next time, to say it again."""
+        self.seen.add(record.id)
+        is_whole = not any(record.id in problem.place for problem in problems)
+        kind, origin = self._source.kind, self._wanted.origin
+        rows, scrubbed = await asyncio.to_thread(_rows, record, kind, origin)
+        (session,) = rows["sessions"]
+        session["imported"] = {
+            "place": str(self._source),
+            "state": self._states.get(record.id) if is_whole else None,
+            **{name: len(rows[name]) for name in ORDER[1:]},
+        }
+        for attempt in range(TRIES):
+            try:
+                stored = await _stored(self._store, rows)
+                changes, others = await asyncio.to_thread(_compare, rows, stored)
+                written = ((name, changes[name].written) for name in ORDER)
+                steps: list[Step] = [Put(name, changed) for name, changed in written if changed]
+                steps += _gone_messages(rows, stored, str(self._source), self._wanted.deleted)
+                if steps:
+                    await self._store.apply(steps)
+                break
+            except CallerWorkFailed as error:
+                self.report.notes.append(str(error))
+                break
+            except StoreFailed as error:
+                # Unless it is passing, an application may have stored the same meanwhile.
+                if error.is_passing or attempt == TRIES - 1:
+                    place, reason = f"session {record.id}", f"could not be stored: {error}"
+                    self.report.skip(Problem(place, reason))
+                    return
+        self._others += others
+        self.report.scrubbed += scrubbed
+        for name in ORDER:
+            count, change = getattr(self.report, name), changes[name]
+            count.new += change.new
+            count.changed += change.changed
+            count.unchanged += len(rows[name]) - change.new - change.changed
+
+    def _remark(self, doubles: int) -> None:
+        if doubles:
+            self.report.notes.append(
+                f"{doubles} sessions were also in a source before this one, and taken from there"
+            )
+        if others := self._others:
+            counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in others.items())
+            self.report.notes.append(
+                f"{counts} that an application stored match none of opencode's: kept beside"
+            )
 
 
 def _rows(record: SessionRecord, source: str, origin: str | None) -> tuple[SessionRows, int]:
@@ -241,6 +226,7 @@ async def _stored(store: Store, rows: SessionRows) -> SessionRows:
 class _Changes:
     written: list[Row] = field(default_factory=list)
     new: int = 0
+    changed: int = 0
 
 
 def _compare(
@@ -260,8 +246,10 @@ def _compare(
                 changes[name].written.append(row)
                 continue
             new = _merged(name, old, row, says_less)
-            if any(old[column] != value for column, value in new.items()):
+            differs = {column for column, value in new.items() if old[column] != value}
+            if differs:
                 changes[name].written.append(new)
+                changes[name].changed += differs != {"imported"}
     return changes, others
 
 
@@ -283,6 +271,66 @@ def _merged(name: TableName, old: Row, new: Row, says_less: bool) -> Row:
     return new | {column: old[column] for column in said | {"source", "origin"}}
 
 
+def _gone_messages(
+    rows: SessionRows, stored: SessionRows, place: str, deleted: Deleted
+) -> list[Step]:
+    """Steps for messages that are stored from this very place and are not there any more.
+
+    opencode deletes messages when a reverted turn is replaced: what they did was undone.
+    """
+    (session,) = stored["sessions"] or [{}]
+    if (session.get("imported") or {}).get("place") != place:
+        return []
+    here = {row["id"] for row in rows["messages"]}
+    gone = [
+        row
+        for row in stored["messages"]
+        if row["id"] not in here and row["source"] not in APPLICATION and not row["deleted_at"]
+    ]
+    if not gone:
+        return []
+    ids = {row["id"] for row in gone}
+    if deleted == "drop":
+        return [Delete(message_ids=sorted(ids))]
+    at = now()
+    keys = ("id", "session_id", "opencode_id")
+    marked = [{key: row[key] for key in keys} | {"deleted_at": at} for row in gone]
+    steps: list[Step] = [Put("messages", marked)]
+    for name, needed in (("tool_calls", "tool"), ("file_events", "event_type")):
+        undone = [
+            {key: row[key] for key in ("id", "session_id", "message_id", needed)}
+            | {"is_undone": True}
+            for row in stored[name]  # type: ignore[index]
+            if row["message_id"] in ids
+        ]
+        if undone:
+            steps.append(Put(name, undone))  # type: ignore[arg-type]
+    return steps
+
+
+async def _bury(
+    store: Store, sources: list[Source], seen: set[str], wanted: Wanted, report: ImportReport
+) -> None:
+    """Marks or drops the sessions that were imported from these places and are not there now."""
+    places = {str(source) for source in sources}
+    gone = []
+    for id, opencode_id, imported, deleted_at in await store.select(
+        "sessions", ["id", "opencode_id", "imported", "deleted_at"]
+    ):
+        is_here = opencode_id in seen or deleted_at is not None
+        if not is_here and imported and imported["place"] in places:
+            gone.append({"id": id, "opencode_id": opencode_id, "deleted_at": now()})
+    if not gone:
+        return
+    for start in range(0, len(gone), BATCH):
+        batch = gone[start : start + BATCH]
+        is_drop = wanted.deleted == "drop"
+        step = Delete([row["id"] for row in batch]) if is_drop else Put("sessions", batch)
+        await store.apply([step])
+    done = "dropped" if wanted.deleted == "drop" else "kept, and marked"
+    report.notes.append(f"{len(gone)} sessions are gone from opencode: {done}")
+
+
 async def _in_thread(items: Iterator[Any]) -> AsyncGenerator[Any, None]:
     """A blocking iterator's items, each taken in a thread; closed when no thread is in it."""
     end = object()
@@ -291,19 +339,3 @@ async def _in_thread(items: Iterator[Any]) -> AsyncGenerator[Any, None]:
             yield item
     finally:
         items.close()  # type: ignore[attr-defined]
-
-
-def _add(total: ImportReport, part: ImportReport) -> None:
-    for name in ORDER:
-        sum_, one = getattr(total, name), getattr(part, name)
-        for kind in Count.__slots__:
-            setattr(sum_, kind, getattr(sum_, kind) + getattr(one, kind))
-    total.sources += part.sources
-    total.problems += part.problems
-    total.notes += part.notes
-    total.scrubbed += part.scrubbed
-
-
-def _printable(text: str) -> str:
-    """Text that an agent or a file's name may hold, without what a terminal obeys."""
-    return "".join(c if c.isprintable() else "�" for c in text)

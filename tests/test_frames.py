@@ -24,10 +24,10 @@ PROMISED = {
         error additions deletions start_line end_line evidence is_fork_copy is_undone source origin
         diff""",
     "sessions": f"""{PLACE} project_id workdir title agent_name provider model opencode_version
-        created_at updated_at archived_at abi_thread_id turns messages tool_calls file_events
+        created_at updated_at archived_at deleted_at abi_thread_id turns messages tool_calls file_events
         {MONEY} {REPORTED} {REPORTED_MONEY} source origin""",
     "messages": f"""message_id {PLACE} opencode_message_id parent_message_id turn seq time
-        duration_s role agent_name provider model finish error is_compaction content {MONEY}
+        duration_s deleted_at role agent_name provider model finish error is_compaction content {MONEY}
         {REPORTED} is_fork_copy is_undone source origin parts""",
     "tool_calls": f"""tool_call_id {PLACE} turn message_id call_id seq time duration_s actor
         agent_name provider model tool status error title exit_code output_bytes child_session_id
@@ -273,8 +273,8 @@ def test_what_opencode_sums_up_is_kept_as_it_is(
 
 def test_repr_says_how_much_and_when(trailmap: Recording) -> None:
     frames = ocs.read_opencode(trailmap.database)
-    assert "file_events        880 rows   2026-11-22 17:42 to 2026-11-22 18:10 UTC" in repr(frames)
-    assert ".file_events</th><td>880</td>" in frames._repr_html_()
+    assert "file_events        901 rows   2026-11-22 17:42 to 2026-11-22 18:10 UTC" in repr(frames)
+    assert ".file_events</th><td>901</td>" in frames._repr_html_()
 
 
 # One session's rows

@@ -120,7 +120,7 @@ SCHEMA = {
         "columns": {
             "id": "VARCHAR(36) not null",
             **TEXTS(["opencode_id", "agent_name", "workdir", "abi_thread_id", "title"], "TEXT"),
-            **TEXTS(["created_at", "updated_at", "archived_at"], "DATETIME"),
+            **TEXTS(["created_at", "updated_at", "archived_at", "deleted_at"], "DATETIME"),
             **TEXTS(["parent_id", "project_id", "worktree", "provider", "model"], "TEXT"),
             **TEXTS(["opencode_version", "source", "origin"], "TEXT"),
             **TEXTS(["reported_files", "reported_additions", "reported_deletions"], "INTEGER"),
@@ -128,7 +128,7 @@ SCHEMA = {
             **TEXTS(["reported_tokens_input", "reported_tokens_output"], "BIGINT"),
             "reported_tokens_reasoning": "BIGINT",
             **TEXTS(["reported_tokens_cache_read", "reported_tokens_cache_write"], "BIGINT"),
-            "info": "JSON",
+            **TEXTS(["info", "imported"], "JSON"),
         },
         "key": ["id"],
         "foreign keys": [],
@@ -140,7 +140,7 @@ SCHEMA = {
             "session_id": "VARCHAR(36) not null",
             **TEXTS(["role", "content", "opencode_id", "parent_id", "agent_name"], "TEXT"),
             **TEXTS(["provider", "model", "finish", "error", "source", "origin"], "TEXT"),
-            **TEXTS(["created_at", "completed_at"], "DATETIME"),
+            **TEXTS(["created_at", "completed_at", "deleted_at"], "DATETIME"),
             **TEXTS(["seq", "turn"], "INTEGER"),
             **TEXTS(["is_compaction", "is_fork_copy", "is_undone"], "BOOLEAN"),
             "cost_usd": "FLOAT",
@@ -462,7 +462,7 @@ async def test_four_openers_at_once(tmp_path: Path) -> None:
         assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(4,)]
     for file in olds:
         assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(10,)]
-        assert rows(file, f"SELECT * FROM {VERSION_TABLE}") == [("0002",)]
+        assert rows(file, f"SELECT * FROM {VERSION_TABLE}") == [("0003",)]
 
 
 async def test_killed_in_the_middle(tmp_path: Path) -> None:

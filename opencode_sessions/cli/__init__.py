@@ -23,8 +23,8 @@ from ..errors import OpencodeSessionsError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..import_report import ImportReport
     from ..service import OpencodeSessionService
-    from ..sync import ImportReport
 
 T = TypeVar("T")
 

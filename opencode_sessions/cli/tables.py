@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ..sync import ImportReport
+    from ..import_report import ImportReport
 
 PIPE_WIDTH = 120  # columns of a table that goes into a file or a pipe
 NARROW = 100  # columns below which the spare ones are left out

@@ -7,16 +7,17 @@ A row that cannot be understood becomes a `Problem`, and what is good around it 
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..errors import SourceError
+from ..loose import as_number
 from ..records import session_record
 from .snapshots import Snapshots
-from .source import Item, Problem, is_wanted, parse_json
+from .source import Item, Problem, is_settled, is_wanted, parse_json
 from .surroundings import Surroundings
 from .untouched import unreadable, untouched
 
@@ -34,6 +35,7 @@ NEXT_ENGINE = "session_message"
 NEXT_ENGINE_MIRROR = ("agent-switched", "model-switched")
 SUMMARY = ("additions", "deletions", "files", "diffs")
 TOKENS = ("input", "output", "reasoning")
+SUM_BELOW = 10**9  # so that the times of any number of rows add up to 64 bits
 JSON_COLUMNS = ("revert", "permission", "model", "metadata", "summary_diffs")
 
 
@@ -50,7 +52,12 @@ class Database:
         return str(self.path)
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
+        self,
+        *,
+        since: datetime | None = None,
+        project: str | None = None,
+        shell: bool = True,
+        leave_out: Container[str] = (),
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met.
 
@@ -70,7 +77,11 @@ class Database:
                 raise unreadable(self.path, error) from error
             infos = (_session_info(dict(zip(columns, row, strict=True))) for row in rows)
             every = [(info, worktrees.get(info.get("projectID", ""))) for info in infos]
-            wanted = [one for one in every if is_wanted(*one, since, project)]
+            wanted = [
+                one
+                for one in every
+                if one[0]["id"] not in leave_out and is_wanted(*one, since, project)
+            ]
             around = Surroundings(snapshots, every, lambda id: _neighbour(connection, id))
             yield len(wanted)
             for info, worktree in wanted:
@@ -90,6 +101,27 @@ class Database:
                 yield record
             yield from _strays(connection)
             self._notes[:] = snapshots.notes()
+
+    def states(self) -> dict[str, str | None]:
+        """How many messages and parts each session has, and when they were written."""
+        latest: dict[str, float] = {}
+        states: dict[str, str] = {}
+        with untouched(self.path) as connection:
+            try:
+                _tables(connection, self.path)
+                for table in NEEDED:
+                    key = "id" if table == "session" else "session_id"
+                    rows = connection.execute(
+                        f"SELECT {key}, count(*), sum(time_updated % {SUM_BELOW}), "
+                        f"max(time_updated) FROM {table} GROUP BY {key}"
+                    )
+                    for id, count, total, touched in rows:
+                        id, at = _str(id), as_number(touched) or 0.0
+                        states[id] = f"{states.get(id, '')}/{count}:{total}:{at:.0f}"
+                        latest[id] = max(latest.get(id, 0.0), at)
+            except sqlite3.DatabaseError as error:
+                raise unreadable(self.path, error) from error
+        return {id: state if is_settled(latest[id]) else None for id, state in states.items()}
 
     def notes(self) -> list[str]:
         """What else the database holds that this version does not read, one sentence each."""

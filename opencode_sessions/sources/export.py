@@ -15,7 +15,7 @@ What a format cannot tell stays unknown; `UNTOLD` says what that is.
 import codecs
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -122,7 +122,12 @@ class JsonFiles:
         return f"{'standard input' if self.given else names}, {LABELS[self.format]}"
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
+        self,
+        *,
+        since: datetime | None = None,
+        project: str | None = None,
+        shell: bool = True,
+        leave_out: Container[str] = (),
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
@@ -132,7 +137,12 @@ class JsonFiles:
                 if not taken.take(value):
                     problems.append(Problem(place, "holds nothing that opencode gives out"))
         every = [(session, taken.worktree(session)) for session in taken.sessions.values()]
-        wanted = [one for one in every if is_wanted(one[0].touched(), one[1], since, project)]
+        wanted = [
+            one
+            for one in every
+            if one[0].info["id"] not in leave_out
+            and is_wanted(one[0].touched(), one[1], since, project)
+        ]
         wanted.sort(key=lambda one: created(one[0].touched()))
         around = Surroundings(
             None,
@@ -149,6 +159,10 @@ class JsonFiles:
                 shell=shell,
                 witness=around.of(session.info, worktree),
             )
+
+    def states(self) -> dict[str, str | None]:
+        """None: what was given out once has no later state."""
+        return {}
 
     def notes(self) -> list[str]:
         """What this format cannot tell."""

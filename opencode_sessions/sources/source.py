@@ -4,7 +4,8 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,21 +38,41 @@ class Source(Protocol):
         """How it is stored: database, storage, export or server; what rows say in `source`."""
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
+        self,
+        *,
+        since: datetime | None = None,
+        project: str | None = None,
+        shell: bool = True,
+        leave_out: Container[str] = (),
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met.
 
         `since` leaves out sessions not touched after it; `project` is a worktree's path, its last
-        part, or a project id. Sessions come oldest first. `shell` adds file events for what
-        commands changed.
+        part, or a project id; `leave_out` names sessions by id. Sessions come oldest first. `shell`
+        adds file events for what commands changed.
 
         Raises:
             SourceError: nothing of it can be read.
             SourceChanged: opencode rewrote it meanwhile.
         """
 
+    def states(self) -> dict[str, str | None]:
+        """Each session's id and a text that is another whenever anything in it has changed.
+
+        None where that cannot be told: of what was just written to, or has no times.
+        """
+
     def notes(self) -> list[str]:
         """What else it holds that this version does not read, one sentence each."""
+
+
+# What was written to so recently may be written to again in the same millisecond.
+SETTLED_MS = 2000
+
+
+def is_settled(touched_ms: float) -> bool:
+    """Whether a later change of what was touched then would have a later time."""
+    return touched_ms < time.time() * 1000 - SETTLED_MS
 
 
 def is_wanted(
@@ -59,8 +80,8 @@ def is_wanted(
 ) -> bool:
     """Whether a session is of this project and was touched since then."""
     if since is not None:
-        time = as_dict(info.get("time"))
-        touched = moment(time.get("updated")) or moment(time.get("created"))
+        times = as_dict(info.get("time"))
+        touched = moment(times.get("updated")) or moment(times.get("created"))
         if touched is None or touched < since:
             return False
     if project is None:

@@ -11,6 +11,7 @@ later know nothing of it. A session that two layouts have is read from the newer
 file is read a second time; what then is broken becomes a `Problem`, and the rest is yielded.
 """
 
+import hashlib
 import os
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,18 @@ from pathlib import Path
 from ..loose import as_dict, as_dicts, as_text
 from ..records import session_record
 from .snapshots import Snapshots
-from .source import Item, Json, Problem, contents, created, is_wanted, parse_json, root, why
+from .source import (
+    Item,
+    Json,
+    Problem,
+    contents,
+    created,
+    is_settled,
+    is_wanted,
+    parse_json,
+    root,
+    why,
+)
 from .surroundings import Surroundings
 
 
@@ -37,7 +49,12 @@ class StorageTree:
         return str(self.path)
 
     def sessions(
-        self, *, since: datetime | None = None, project: str | None = None, shell: bool = True
+        self,
+        *,
+        since: datetime | None = None,
+        project: str | None = None,
+        shell: bool = True,
+        leave_out: Container[str] = (),
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
@@ -52,7 +69,11 @@ class StorageTree:
         for layout in {id(layout): layout for layout, _info in found.values()}.values():
             problems += layout.strays(found.keys())
         every = [(layout, info, layout.worktree(info)) for layout, info in found.values()]
-        wanted = [entry for entry in every if is_wanted(entry[1], entry[2], since, project)]
+        wanted = [
+            entry
+            for entry in every
+            if entry[1]["id"] not in leave_out and is_wanted(entry[1], entry[2], since, project)
+        ]
         wanted.sort(key=lambda entry: created(entry[1]))
         yield len(wanted)
         yield from problems
@@ -74,6 +95,15 @@ class StorageTree:
                     witness=around.of(info, worktree),
                 )
             self._notes[:] = snapshots.notes()
+
+    def states(self) -> dict[str, str | None]:
+        """The sizes and times of each session's files."""
+        states: dict[str, str | None] = {}
+        for layout in self._layouts([]):
+            for _project_id, file in layout.session_files([]):
+                if file.stem not in states:
+                    states[file.stem] = _state([file, *layout.files(file.stem)])
+        return states
 
     def notes(self) -> list[str]:
         """What could not be told of its snapshots."""
@@ -116,6 +146,13 @@ class _Layout:
             infos = (_message(file, "", [])[0] for file in self._message_files(info["id"], []))
             self.worktrees[project] = root(infos)
         return self.worktrees[project]
+
+    def files(self, session_id: str) -> Iterator[Path]:
+        """The files of a session's messages and parts."""
+        folder = "part" if self.by_project else f"session/part/{session_id}"
+        for file in self._message_files(session_id, []):
+            yield file
+            yield from _listed(self.root / folder / file.stem, [])
 
     def messages(
         self, session_id: str, problems: list[Problem]
@@ -160,6 +197,18 @@ class _Layout:
                 ids = {"id": file.stem, "sessionID": session_id, "messageID": message_id}
                 parts.append(part | ids)
         return parts
+
+
+def _state(files: list[Path]) -> str | None:
+    digest, latest = hashlib.blake2b(digest_size=16), 0
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            return None
+        latest = max(latest, status.st_mtime_ns)
+        digest.update(os.fsencode(f"{file.name} {status.st_mtime_ns} {status.st_size}\n"))
+    return digest.hexdigest() if is_settled(latest / 1e6) else None
 
 
 def _message(file: Path, session_id: str, problems: list[Problem]) -> tuple[Json, list[Json]]:

@@ -59,9 +59,10 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Removes sessions and everything in them."""
+    """Removes sessions, or messages, and everything in them."""
 
-    session_ids: Sequence[str]
+    session_ids: Sequence[str] = ()
+    message_ids: Sequence[str] = ()
 
 
 Step = PutSession | PutMessage | Append | Put | Delete

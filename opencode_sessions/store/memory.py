@@ -58,8 +58,9 @@ class MemoryStore:
                 case Put(table, put):
                     for row in put:
                         self._store(table, row)
-                case Delete(session_ids):
-                    self._delete(set(session_ids))
+                case Delete(session_ids, message_ids):
+                    self._delete("sessions", set(session_ids))
+                    self._delete("messages", set(message_ids))
         return [{column: _copy(value) for column, value in row.items()} for row in rows]
 
     async def select(
@@ -156,15 +157,19 @@ class MemoryStore:
                 self._last[key] = max(self._last.get(key, 0), value)
         return stored
 
-    def _delete(self, session_ids: set[str]) -> None:
+    def _delete(self, parents: str, ids: set[str]) -> None:
+        if not ids:
+            return
+        key = f"{parents.removesuffix('s')}_id"
         for name, rows in self._tables.items():
-            column = "id" if name == "sessions" else "session_id"
-            self._tables[name] = {
-                k: row for k, row in rows.items() if row[column] not in session_ids
-            }
-        self._sessions = {k: id for k, id in self._sessions.items() if id not in session_ids}
-        self._messages = {k: id for k, id in self._messages.items() if k[0] not in session_ids}
-        self._last = {k: seq for k, seq in self._last.items() if k[1] not in session_ids}
+            column = "id" if name == parents else key
+            self._tables[name] = {k: row for k, row in rows.items() if row.get(column) not in ids}
+        sessions = self._tables["sessions"]
+        self._sessions = {k: id for k, id in self._sessions.items() if id in sessions}
+        self._messages = {
+            k: id for k, id in self._messages.items() if id in self._tables["messages"]
+        }
+        self._last = {k: seq for k, seq in self._last.items() if k[1] in sessions}
 
 
 def _copy(value: Any) -> Any:

@@ -67,9 +67,18 @@ def _json(value: Any) -> tuple[Any, int]:
     except (TypeError, ValueError, RecursionError):
         return _scrub(value)
     # orjson writes NaN as null without a word, and lets NUL pass
-    if b"null" in encoded or b"\\u0000" in encoded:
+    if b"\\u0000" in encoded or (b"null" in encoded and _has_nan(value)):
         return _scrub(value)
     return orjson.loads(encoded), 0
+
+
+def _has_nan(value: Any) -> bool:
+    """Whether json refuses the value, as it does NaN; in C, so faster than a walk of ours."""
+    try:
+        json.dumps(value, allow_nan=False, check_circular=False, default=str)
+    except ValueError:
+        return True
+    return False
 
 
 def _scrub(value: Any) -> tuple[Any, int]:
