@@ -36,7 +36,10 @@ def recording(request: pytest.FixtureRequest, recordings: dict[str, Recording]) 
 
 @pytest.fixture(scope="module")
 def by_name(recordings: dict[str, Recording]) -> dict[str, Frames]:
-    return {name: ocs.read_opencode(recording.database) for name, recording in recordings.items()}
+    return {
+        name: ocs.read_opencode(recording.database, shell=False)
+        for name, recording in recordings.items()
+    }
 
 
 @pytest.fixture(scope="module")

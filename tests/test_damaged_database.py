@@ -14,7 +14,7 @@ from conftest import Recording
 import opencode_sessions as ocs
 from opencode_sessions.errors import SourceError
 from opencode_sessions.records import SessionRecord
-from opencode_sessions.sources import Problem, Database
+from opencode_sessions.sources import Database, Problem
 from opencode_sessions.sources.database import is_opencode_database
 
 SESSION = "ses_dfbfb5a7bffehr1f5iJf9skrRO"

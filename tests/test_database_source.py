@@ -17,7 +17,7 @@ from conftest import Recording
 
 from opencode_sessions.errors import SourceError
 from opencode_sessions.records import SessionRecord
-from opencode_sessions.sources import Problem, Database, SourceChanged, find, untouched
+from opencode_sessions.sources import Database, Problem, SourceChanged, find, untouched
 
 SESSION = "ses_dfbfb5a7bffehr1f5iJf9skrRO"
 ADDED = "prt_zzzzzzzzzzzzADDEDADDEDADDE"

@@ -24,11 +24,11 @@ PROMISED = {
         error additions deletions start_line end_line evidence is_fork_copy is_undone source origin
         diff""",
     "sessions": f"""{PLACE} project_id workdir title agent_name provider model opencode_version
-        created_at updated_at archived_at deleted_at abi_thread_id turns messages tool_calls file_events
-        {MONEY} {REPORTED} {REPORTED_MONEY} source origin""",
+        created_at updated_at archived_at deleted_at abi_thread_id turns messages tool_calls
+        file_events {MONEY} {REPORTED} {REPORTED_MONEY} source origin""",
     "messages": f"""message_id {PLACE} opencode_message_id parent_message_id turn seq time
-        duration_s deleted_at role agent_name provider model finish error is_compaction content {MONEY}
-        {REPORTED} is_fork_copy is_undone source origin parts""",
+        duration_s deleted_at role agent_name provider model finish error is_compaction content
+        {MONEY} {REPORTED} is_fork_copy is_undone source origin parts""",
     "tool_calls": f"""tool_call_id {PLACE} turn message_id call_id seq time duration_s actor
         agent_name provider model tool status error title exit_code output_bytes child_session_id
         is_fork_copy is_undone source origin input""",

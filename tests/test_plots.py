@@ -30,7 +30,7 @@ def _no_window() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def frames(recordings: dict[str, Recording]) -> ocs.analytics.Frames:
-    return ocs.read_opencode(recordings["trailmap-1.18.33"].database)
+    return ocs.read_opencode(recordings["trailmap-1.18.33"].database, shell=False)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from .frames import Frames
 from .sessions import WHO, files_changed, lean, oldest_first, paths_changed, session_of, turn_spans
 
 OURS = ["files", "additions", "deletions"]
+SHELL_MADE = ("snapshot", "patch_part", "shell")
 OUTSIDE = r"/|[A-Za-z]:/"  # paths inside the worktree are relative
 
 
@@ -104,6 +105,8 @@ def _facts(
     facts = table.copy()
     for name, count in counts.items():
         facts[name] = count.reindex(table.index, fill_value=0).astype("int64")
+    # Where the import looked for what commands changed, those changes are among ours.
+    facts["knows_shell"] = frames.file_events["evidence"].isin(SHELL_MADE).any()
     facts["has_git"] = sessions["project_id"].ne("global").to_numpy(bool)
     facts["is_late"] = [_version(said) >= (1, 17) for said in table["opencode_version"]]
     return facts
@@ -146,7 +149,7 @@ def _causes(fact: Any) -> Iterator[str]:
     if fact.other_changes:
         others = _n(fact.other_sessions, "other session")
         yield f"{_n(fact.other_changes, 'change')} by {others} at the same time"
-    if fact.commands:
+    if fact.commands and not fact.knows_shell:
         yield f"{_n(fact.commands, 'shell command')}, whose changes no tool call tells"
     if fact.in_turns:
         yield f"{_n(fact.in_turns, 'file')} changed in several turns, counted in each"

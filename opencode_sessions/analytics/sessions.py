@@ -86,7 +86,9 @@ def lean(frames: Frames) -> Frames:
         sessions=frames.sessions,
         messages=frames.messages[[*common, "role", "duration_s", *reported]],
         tool_calls=frames.tool_calls[[*call, "duration_s"]],
-        file_events=frames.file_events[[*call, "event_type", *PATHS, "additions", "deletions"]],
+        file_events=frames.file_events[
+            [*call, "event_type", "evidence", *PATHS, "additions", "deletions"]
+        ],
     )
 
 
