@@ -531,6 +531,7 @@ async def test_hostile_content_is_stored_and_shown_harmless(
         f'\'"type":"text","x":"{HOSTILE}"\')',
         f"""INSERT INTO message (id, session_id, time_created, time_updated, data)
             VALUES ('msg_' || char(27) || '[31m<b>', '{id}', 0, 0, 'broken')""",
+        "UPDATE session SET summary_files = -1, summary_additions = 1099511627776",
         "CREATE TABLE '<script>' (a)",
     )
     report = await imported(service, small)
@@ -548,6 +549,9 @@ async def test_hostile_content_is_stored_and_shown_harmless(
     assert all(new == changed == 0 for new, changed, _, _ in numbers(again).values())
     assert await everything(service) == rows
     assert len(await service.list_messages(id)) == len(record.messages) + 1
+    frames = await service.frames(diffs=True, parts=True)
+    assert set(frames.sessions["reported_files"]) == {-1}
+    assert frames.sessions["reported_additions"].isna().all()
 
 
 # -- report and progress ---------------------------------------------------------------------------
