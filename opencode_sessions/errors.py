@@ -22,7 +22,7 @@ class SessionNotFound(OpencodeSessionsError):
 
 
 class PersistenceError(OpencodeSessionsError):
-    """A write did not reach the store; the driver's error is the cause."""
+    """The store could not be reached or refused; the driver's error is the cause."""
 
 
 class SchemaError(OpencodeSessionsError):

@@ -206,8 +206,12 @@ def _tokens(prefix: str, tokens: Tokens) -> Row:
 
 
 def _reported(reported: Reported) -> Row:
-    counts = reported._asdict().items()
-    return {f"reported_{name}": n if n and abs(n) < 2**31 else n and None for name, n in counts}
+    return {f"reported_{name}": _count(number) for name, number in reported._asdict().items()}
+
+
+def _count(number: int | None) -> int | None:
+    """A number that its column can hold: opencode's own sums may be nonsense."""
+    return number if number is not None and abs(number) < 2**31 else None
 
 
 def _duration(call: parts_.ToolCall) -> float | None:

@@ -410,6 +410,24 @@ async def test_a_session_inside_the_callers_own_transaction(
     assert (stored(file, MESSAGES), stored(file, ORDERS)) == ([], [])
 
 
+async def test_inside_a_transaction_block_of_the_callers(
+    service: OpencodeSessionService, db: AsyncSession, file: Path
+) -> None:
+    """Our first commit ends it, so the rest waits until the block is left; nothing is lost."""
+    async with db.begin():
+        db.add(Order(id=1, what="mine"))
+        session = await service.get_or_create_session("ses_1")
+        for content in "ab":
+            await say(service, session, content)
+        assert [write.is_parked for write in service.pending] == [False, False]
+    async with db.begin_nested():
+        db.add(Order(id=2, what="mine too"))
+        await say(service, session, "c")
+    await service.flush()
+    assert not service.pending
+    assert (stored(file, MESSAGES), stored(file, ORDERS)) == (["a", "b", "c"], ["mine", "mine too"])
+
+
 # -- tables ----------------------------------------------------------------------------------------
 
 

@@ -303,7 +303,8 @@ def connect(target: Target) -> AsyncEngine:
         engine = create_async_engine(url, json_serializer=dumps, json_deserializer=loads)
     except (ArgumentError, InvalidRequestError, ImportError) as error:
         place = url.render_as_string()
-        raise OpencodeSessionsError(f"{place} cannot be opened: {error}.") from error
+        hint = f" `pip install {error.name}`." if isinstance(error, ImportError) else ""
+        raise OpencodeSessionsError(f"{place} cannot be opened: {error}.{hint}") from error
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
