@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from .import_report import ImportReport
+    from .sources import Place
     from .sync import Deleted
 
 log = logging.getLogger("opencode_sessions")
@@ -232,7 +233,7 @@ class OpencodeSessionService(Reader):
 
     async def import_opencode(
         self,
-        path: str | os.PathLike[str] | None = None,
+        path: "Place | Sequence[Place] | None" = None,
         *,
         origin: str | None = None,
         since: Moment | None = None,
@@ -244,7 +245,8 @@ class OpencodeSessionService(Reader):
         """Imports what opencode left on this machine, or at `path`; again, only what has changed.
 
         Args:
-            path: an opencode database, or the folder it is in; None finds this machine's.
+            path: an opencode database, the folder it is in, or what opencode gave out (see
+                `sources.find`); a list of several; None finds this machine's.
             origin: whose data it is, kept with each row.
             since: only sessions touched at or after this moment.
             project: only this project: its worktree's path, its last part, or opencode's id of it.
