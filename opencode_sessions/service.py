@@ -214,7 +214,7 @@ class OpencodeSessionService(Reader):
             SessionNotFound: no session has this id.
         """
         found = await self.get_session(session)
-        await self._outbox.write(found.id, [Delete([found.id])])
+        await self._outbox.write(found.id, [Delete("sessions", [found.id])])
 
     async def prune(self, *, before: Moment) -> int:
         """Deletes every session in which nothing happened since this moment; gives how many."""
@@ -227,7 +227,7 @@ class OpencodeSessionService(Reader):
                 messages = await self._rows("messages", of_it, ("created_at",))
                 times += [message["created_at"] for message in messages]
             if any(times) and all(time is None or time < limit for time in times):
-                await self._outbox.write(row["id"], [Delete([row["id"]])])
+                await self._outbox.write(row["id"], [Delete("sessions", [row["id"]])])
                 deleted += 1
         return deleted
 
