@@ -19,7 +19,7 @@ import opencode_sessions as ocs
 from opencode_sessions.cli import app
 
 Run = Callable[..., Result]
-COMMANDS = ["import", "sessions", "files", "timeline", "migrate", "notebooks", "demo"]
+COMMANDS = ["import", "doctor", "sessions", "files", "timeline", "migrate", "notebooks", "demo"]
 
 
 def invoke(*args: object, **environ: str) -> Result:

@@ -156,6 +156,28 @@ def import_(
 
 
 @app.command()
+def doctor(source: _Sources = None, json: _Json = False) -> None:
+    """What opencode left where, what of it cannot be read and why, and where its totals are wrong.
+
+    Reads everything as `import` would, and changes and keeps nothing; also while opencode runs.
+
+    Examples:
+
+    - `opencode-sessions doctor`
+    - `opencode-sessions doctor ~/backup/opencode ~/exports`
+    - `opencode-sessions doctor --json | jq '.sources[] | {place, sessions, problems}'`
+    """
+    from .doctor import diagnose, print_diagnosis
+    from .tables import print_json
+
+    diagnosis = diagnose(source or [])
+    if json:
+        print_json(diagnosis)
+    else:
+        print_diagnosis(diagnosis, source or [])
+
+
+@app.command()
 def sessions(db: _Db = None, limit: _Limit = 20, json: _Json = False) -> None:
     """The stored sessions, newest first.
 

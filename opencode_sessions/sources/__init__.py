@@ -2,7 +2,7 @@
 
 from .database import Database
 from .export import JsonFiles
-from .find import Place, data_folders, find
+from .find import Place, data_folders, find, together
 from .source import Problem, Source
 from .storage import StorageTree
 from .untouched import SourceChanged
@@ -17,4 +17,5 @@ __all__ = [
     "StorageTree",
     "data_folders",
     "find",
+    "together",
 ]

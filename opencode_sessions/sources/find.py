@@ -7,7 +7,7 @@ In it lies ``opencode.db``; builds of other channels use ``opencode-<channel>.db
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import SourceError, SourceNotFound
@@ -37,18 +37,23 @@ def find(path: Place | Sequence[Place] | None = None) -> list[Source]:
     """
     if path is None or isinstance(path, str | os.PathLike):
         return _at(path)
+    if not path:
+        raise SourceNotFound("No path was given.")
+    return together(source for place in path for source in _at(place))
+
+
+def together(sources: Iterable[Source]) -> list[Source]:
+    """Sources found at several places, each once, the most trusted first."""
     stores: dict[Path, Database | StorageTree] = {}
     files: list[Path] = []
     given: list[Source] = []
-    for source in [source for place in path for source in _at(place)]:
+    for source in sources:
         if isinstance(source, Database | StorageTree):
             stores.setdefault(source.path.resolve(), source)
         elif isinstance(source, JsonFiles) and source.given is None:
             files += source.files  # a session's info and its messages may be two of them
         else:
             given.append(source)
-    if not (stores or files or given):
-        raise SourceNotFound("No path was given.")
     trusted = sorted(stores.values(), key=lambda store: not isinstance(store, Database))
     return [*trusted, *by_format(dict.fromkeys(files)), *given]
 
