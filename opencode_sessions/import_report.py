@@ -76,6 +76,14 @@ class ImportReport:
         count: Count = getattr(self, SKIPPED.get(problem.place.split()[0], "tool_calls"))
         count.skipped += 1
 
+    def go_on_from(self, failed: "ImportReport") -> None:
+        """Counts what a try that failed had stored already: this one found it unchanged."""
+        for name in ORDER:
+            count, before = getattr(self, name), getattr(failed, name)
+            count.new += before.new
+            count.changed += before.changed
+            count.unchanged = max(count.unchanged - before.new - before.changed, 0)
+
     def add(self, part: "ImportReport") -> None:
         """Adds what another import did."""
         for name in ORDER:

@@ -186,8 +186,8 @@ class Outbox:
                 return PutMessage(self._resolved_row(row))
             case Append(_, rows) | Put(_, rows):
                 return replace(step, rows=[self._resolved_row(row) for row in rows])
-            case Delete(session_ids):
-                return Delete([self.row_id(id) for id in session_ids])
+            case Delete(table, ids):
+                return Delete(table, [self.row_id(id) for id in ids])
         return step
 
     def _resolved_row(self, row: Row) -> Row:

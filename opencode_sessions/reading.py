@@ -1,7 +1,6 @@
 """What a store holds, as DataFrames and as objects; and `read_opencode`, which needs none."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .analytics import Frames
+    from .sources import Place
 
 
 class Reader:
@@ -133,7 +133,7 @@ class Reader:
 
 
 def read_opencode(
-    path: str | os.PathLike[str] | None = None,
+    path: "Place | Sequence[Place] | None" = None,
     *,
     since: Moment | None = None,
     project: str | None = None,
@@ -144,7 +144,8 @@ def read_opencode(
     """Reads opencode's sessions into `Frames`, as `pd.read_csv` reads a file.
 
     Args:
-        path: an opencode database, or the folder it is in; None finds this machine's.
+        path: an opencode database, the folder it is in, or what opencode gave out (see
+            `sources.find`); a list of several; None finds this machine's.
         since: only sessions touched at or after this moment.
         project: only this project: its worktree's path, its last part, or opencode's project id.
         shell: also file events for what commands changed, from opencode's snapshots and patch

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from .import_report import ImportReport
+    from .sources import Place
     from .sync import Deleted
 
 log = logging.getLogger("opencode_sessions")
@@ -213,7 +214,7 @@ class OpencodeSessionService(Reader):
             SessionNotFound: no session has this id.
         """
         found = await self.get_session(session)
-        await self._outbox.write(found.id, [Delete([found.id])])
+        await self._outbox.write(found.id, [Delete("sessions", [found.id])])
 
     async def prune(self, *, before: Moment) -> int:
         """Deletes every session in which nothing happened since this moment; gives how many."""
@@ -226,13 +227,13 @@ class OpencodeSessionService(Reader):
                 messages = await self._rows("messages", of_it, ("created_at",))
                 times += [message["created_at"] for message in messages]
             if any(times) and all(time is None or time < limit for time in times):
-                await self._outbox.write(row["id"], [Delete([row["id"]])])
+                await self._outbox.write(row["id"], [Delete("sessions", [row["id"]])])
                 deleted += 1
         return deleted
 
     async def import_opencode(
         self,
-        path: str | os.PathLike[str] | None = None,
+        path: "Place | Sequence[Place] | None" = None,
         *,
         origin: str | None = None,
         since: Moment | None = None,
@@ -244,7 +245,8 @@ class OpencodeSessionService(Reader):
         """Imports what opencode left on this machine, or at `path`; again, only what has changed.
 
         Args:
-            path: an opencode database, or the folder it is in; None finds this machine's.
+            path: an opencode database, the folder it is in, or what opencode gave out (see
+                `sources.find`); a list of several; None finds this machine's.
             origin: whose data it is, kept with each row.
             since: only sessions touched at or after this moment.
             project: only this project: its worktree's path, its last part, or opencode's id of it.

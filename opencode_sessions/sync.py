@@ -9,6 +9,8 @@ what it did not say is filled in; what opencode has deleted is kept and marked, 
 """
 
 import asyncio
+import os
+import platform
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
@@ -31,9 +33,9 @@ from .store.values import clean
 Deleted = Literal["keep", "drop"]
 TRIES = 3
 READER = 1  # goes up when the same data would give other rows: then everything is read again
-# What an application does not say of a session or message: opencode's times, and what takes the
-# whole session to know.
-NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone"}
+# What no application has said of a session or message: opencode's times, what takes the whole
+# session to know, and what is the import's own.
+NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone", "deleted_at", "imported"}
 BATCH = 500  # ids in one statement
 
 
@@ -69,7 +71,9 @@ async def import_sources(
     report = ImportReport()
     started = time.monotonic()
     seen: set[str] = set()
+    places: set[str] = set()
     for source in sources:
+        failed = ImportReport()
         for attempt in range(TRIES):
             run = _Import(store, source, wanted, set(seen))
             try:
@@ -77,12 +81,16 @@ async def import_sources(
             except SourceChanged:
                 if attempt == TRIES - 1:
                     raise
+                run.report.go_on_from(failed)
+                failed = run.report
                 continue
             break
+        run.report.go_on_from(failed)
         seen = run.seen
+        places |= {run.place} if run.saw_all else set()
         report.add(run.report)
     if wanted.is_everything:
-        await _bury(store, sources, seen, wanted, report)
+        await _bury(store, places, seen, wanted, report)
     report.seconds = time.monotonic() - started
     return report
 
@@ -93,11 +101,14 @@ class _Import:
     def __init__(self, store: Store, source: Source, wanted: Wanted, seen: set[str]) -> None:
         self.report = ImportReport(sources=[f"{source} ({source.kind})"])
         self.seen = seen
+        self.saw_all = True  # every folder there is, so that what is missing must be gone
+        self.place = _place(source, wanted.origin)
         self._store = store
         self._source = source
         self._wanted = wanted
         self._states: dict[str, str | None] = {}
         self._others: Counter[TableName] = Counter()
+        self._gone = 0
 
     async def run(self, *, progress: bool) -> None:
         """Reads what changed and stores it."""
@@ -122,6 +133,7 @@ class _Import:
                         bar.reset(total=item)
                     elif isinstance(item, Problem):
                         problems.append(item)
+                        self.saw_all &= not item.place.startswith("folder ")
                     else:
                         await self._session(item, problems)
                         bar.update()
@@ -151,13 +163,14 @@ class _Import:
     async def _session(self, record: SessionRecord, problems: list[Problem]) -> None:
         """Imports one session; one with a problem is read again the next time, to say it again."""
         self.seen.add(record.id)
-        is_whole = not any(record.id in problem.place for problem in problems)
+        is_known = self.saw_all and record.id in self._states
+        is_whole = is_known and not any(record.id in problem.place for problem in problems)
         kind, origin = self._source.kind, self._wanted.origin
         rows, scrubbed = await asyncio.to_thread(_rows, record, kind, origin)
         (session,) = rows["sessions"]
         session["imported"] = {
-            "place": str(self._source),
-            "state": self._states.get(record.id) if is_whole else None,
+            "place": self.place if record.id in self._states else None,
+            "state": self._states[record.id] if is_whole else None,
             **{name: len(rows[name]) for name in ORDER[1:]},
         }
         for attempt in range(TRIES):
@@ -166,7 +179,12 @@ class _Import:
                 changes, others = await asyncio.to_thread(_compare, rows, stored)
                 written = ((name, changes[name].written) for name in ORDER)
                 steps: list[Step] = [Put(name, changed) for name, changed in written if changed]
-                steps += _gone_messages(rows, stored, str(self._source), self._wanted.deleted)
+                is_same = any(
+                    row["imported"] and row["imported"]["place"] == self.place
+                    for row in stored["sessions"]
+                )
+                gone = _gone(rows, stored) if is_whole and is_same else {}
+                steps += _farewell(gone, rows, self._wanted.deleted)
                 if steps:
                     await self._store.apply(steps)
                 break
@@ -180,6 +198,7 @@ class _Import:
                     self.report.skip(Problem(place, reason))
                     return
         self._others += others
+        self._gone += sum(not row["deleted_at"] for row in gone.get("messages", ()))
         self.report.scrubbed += scrubbed
         for name in ORDER:
             count, change = getattr(self.report, name), changes[name]
@@ -192,6 +211,8 @@ class _Import:
             self.report.notes.append(
                 f"{doubles} sessions were also in a source before this one, and taken from there"
             )
+        if self._gone:
+            self.report.notes.append(_gone_note(self._gone, "messages", self._wanted.deleted))
         if others := self._others:
             counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in others.items())
             self.report.notes.append(
@@ -271,64 +292,82 @@ def _merged(name: TableName, old: Row, new: Row, says_less: bool) -> Row:
     return new | {column: old[column] for column in said | {"source", "origin"}}
 
 
-def _gone_messages(
-    rows: SessionRows, stored: SessionRows, place: str, deleted: Deleted
-) -> list[Step]:
-    """Steps for messages that are stored from this very place and are not there any more.
+def _place(source: Source, origin: str | None) -> str:
+    """What tells this place from all others, also where several people import into one store."""
+    path = os.fsencode(os.path.realpath(str(source))).decode("utf-8", "replace")
+    return f"{origin} {platform.node()} {path}"
 
-    opencode deletes messages when a reverted turn is replaced: what they did was undone.
+
+def _gone(rows: SessionRows, stored: SessionRows) -> SessionRows:
+    """What an import stored of a session, and the session has no more."""
+    gone: SessionRows = {}
+    for name in ORDER[1:]:
+        here = {row["id"] for row in rows[name]}
+        kept = (row for row in stored[name] if row["source"] not in APPLICATION)
+        gone[name] = [row for row in kept if row["id"] not in here]
+    return gone
+
+
+def _farewell(gone: SessionRows, rows: SessionRows, deleted: Deleted) -> list[Step]:
+    """Steps that drop what is gone, or mark it.
+
+    opencode deletes messages when a reverted turn is replaced: what they did was undone. An event
+    of a call that is still there was our reading of it, as it was then: the new one replaces it.
     """
-    (session,) = stored["sessions"] or [{}]
-    if (session.get("imported") or {}).get("place") != place:
-        return []
-    here = {row["id"] for row in rows["messages"]}
-    gone = [
-        row
-        for row in stored["messages"]
-        if row["id"] not in here and row["source"] not in APPLICATION and not row["deleted_at"]
-    ]
-    if not gone:
-        return []
-    ids = {row["id"] for row in gone}
-    if deleted == "drop":
-        return [Delete(message_ids=sorted(ids))]
-    at = now()
-    keys = ("id", "session_id", "opencode_id")
-    marked = [{key: row[key] for key in keys} | {"deleted_at": at} for row in gone]
-    steps: list[Step] = [Put("messages", marked)]
-    for name, needed in (("tool_calls", "tool"), ("file_events", "event_type")):
-        undone = [
-            {key: row[key] for key in ("id", "session_id", "message_id", needed)}
-            | {"is_undone": True}
-            for row in stored[name]  # type: ignore[index]
-            if row["message_id"] in ids
-        ]
-        if undone:
-            steps.append(Put(name, undone))  # type: ignore[arg-type]
+    messages = {row["id"] for row in rows["messages"]}
+    calls = {None, *(row["id"] for row in rows["tool_calls"])}
+    steps: list[Step] = []
+    for name, left in gone.items():
+        marked = []
+        for row in left if deleted == "keep" else ():
+            if name == "messages":
+                mark, keys = {"deleted_at": row["deleted_at"] or now()}, {"opencode_id"}
+            elif name == "tool_calls":
+                mark, keys = {"is_undone": True}, {"message_id", "tool"}
+            elif row["message_id"] in messages and row["tool_call_id"] in calls:
+                continue
+            else:
+                mark, keys = {"is_undone": True}, {"message_id", "event_type"}
+            marked.append({key: row[key] for key in {"id", "session_id"} | keys} | mark)
+        ids = {row["id"] for row in left} - {row["id"] for row in marked}
+        if ids:
+            steps.append(Delete(name, sorted(ids)))
+        if marked:
+            steps.append(Put(name, marked))
     return steps
 
 
+def _gone_note(count: int, what: str, deleted: Deleted) -> str:
+    done = "dropped" if deleted == "drop" else "kept, and marked"
+    return f"{count} {what} are gone from opencode: {done}"
+
+
 async def _bury(
-    store: Store, sources: list[Source], seen: set[str], wanted: Wanted, report: ImportReport
+    store: Store, places: set[str], seen: set[str], wanted: Wanted, report: ImportReport
 ) -> None:
-    """Marks or drops the sessions that were imported from these places and are not there now."""
-    places = {str(source) for source in sources}
-    gone = []
-    for id, opencode_id, imported, deleted_at in await store.select(
-        "sessions", ["id", "opencode_id", "imported", "deleted_at"]
+    """Marks or drops the sessions that were imported from these places and are not there now.
+
+    One that an application stored is the application's to drop.
+    """
+    here = {clean({"id": id})[0]["id"] for id in seen}  # as they were stored
+    marked, dropped = [], []
+    for id, opencode_id, source, imported, deleted_at in await store.select(
+        "sessions", ["id", "opencode_id", "source", "imported", "deleted_at"]
     ):
-        is_here = opencode_id in seen or deleted_at is not None
-        if not is_here and imported and imported["place"] in places:
-            gone.append({"id": id, "opencode_id": opencode_id, "deleted_at": now()})
-    if not gone:
-        return
-    for start in range(0, len(gone), BATCH):
-        batch = gone[start : start + BATCH]
-        is_drop = wanted.deleted == "drop"
-        step = Delete([row["id"] for row in batch]) if is_drop else Put("sessions", batch)
-        await store.apply([step])
-    done = "dropped" if wanted.deleted == "drop" else "kept, and marked"
-    report.notes.append(f"{len(gone)} sessions are gone from opencode: {done}")
+        if opencode_id in here or not imported or imported["place"] not in places:
+            continue
+        if wanted.deleted == "drop" and source not in APPLICATION:
+            dropped.append(id)
+        elif not deleted_at:
+            marked.append({"id": id, "opencode_id": opencode_id, "deleted_at": now()})
+    for start in range(0, len(marked), BATCH):
+        await store.apply([Put("sessions", marked[start : start + BATCH])])
+    for start in range(0, len(dropped), BATCH):
+        await store.apply([Delete("sessions", dropped[start : start + BATCH])])
+    if marked:
+        report.notes.append(_gone_note(len(marked), "sessions", "keep"))
+    if dropped:
+        report.notes.append(_gone_note(len(dropped), "sessions", "drop"))
 
 
 async def _in_thread(items: Iterator[Any]) -> AsyncGenerator[Any, None]:

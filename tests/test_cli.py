@@ -2,21 +2,24 @@
 
 import asyncio
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Recording
 from typer.testing import CliRunner, Result
 
 import opencode_sessions as ocs
 from opencode_sessions.cli import app
 
 Run = Callable[..., Result]
-COMMANDS = ["import", "sessions", "files", "timeline", "migrate", "notebooks", "demo"]
+COMMANDS = ["import", "doctor", "sessions", "files", "timeline", "migrate", "notebooks", "demo"]
 
 
 def invoke(*args: object, **environ: str) -> Result:
@@ -88,6 +91,85 @@ def test_import_takes_since_and_project(tmp_path: Path) -> None:
     assert imported("--project", "elsewhere") == 0
     assert imported("--since", "2026-11-21", "--project", "trailmap") == 20
     assert "'no-day' is no time" in refused("import", recording, "--db", store, "--since", "no-day")
+
+
+def test_import_takes_several_sources_each_once(
+    tmp_path: Path, trees: dict[str, Recording], given_out: Path
+) -> None:
+    recording = ocs.demo.unpack(tmp_path)
+    sources = [trees["opencode-1.0.185"].database, given_out / "export", recording, tmp_path]
+    report = json.loads(said("import", *sources, "--db", tmp_path / "sessions.db", "--json"))
+    first, second, *exports = report["sources"]
+    assert first == f"{recording} (database)"
+    assert second == f"{sources[0]} (storage)"
+    assert all("export" in source for source in exports)
+    assert report["sessions"]["new"] > 20
+    assert report["sessions"]["unchanged"] == 0
+
+
+def test_import_reads_standard_input(tmp_path: Path, given_out: Path) -> None:
+    export = next(file for file in sorted((given_out / "export").glob("ses_*.json")))
+    command = ["import", "-", "--db", str(tmp_path / "sessions.db"), "--json"]
+    result = CliRunner().invoke(app, command, input=export.read_bytes())
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["sources"] == ["standard input, opencode export (export)"]
+    assert report["sessions"]["new"] == 1
+
+
+def test_import_without_what_commands_changed(tmp_path: Path) -> None:
+    recording = ocs.demo.unpack(tmp_path)
+
+    def evidence(*options: str) -> set[str]:
+        store = tmp_path / f"sessions{len(options)}.db"
+        said("import", recording, "--db", store, *options)
+        events = said("timeline", "trailmap/cli.py", "--db", store, "--json")
+        return {json.loads(line)["evidence"] for line in events.splitlines()}
+
+    assert evidence() - evidence("--no-shell")
+    assert evidence("--no-shell") <= {"tool_meta", "tool_input"}
+
+
+@pytest.mark.parametrize(("choice", "left"), [("keep", 20), ("drop", 19)])
+def test_import_keeps_or_drops_what_opencode_deleted(
+    choice: str, left: int, tmp_path: Path
+) -> None:
+    recording, store = ocs.demo.unpack(tmp_path), tmp_path / "sessions.db"
+    said("import", recording, "--db", store)
+    with closing(sqlite3.connect(recording, isolation_level=None)) as opencode:
+        opencode.execute("PRAGMA foreign_keys = ON")  # its messages and parts go with it
+        opencode.execute("DELETE FROM session WHERE id = ?", ["ses_dfb9543b2ffehcerubXW2vPCuc"])
+    report = json.loads(
+        said("import", recording, "--db", store, "--deleted", choice, "--dry-run", "--json")
+    )
+    assert "1 sessions are gone from opencode" in "".join(report["notes"])
+    assert len(said("sessions", "--db", store, "--json").splitlines()) == 20
+    said("import", recording, "--db", store, "--deleted", choice)
+    assert len(said("sessions", "--db", store, "--json").splitlines()) == left
+
+
+def test_a_dry_run_says_what_an_import_would_do_and_does_nothing(tmp_path: Path) -> None:
+    recording, store = ocs.demo.unpack(tmp_path), tmp_path / "store" / "sessions.db"
+    dry = ["import", recording, "--db", store, "--json", "--dry-run"]
+    store.parent.mkdir()
+    assert json.loads(said(*dry))["sessions"]["new"] == 20
+    assert list(store.parent.iterdir()) == []
+
+    said("import", recording, "--db", store, "--since", "2026-11-22T18:05+00:00")
+    before = {file: file.read_bytes() for file in store.parent.iterdir()}
+    promised, text = json.loads(said(*dry)), said(*dry[:-2], "--dry-run")
+    assert "Nothing was stored" in text
+    assert {file: file.read_bytes() for file in store.parent.iterdir()} == before
+    done = json.loads(said("import", recording, "--db", store, "--json"))
+    assert promised | {"seconds": 0} == done | {"seconds": 0}
+    assert done["sessions"]["new"]
+    assert done["sessions"]["unchanged"]
+
+
+def test_a_dry_run_needs_a_store_that_can_be_copied(tmp_path: Path) -> None:
+    recording = ocs.demo.unpack(tmp_path)
+    line = refused("import", recording, "--dry-run", "--db", "postgresql://localhost/none")
+    assert "SQLite files alone" in line
 
 
 def test_sessions_are_newest_first_and_whose_they_are_is_said(db: Path) -> None:

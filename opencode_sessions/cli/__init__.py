@@ -12,8 +12,9 @@ import shlex
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..service import OpencodeSessionService
 
 T = TypeVar("T")
+Deleted = Literal["keep", "drop"]  # as `sync` has it, which is imported when it is needed
 
 
 class _Commands(TyperGroup):
@@ -63,6 +65,15 @@ _Db = Annotated[
         "By default a file in your data folder.",
     ),
 ]
+_Sources = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Databases, the folders they are in, exported files or folders of them; - is "
+        "standard input. By default what opencode keeps on this machine.",
+        show_default=False,
+    ),
+]
 _Json = Annotated[
     bool, typer.Option("--json", help="One JSON object a line, times in ISO 8601, UTC.")
 ]
@@ -82,13 +93,7 @@ def _about() -> None:
 
 @app.command("import")
 def import_(
-    source: Annotated[
-        Path | None,
-        typer.Argument(
-            help="An opencode.db, or the folder it is in. By default what opencode keeps here.",
-            show_default=False,
-        ),
-    ] = None,
+    source: _Sources = None,
     db: _Db = None,
     origin: Annotated[
         str | None,
@@ -101,36 +106,75 @@ def import_(
     project: Annotated[
         str | None, typer.Option(help="Only this project: its folder, or the folder's name.")
     ] = None,
+    shell: Annotated[
+        bool, typer.Option("--shell/--no-shell", help="Also which files shell commands changed.")
+    ] = True,
+    deleted: Annotated[
+        Deleted,
+        typer.Option(help="What opencode has deleted since: keep and mark it, or drop it."),
+    ] = "keep",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would do, tried on a copy.")
+    ] = False,
     json: _Json = False,
 ) -> None:
     """Copy opencode's sessions into the store. Doing it again adds only what is new.
 
-    opencode's own data is only read, also while opencode runs.
+    opencode's own data is only read, also while opencode runs. A session that several sources have
+    is taken from a database first, then from a tree of JSON files, then from what was exported.
 
     Examples:
 
     - `opencode-sessions import`
-    - `opencode-sessions import ~/backup/opencode.db --origin ana@laptop`
+    - `opencode-sessions import ~/backup/opencode.db ~/exports --origin ana@laptop --dry-run`
     - `opencode-sessions import --since 2026-03-01 --db march.db`
+    - `opencode export ses_dfb94b0edffeI566j7sbRyceyc | opencode-sessions import -`
     """
 
     from .tables import print_json, say
 
     async def run(service: "OpencodeSessionService") -> "ImportReport":
         return await service.import_opencode(
-            source,
+            source or None,
             origin=origin,
             since=since,
             project=project,
+            shell=shell,
+            deleted=deleted,
             progress=sys.stderr.isatty(),
         )
 
-    report = _with_store(db, run)
+    report = _with_copy(db, run) if dry_run else _with_store(db, run)
     if json:
         print_json(report)
+        return
+    say(repr(report))
+    if dry_run:
+        print("Nothing was stored: this is what an import would do.")
     else:
-        say(repr(report))
         print(f"Next: opencode-sessions sessions{_store(db)}")
+
+
+@app.command()
+def doctor(source: _Sources = None, json: _Json = False) -> None:
+    """What opencode left where, what of it cannot be read and why, and where its totals are wrong.
+
+    Reads everything as `import` would, and changes and keeps nothing; also while opencode runs.
+
+    Examples:
+
+    - `opencode-sessions doctor`
+    - `opencode-sessions doctor ~/backup/opencode ~/exports`
+    - `opencode-sessions doctor --json | jq '.sources[] | {place, sessions, problems}'`
+    """
+    from .doctor import diagnose, print_diagnosis
+    from .tables import print_json
+
+    diagnosis = diagnose(source or [])
+    if json:
+        print_json(diagnosis)
+    else:
+        print_diagnosis(diagnosis, source or [])
 
 
 @app.command()
@@ -291,6 +335,27 @@ def _with_store(db: str | None, ask: Callable[["OpencodeSessionService"], Awaita
             return await ask(service)
 
     return asyncio.run(run())
+
+
+def _with_copy(db: str | None, ask: Callable[["OpencodeSessionService"], Awaitable[T]]) -> T:
+    """The answer of a copy of the store, thrown away afterwards; the store is not touched."""
+    import sqlite3
+    import tempfile
+
+    import opencode_sessions as ocs
+
+    from ..sources.untouched import untouched
+    from ..store.sql import file_of
+
+    file = file_of(ocs.default_database() if db is None else db)
+    if file is None:
+        raise OpencodeSessionsError("--dry-run tries the import on a copy: of SQLite files alone.")
+    with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
+        copy = Path(folder, "sessions.db")
+        if file.exists():
+            with untouched(file) as kept, closing(sqlite3.connect(copy)) as connection:
+                kept.backup(connection)
+        return _with_store(str(copy), ask)
 
 
 def _read(db: str | None, ask: Callable[["OpencodeSessionService"], Awaitable[T]]) -> T:

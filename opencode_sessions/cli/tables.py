@@ -18,6 +18,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from ..import_report import ImportReport
+    from .doctor import Diagnosis
 
 PIPE_WIDTH = 120  # columns of a table that goes into a file or a pipe
 NARROW = 100  # columns below which the spare ones are left out
@@ -34,7 +35,7 @@ def say(text: str, file: TextIO | None = None) -> None:
     print("\n".join(map(clean, text.split("\n"))), file=file)
 
 
-def print_json(what: "pd.DataFrame | ImportReport") -> None:
+def print_json(what: "pd.DataFrame | ImportReport | Diagnosis") -> None:
     """Print a frame's rows, or a report, as JSON: one object a line, times in ISO 8601."""
     if not isinstance(what, pd.DataFrame):
         print(json.dumps(asdict(what)))

@@ -2,7 +2,7 @@
 
 from .database import Database
 from .export import JsonFiles
-from .find import data_folders, find
+from .find import Place, data_folders, find, together
 from .source import Problem, Source
 from .storage import StorageTree
 from .untouched import SourceChanged
@@ -10,10 +10,12 @@ from .untouched import SourceChanged
 __all__ = [
     "Database",
     "JsonFiles",
+    "Place",
     "Problem",
     "Source",
     "SourceChanged",
     "StorageTree",
     "data_folders",
     "find",
+    "together",
 ]

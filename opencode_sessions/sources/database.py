@@ -105,7 +105,7 @@ class Database:
     def states(self) -> dict[str, str | None]:
         """How many messages and parts each session has, and when they were written."""
         latest: dict[str, float] = {}
-        states: dict[str, str] = {}
+        states: dict[str, str] = {}  # of sessions, the first table: others may have strays
         with untouched(self.path) as connection:
             try:
                 _tables(connection, self.path)
@@ -117,6 +117,8 @@ class Database:
                     )
                     for id, count, total, touched in rows:
                         id, at = _str(id), as_number(touched) or 0.0
+                        if id not in states and table != "session":
+                            continue
                         states[id] = f"{states.get(id, '')}/{count}:{total}:{at:.0f}"
                         latest[id] = max(latest.get(id, 0.0), at)
             except sqlite3.DatabaseError as error:

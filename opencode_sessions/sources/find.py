@@ -7,12 +7,12 @@ In it lies ``opencode.db``; builds of other channels use ``opencode-<channel>.db
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import SourceError, SourceNotFound
 from .database import Database
-from .export import HINT, STANDARD_INPUT, by_format, given_out
+from .export import HINT, STANDARD_INPUT, JsonFiles, by_format, given_out
 from .source import Source
 from .storage import StorageTree
 
@@ -20,20 +20,45 @@ DATABASE = "opencode.db"
 DATABASES = "opencode*.db"
 TREES = ("storage/session/*", "project/*/storage/session")
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+Place = str | os.PathLike[str]
 
 
-def find(path: str | os.PathLike[str] | None = None) -> list[Source]:
+def find(path: Place | Sequence[Place] | None = None) -> list[Source]:
     """What opencode left on this machine, or what is at `path`, the most trusted first.
 
     Databases come first, the one `OPENCODE_DB` names, `opencode.db`, then those of other channels;
     then the JSON trees of older versions. `path` may be a database, a data folder, a file or folder
     of `opencode export`, of the server's answers or of `run --format json` lines, or "-" for
-    standard input.
+    standard input; or several of these, in which one thing found twice counts once.
 
     Raises:
         SourceNotFound: nothing there; the message names every place that was looked at.
         SourceError: a file that cannot be read, or is no such thing.
     """
+    if path is None or isinstance(path, str | os.PathLike):
+        return _at(path)
+    if not path:
+        raise SourceNotFound("No path was given.")
+    return together(source for place in path for source in _at(place))
+
+
+def together(sources: Iterable[Source]) -> list[Source]:
+    """Sources found at several places, each once, the most trusted first."""
+    stores: dict[Path, Database | StorageTree] = {}
+    files: list[Path] = []
+    given: list[Source] = []
+    for source in sources:
+        if isinstance(source, Database | StorageTree):
+            stores.setdefault(source.path.resolve(), source)
+        elif isinstance(source, JsonFiles) and source.given is None:
+            files += source.files  # a session's info and its messages may be two of them
+        else:
+            given.append(source)
+    trusted = sorted(stores.values(), key=lambda store: not isinstance(store, Database))
+    return [*trusted, *by_format(dict.fromkeys(files)), *given]
+
+
+def _at(path: Place | None) -> list[Source]:
     if path is None:
         folders = data_folders(os.environ)
         files = _named_databases(os.environ, folders[0])
@@ -82,7 +107,7 @@ def _named_databases(environ: Mapping[str, str], folder: Path) -> list[Path]:
     return [folder / name] if name and name != ":memory:" else []
 
 
-def _nothing(path: str | os.PathLike[str] | None, looked: list[Path]) -> str:
+def _nothing(path: Place | None, looked: list[Path]) -> str:
     if path is not None and not Path(path).expanduser().exists():
         return f"There is no {path}. Give an opencode.db or the folder it is in."
     hint = (

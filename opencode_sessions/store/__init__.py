@@ -59,10 +59,10 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Removes sessions, or messages, and everything in them."""
+    """Removes rows of a table, and everything in them."""
 
-    session_ids: Sequence[str] = ()
-    message_ids: Sequence[str] = ()
+    table: TableName
+    ids: Sequence[str]
 
 
 Step = PutSession | PutMessage | Append | Put | Delete

@@ -58,9 +58,8 @@ class MemoryStore:
                 case Put(table, put):
                     for row in put:
                         self._store(table, row)
-                case Delete(session_ids, message_ids):
-                    self._delete("sessions", set(session_ids))
-                    self._delete("messages", set(message_ids))
+                case Delete(table, ids):
+                    self._delete(table, set(ids))
         return [{column: _copy(value) for column, value in row.items()} for row in rows]
 
     async def select(

@@ -214,14 +214,13 @@ class SqlStore:
                 await self._append(executor, table, rows)
             case Put(table, rows) if rows:
                 await self._put(executor, table, rows)
-            case Delete(session_ids, message_ids):
+            case Delete(parents, ids) if ids:
                 for name in TABLE_NAMES:
                     source = TABLES[name]
-                    for parents, ids in (("sessions", session_ids), ("messages", message_ids)):
-                        key = "id" if name == parents else f"{parents.removesuffix('s')}_id"
-                        if ids and key in source.c:
-                            chosen = source.c[key].in_(list(ids))
-                            await executor.execute(delete(source).where(chosen))
+                    key = "id" if name == parents else f"{parents.removesuffix('s')}_id"
+                    if key in source.c:
+                        chosen = source.c[key].in_(list(ids))
+                        await executor.execute(delete(source).where(chosen))
         return []
 
     def _insert(self, table: str) -> Any:
