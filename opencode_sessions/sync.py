@@ -158,6 +158,7 @@ class _Import:
             for name in ORDER[1:]:
                 count: Count = getattr(self.report, name)
                 count.unchanged += imported[name]
+            self._others += Counter(imported["beside"])
         return unchanged
 
     async def _session(self, record: SessionRecord, problems: list[Problem]) -> None:
@@ -216,7 +217,8 @@ class _Import:
         if others := self._others:
             counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in others.items())
             self.report.notes.append(
-                f"{counts} that an application stored match none of opencode's: kept beside"
+                f"{counts} that an application stored match none of opencode's: "
+                "they are kept beside"
             )
 
 
@@ -256,6 +258,7 @@ def _compare(
     """The rows to write, those the store has not or has otherwise; and how many others it has."""
     others = take_over_ids(rows, stored)
     changes: dict[TableName, _Changes] = {name: _Changes() for name in ORDER}
+    rows["sessions"][0]["imported"]["beside"] = dict(others)
     (session,), known = rows["sessions"], [row["info"] or {} for row in stored["sessions"]]
     says_less = "sanitized" in session["info"] and any("sanitized" not in info for info in known)
     for name in ORDER:

@@ -106,7 +106,7 @@ def _facts(
     for name, count in counts.items():
         facts[name] = count.reindex(table.index, fill_value=0).astype("int64")
     # Where the import looked for what commands changed, those changes are among ours.
-    facts["knows_shell"] = frames.file_events["evidence"].isin(SHELL_MADE).any()
+    facts["knows_shell"] = bool(frames.file_events["evidence"].isin(SHELL_MADE).any())
     facts["has_git"] = sessions["project_id"].ne("global").to_numpy(bool)
     facts["is_late"] = [_version(said) >= (1, 17) for said in table["opencode_version"]]
     return facts
