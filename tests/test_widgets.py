@@ -21,6 +21,7 @@ from opencode_sessions.widgets.svg import MARKS, legend_html, timeline_svg
 CLEAN_UP = "ses_dfb94b0edffeI566j7sbRyceyc"
 RELEASE = "ses_dfb90f25effeDe0GsDxWMywL0H"
 FORK = "ses_dfb926e42ffeZ3kATY7retQk4m"
+WAIT = 60  # seconds until a test is given up
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m\"'"
 
 Source = ocs.OpencodeSessionService | ocs.analytics.Frames
@@ -73,10 +74,17 @@ class Gate:
 
     def __init__(self, frames: ocs.analytics.Frames) -> None:
         self._frames = frames
-        self.entered = asyncio.Event()
+        self._entered = asyncio.Event()
         self._open: dict[str, asyncio.Event] = {}
         self.asked: list[str] = []
         self.cancelled: list[str] = []
+        self.at_cancel: type[BaseException] = asyncio.CancelledError
+
+    async def is_asked(self, name: str) -> None:
+        """Returns once somebody has asked for this."""
+        while name not in self.asked:
+            self._entered.clear()
+            await asyncio.wait_for(self._entered.wait(), WAIT)
 
     def let_through(self, name: str) -> None:
         self._open.setdefault(name, asyncio.Event()).set()
@@ -92,12 +100,12 @@ class Gate:
 
     async def _pass(self, name: str) -> None:
         self.asked.append(name)
-        self.entered.set()
+        self._entered.set()
         try:
             await self._open.setdefault(name, asyncio.Event()).wait()
         except asyncio.CancelledError:
             self.cancelled.append(name)
-            raise
+            raise self.at_cancel() from None
 
 
 @pytest.fixture
@@ -115,7 +123,7 @@ async def until(explorer: SessionExplorer, shown: Callable[[], bool]) -> None:
     for panel in (explorer._note, explorer._alert, explorer._change):
         panel.observe(lambda _: happened.set() if shown() else None, "value")
     if not shown():
-        await happened.wait()
+        await asyncio.wait_for(happened.wait(), WAIT)
 
 
 def picked(picker: Any) -> str:
@@ -211,6 +219,7 @@ async def test_commands_are_the_file_without_a_name(source: Source) -> None:
     await explorer.settled()
     assert set(explorer.events["event_type"]) == {"bash"}
     assert len(explorer.events) == 43
+    assert explorer.events["version"].isna().all()
     assert "<pre>$ " in explorer._change.value
     assert "shell commands, 43 events" in repr(explorer)
 
@@ -322,13 +331,26 @@ async def test_a_request_under_way_is_cancelled(gate: Gate) -> None:
     gate.let_through(RELEASE)
     explorer = made_by(gate)
     await explorer.settled()
-    gate.entered.clear()
     explorer.session = CLEAN_UP
-    await gate.entered.wait()
+    await gate.is_asked(CLEAN_UP)
     explorer.session = RELEASE
     await explorer.settled()
     assert gate.cancelled == [CLEAN_UP]
     assert explorer.session == RELEASE
+
+
+async def test_what_a_given_up_request_raises_is_nobodys_problem(gate: Gate) -> None:
+    gate.at_cancel = ConnectionError
+    gate.let_through("sessions")
+    gate.let_through(RELEASE)
+    explorer = made_by(gate)
+    await explorer.settled()
+    explorer.session = CLEAN_UP
+    await gate.is_asked(CLEAN_UP)
+    explorer.session = RELEASE
+    await explorer.settled()
+    assert gate.cancelled == [CLEAN_UP]
+    assert explorer.problem is None
 
 
 async def test_many_choices_in_a_row_end_at_the_last(source: Source) -> None:
@@ -482,6 +504,7 @@ async def test_a_session_without_events_says_so() -> None:
     assert explorer.problem is None
     assert explorer.file is None
     assert "touched no files" in explorer._note.value
+    assert explorer.events[["time", "status", "diff", "version"]].empty
     assert repr(explorer) == "<SessionExplorer 'Talk': no files, 0 events>"
 
 
@@ -605,7 +628,7 @@ async def test_an_exported_page_has_the_picture(source: Source) -> None:
 async def test_closing_cancels_and_leaves_no_widget_behind(gate: Gate) -> None:
     before = set(ipywidgets.widgets.widget._instances)
     explorer = made_by(gate)
-    await gate.entered.wait()
+    await gate.is_asked("sessions")
     explorer.close()
     await explorer.settled()
     assert gate.cancelled == ["sessions"]

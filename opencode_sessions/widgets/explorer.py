@@ -6,23 +6,21 @@ becomes `explorer.problem` and the one alert line.
 """
 
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import ipywidgets
 import pandas as pd
 import traitlets
 
 from ..analytics import Frames
-from ..analytics.columns import COLUMNS
-from ..errors import SessionNotFound
 from ..service import OpencodeSessionService
-from ..store import TableName
 from . import panels
 from .cells import close_with_cell
 from .loading import Loading
-from .story import SHELL, Story, newest_change
+from .source import FromFrames, Source, finish, newest, row, session_row
+from .story import SHELL, Story, newest_change, no_events
 from .svg import legend_html, timeline_svg
 from .text import escaped, visible
 
@@ -67,13 +65,13 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
     problem = traitlets.Instance(Exception, allow_none=True)
 
     def __init__(self, source: OpencodeSessionService | Frames) -> None:
-        self._source: _Source = _FromFrames(source) if isinstance(source, Frames) else source
+        self._source: Source = FromFrames(source) if isinstance(source, Frames) else source
         self._loading = Loading(self._show_loading, self._show_problem)
         self._painter: int | None = None  # the thread that sets traits and pickers by itself
         self._last_file: str | None = None
-        self._sessions = _nothing("sessions")
+        self._sessions = pd.DataFrame(columns=panels.SESSION)
         self._story: Story | None = None  # of the session, once it is loaded
-        self._events = _nothing("file_events")
+        self._events = no_events()
         self._make_panels()
         super().__init__(
             [
@@ -122,14 +120,14 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             return "<SessionExplorer: loading; `await explorer.settled()` waits for it>"
         if self.problem is not None:
             return f"<SessionExplorer: {visible(repr(self.problem))}>"
-        session = _session(self._sessions, self.session)
+        session = session_row(self._sessions, self.session)
         if session is None:
             return "<SessionExplorer: no sessions>"
         file = "shell commands" if self.file == SHELL else visible(self.file or "no files")
         return f"<SessionExplorer {panels.title(session)!r}: {file}, {len(self._events)} events>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        session = _session(self._sessions, self.session)
+        session = session_row(self._sessions, self.session)
         if self._loading.is_waiting:
             picture = panels.note_html(NEVER_LOADED)
         else:
@@ -197,16 +195,16 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
 
     def _open(self) -> None:
         self._story = None
-        if isinstance(self._source, _FromFrames):
-            _finish(self._load())
+        if isinstance(self._source, FromFrames):
+            finish(self._load())
         else:
             self._loading.start(self._load)
 
     async def _load(self) -> None:
-        if _session(self._sessions, self.session) is None:
+        if session_row(self._sessions, self.session) is None:
             self._sessions = (await self._source.sessions())[panels.SESSION]
             self._list_sessions()
-        session = self.session or _newest(self._sessions)
+        session = self.session or newest(self._sessions)
         if session is None:
             self._clear(NO_SESSIONS)
             return
@@ -255,7 +253,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         story = self._story
         picture = timeline_svg(story.events, story.names, name, event)
         self._timeline.value = f"<div class='ocs'>{legend_html(story.events)}{picture}</div>"
-        self._change.value = panels.change_html(_row(self._events, place), place + 1, len(ids))
+        self._change.value = panels.change_html(row(self._events, place), place + 1, len(ids))
         self._say("")
 
     def _list_sessions(self) -> None:
@@ -264,7 +262,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         options = [
             (panels.session_label(row), str(row["session_id"])) for row in newest.to_dict("records")
         ]
-        chosen = _session(self._sessions, self.session)
+        chosen = session_row(self._sessions, self.session)
         self._fill(
             self._session_picker, options, words, None if chosen is None else chosen["session_id"]
         )
@@ -315,7 +313,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._say("", problem)
 
     def _clear(self, note: str) -> None:
-        self._events = _nothing("file_events")
+        self._events = no_events()
         with self._painting():
             self._slider.value = self._slider.max = 1
             self._slider.disabled = True
@@ -327,62 +325,6 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._note.value = panels.note_html(note)
         self._alert.value = "" if problem is None else panels.problem_html(problem)
         self.problem = problem
-
-
-class _Source(Protocol):
-    async def sessions(self) -> pd.DataFrame: ...
-
-    async def file_events(self, session: str, *, diffs: bool) -> pd.DataFrame: ...
-
-
-class _FromFrames:
-    """Frames, asked as a service is."""
-
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
-
-    async def sessions(self) -> pd.DataFrame:
-        return self._frames.sessions
-
-    async def file_events(self, session: str, *, diffs: bool) -> pd.DataFrame:
-        if _session(self._frames.sessions, session) is None:
-            raise SessionNotFound(
-                f"No session {session!r} in these frames. See `frames.sessions.session_id`."
-            )
-        return _of_session(self._frames.file_events, session).reset_index(drop=True)
-
-
-def _of_session(frame: pd.DataFrame, session: str) -> pd.DataFrame:
-    return frame[(frame["session_id"] == session) | (frame["opencode_session_id"] == session)]
-
-
-def _session(sessions: pd.DataFrame, session: str | None) -> panels.Row | None:
-    """The row of the session with this id, its own or opencode's."""
-    found = _of_session(sessions, session) if session is not None else sessions.head(0)
-    return None if found.empty else _row(found, 0)
-
-
-def _row(frame: pd.DataFrame, place: int) -> panels.Row:
-    return {name: frame[name].iloc[place] for name in frame}
-
-
-def _newest(sessions: pd.DataFrame) -> str | None:
-    """The id of the newest session that touched a file, else of the newest."""
-    busy = sessions[sessions["file_events"] > 0]
-    newest = (sessions if busy.empty else busy).sort_values("created_at", kind="stable")
-    return None if newest.empty else str(newest["session_id"].iloc[-1])
-
-
-def _nothing(frame: TableName) -> pd.DataFrame:
-    return pd.DataFrame(columns=[column.name for column in COLUMNS[frame]])
-
-
-def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine that waits for nothing, with or without a loop."""
-    try:
-        work.send(None)
-    except StopIteration:
-        return
 
 
 def _filter(placeholder: str) -> Any:

@@ -20,6 +20,7 @@ class Loading:
         self._on_slow, self._on_error = on_slow, on_error
         self._loop = _running_loop()
         self._tasks: set[asyncio.Task[None]] = set()  # a loop itself forgets its tasks
+        self._newest: asyncio.Task[None] | None = None
         self._waiting: Work | None = None
 
     @property
@@ -67,6 +68,7 @@ class Loading:
             self._loop = loop
             task = loop.create_task(self._run(work))
             self._tasks.add(task)
+            self._newest = task
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, work: Work) -> None:
@@ -74,7 +76,8 @@ class Loading:
         try:
             await work()
         except Exception as error:
-            self._on_error(error)
+            if asyncio.current_task() is self._newest:  # else nobody asks for it any more
+                self._on_error(error)
         finally:
             slow.cancel()
 

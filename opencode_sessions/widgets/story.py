@@ -5,10 +5,12 @@ import difflib
 import pandas as pd
 
 from ..analytics import file_timeline
+from ..analytics.columns import COLUMNS
 from ..analytics.counting import EXTRAS, FAILED, is_mutation
 from ..errors import OpencodeSessionsError
 
 SHELL = ""  # as a file's name: the commands, which have none
+ADDED = ("file_id", "last_path", "version")  # by `file_timeline`
 
 
 class Story:
@@ -39,7 +41,9 @@ class Story:
             OpencodeSessionsError: there are none; the message names files that have some.
         """
         if file == SHELL:
+            added = self._histories.dtypes[list(ADDED)].to_dict()
             events = self.events[self.names == SHELL].reset_index(drop=True)
+            events = events.reindex(columns=self._histories.columns).astype(added)
         else:
             histories = self._histories
             is_named = (histories[["file_path", "new_file_path", "last_path"]] == file).any(axis=1)
@@ -65,6 +69,11 @@ class Story:
                 f"This session has no event {event!r}. See `explorer.events.event_id`."
             )
         return str(found.iloc[0])
+
+
+def no_events() -> pd.DataFrame:
+    """A frame with the columns of `Story.of` and no rows."""
+    return pd.DataFrame(columns=[*(column.name for column in COLUMNS["file_events"]), *ADDED])
 
 
 def newest_change(events: pd.DataFrame) -> str:
