@@ -8,18 +8,16 @@ went wrong is one line on stderr. pandas and the service are imported inside the
 import asyncio
 import difflib
 import io
-import shlex
 import shutil
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from ..errors import OpencodeSessionsError
+from .stores import option, read, say_empty, with_copy, with_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from ..import_report import ImportReport
     from ..service import OpencodeSessionService
 
-T = TypeVar("T")
 Deleted = Literal["keep", "drop"]  # as `sync` has it, which is imported when it is needed
 
 
@@ -144,7 +141,7 @@ def import_(
             progress=sys.stderr.isatty(),
         )
 
-    report = _with_copy(db, run) if dry_run else _with_store(db, run)
+    report = with_copy(db, run) if dry_run else with_store(db, run)
     if json:
         print_json(report)
         return
@@ -152,7 +149,7 @@ def import_(
     if dry_run:
         print("Nothing was stored: this is what an import would do.")
     else:
-        print(f"Next: opencode-sessions sessions{_store(db)}")
+        print(f"Next: opencode-sessions sessions{option(db)}")
 
 
 @app.command()
@@ -188,11 +185,11 @@ def sessions(db: _Db = None, limit: _Limit = 20, json: _Json = False) -> None:
     """
     from .tables import print_json, print_sessions
 
-    frame = _read(db, lambda service: service.sessions())
+    frame = read(db, lambda service: service.sessions())
     if json:
         print_json(frame)
     elif frame.empty:
-        _say_empty(db)
+        say_empty(db)
     else:
         print_sessions(frame, limit)
 
@@ -218,12 +215,12 @@ def files(
     from ..analytics import file_summary
     from .tables import print_files, print_json
 
-    events = _read(db, lambda service: service.file_events(session))
+    events = read(db, lambda service: service.file_events(session))
     summary = file_summary(events)
     if json:
         print_json(summary)
     elif summary.empty:
-        _say_empty(db)
+        say_empty(db)
     else:
         print_files(summary, events, limit)
 
@@ -250,7 +247,7 @@ def timeline(
     from ..analytics import file_timeline
     from .tables import print_json, print_timeline
 
-    events = _read(db, lambda service: service.file_events(session))
+    events = read(db, lambda service: service.file_events(session))
     path = _path_in(events, file)
     story = file_timeline(events, path)
     if json:
@@ -326,52 +323,6 @@ def demo(
     show(out)
 
 
-def _with_store(db: str | None, ask: Callable[["OpencodeSessionService"], Awaitable[T]]) -> T:
-    import opencode_sessions as ocs
-
-    async def run() -> T:
-        # A file is brought up to date; a server's tables change with `migrate` alone.
-        async with ocs.open(db, migrate=db is None or "://" not in db) as service:
-            return await ask(service)
-
-    return asyncio.run(run())
-
-
-def _with_copy(db: str | None, ask: Callable[["OpencodeSessionService"], Awaitable[T]]) -> T:
-    """The answer of a copy of the store, thrown away afterwards; the store is not touched."""
-    import sqlite3
-    import tempfile
-
-    import opencode_sessions as ocs
-
-    from ..sources.untouched import untouched
-    from ..store.sql import file_of
-
-    file = file_of(ocs.default_database() if db is None else db)
-    if file is None:
-        raise OpencodeSessionsError("--dry-run tries the import on a copy: of SQLite files alone.")
-    with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
-        copy = Path(folder, "sessions.db")
-        if file.exists():
-            with untouched(file) as kept, closing(sqlite3.connect(copy)) as connection:
-                kept.backup(connection)
-        return _with_store(str(copy), ask)
-
-
-def _read(db: str | None, ask: Callable[["OpencodeSessionService"], Awaitable[T]]) -> T:
-    """The answer of a store that is there: reading makes no file."""
-    import opencode_sessions as ocs
-
-    if db is None and not ocs.default_database().exists():
-        _say_empty(db)
-        raise typer.Exit
-    if db is not None and "://" not in db and not Path(db).exists():
-        raise OpencodeSessionsError(
-            f"There is no {db}. `opencode-sessions import{_store(db)}` makes it."
-        )
-    return _with_store(db, ask)
-
-
 def _path_in(events: "pd.DataFrame", wanted: str) -> str:
     """The one path of these events that is meant.
 
@@ -394,14 +345,6 @@ def _path_in(events: "pd.DataFrame", wanted: str) -> str:
         f"Did you mean {', '.join(near)}?" if near else "`opencode-sessions files` names them all."
     )
     raise OpencodeSessionsError(f"Nothing happened to {wanted}. {hint}")
-
-
-def _store(db: str | None) -> str:
-    return "" if db is None else f" --db {shlex.quote(db)}"
-
-
-def _say_empty(db: str | None) -> None:
-    print(f"No sessions yet. Run: opencode-sessions import{_store(db)}", file=sys.stderr)
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ from ..sources.export import LABELS
 from ..store import Put, Step
 from ..store.memory import MemoryStore
 from ..store.values import clean as storable
-from .tables import say
+from .tables import clean
 
 SHOWN = 5  # of a list, in a terminal
 PLACES_SHOWN = 3  # of those with one problem
@@ -251,7 +251,7 @@ def print_diagnosis(diagnosis: Diagnosis, paths: Sequence[Path]) -> None:
         if len(paths) <= SHOWN and not diagnosis.not_found:
             named = "".join(f" {shlex.quote(str(path))}" for path in paths)
             lines += [f"Next: opencode-sessions import{named}"]
-    say("\n".join(lines).rstrip("\n"))
+    print("\n".join(map(clean, lines)).rstrip("\n"))
 
 
 def _source_lines(diagnosis: Diagnosis, found: Found) -> Iterator[str]:
