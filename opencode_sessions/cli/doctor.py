@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from ..analytics import Frames, compare_with_opencode, load
 from ..errors import SourceError
 from ..import_report import ORDER
+from ..models import Row
 from ..reading import Reader
 from ..records import SessionRecord
 from ..rows import session_rows
@@ -175,10 +176,12 @@ async def _read(
 
 def _steps(record: SessionRecord, source: str) -> list[Step]:
     rows = session_rows(record, source=source, origin=None)
-    without_texts = dict.fromkeys(TEXTS)
-    return [
-        Put(name, [storable({**row, **without_texts})[0] for row in rows[name]]) for name in ORDER
-    ]
+    return [Put(name, [_lean(row) for row in rows[name]]) for name in ORDER]
+
+
+def _lean(row: Row) -> Row:
+    said = {column: None if column in TEXTS else value for column, value in row.items()}
+    return storable(said)[0]
 
 
 def _described(source: Source) -> Found:
