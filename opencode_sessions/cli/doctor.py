@@ -35,7 +35,7 @@ from ..sources import (
     together,
 )
 from ..sources.export import LABELS
-from ..store import Put, Step
+from ..store import Put, Step, StoreFailed
 from ..store.memory import MemoryStore
 from ..store.values import clean as storable
 from .tables import clean
@@ -158,7 +158,11 @@ async def _read(
                     versions[item.version or "unknown"] += 1
                     times += [time for time in (item.created_at, item.updated_at) if time]
                     if item.id not in known:
-                        await reader.store.apply(_steps(item, source.kind))
+                        try:
+                            await reader.store.apply(_steps(item, source.kind))
+                        except StoreFailed as error:
+                            reason = f"could not be stored: {error}"
+                            found.problems.append(Problem(f"session {item.id}", reason))
                     bar.update()
             found.notes += source.notes()
         except SourceChanged as error:
