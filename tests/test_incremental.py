@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import Empty, Recording
+from sqlalchemy.ext.asyncio import AsyncSession
 from test_recordings import assert_same_frames
 
 import opencode_sessions as ocs
@@ -156,6 +157,25 @@ async def test_an_unchanged_tree_is_not_read_again(
     assert read == [0]
     assert counts(report) == all_unchanged(before)
     assert_same_frames(await service.frames(diffs=True, parts=True), before)
+
+
+async def test_a_callers_session_is_imported_into_as_any_store(
+    db: AsyncSession, data: Path, read: list[Any]
+) -> None:
+    svc = ocs.OpencodeSessionService(db)
+    await imported(svc, data)
+    before = await svc.frames()
+    read.clear()
+    assert counts(await imported(svc, data)) == all_unchanged(before)
+    assert read == [0]
+    gone = last_messages(data, CART, 2)
+    without_messages(data, gone)
+    await imported(svc, data)
+    assert deleted((await svc.frames()).messages) == gone
+    await imported(svc, data, deleted="drop", origin="ana@laptop")
+    execute(data, f"DELETE FROM session WHERE id = '{CART}'")
+    await imported(svc, data, deleted="drop", origin="ana@laptop")
+    assert CART not in {*(await svc.sessions())["session_id"]}
 
 
 async def test_two_sources_with_the_same_sessions_take_no_turns(
