@@ -318,8 +318,9 @@ def test_a_session_that_does_not_exist(db: Path) -> None:
 def test_opencodes_own_database_is_no_store(tmp_path: Path) -> None:
     recording = ocs.demo.unpack(tmp_path)
     before = recording.read_bytes()
-    for command in (["sessions", "--db", recording], ["migrate", recording]):
-        assert "opencode" in refused(*command)
+    dry = ["import", recording, "--dry-run", "--db", recording]
+    for command in (["sessions", "--db", recording], ["migrate", recording], dry):
+        assert f"{recording} is opencode's own" in refused(*command)
     assert recording.read_bytes() == before
 
 

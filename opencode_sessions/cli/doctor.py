@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from ..analytics import Frames, compare_with_opencode, load
 from ..errors import SourceError
 from ..import_report import ORDER
+from ..models import Row
 from ..reading import Reader
 from ..records import SessionRecord
 from ..rows import session_rows
@@ -34,7 +35,7 @@ from ..sources import (
     together,
 )
 from ..sources.export import LABELS
-from ..store import Put, Step
+from ..store import Put, Step, StoreFailed
 from ..store.memory import MemoryStore
 from ..store.values import clean as storable
 from .tables import clean
@@ -157,7 +158,11 @@ async def _read(
                     versions[item.version or "unknown"] += 1
                     times += [time for time in (item.created_at, item.updated_at) if time]
                     if item.id not in known:
-                        await reader.store.apply(_steps(item, source.kind))
+                        try:
+                            await reader.store.apply(_steps(item, source.kind))
+                        except StoreFailed as error:
+                            reason = f"could not be stored: {error}"
+                            found.problems.append(Problem(f"session {item.id}", reason))
                     bar.update()
             found.notes += source.notes()
         except SourceChanged as error:
@@ -175,10 +180,12 @@ async def _read(
 
 def _steps(record: SessionRecord, source: str) -> list[Step]:
     rows = session_rows(record, source=source, origin=None)
-    without_texts = dict.fromkeys(TEXTS)
-    return [
-        Put(name, [storable({**row, **without_texts})[0] for row in rows[name]]) for name in ORDER
-    ]
+    return [Put(name, [_lean(row) for row in rows[name]]) for name in ORDER]
+
+
+def _lean(row: Row) -> Row:
+    said = {column: None if column in TEXTS else value for column, value in row.items()}
+    return storable(said)[0]
 
 
 def _described(source: Source) -> Found:

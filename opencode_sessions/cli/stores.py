@@ -36,12 +36,17 @@ def with_copy(db: str | None, ask: Callable[["OpencodeSessionService"], Awaitabl
     """The answer of a copy of the store, thrown away afterwards; the store is not touched."""
     import opencode_sessions as ocs
 
+    from ..sources.database import is_opencode_database
     from ..sources.untouched import untouched
     from ..store.sql import file_of
 
     file = file_of(ocs.default_database() if db is None else db)
     if file is None:
         raise OpencodeSessionsError("--dry-run tries the import on a copy: of SQLite files alone.")
+    if is_opencode_database(file):
+        raise OpencodeSessionsError(
+            f"{file} is opencode's own database, which is only ever read. Give a file of your own."
+        )
     with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
         copy = Path(folder, file.name)
         if file.exists():

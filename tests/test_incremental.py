@@ -1,0 +1,738 @@
+"""Importing again: only what changed is read, nothing is lost, nothing is there twice."""
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import Empty, Recording
+from sqlalchemy.ext.asyncio import AsyncSession
+from test_recordings import assert_same_frames
+
+import opencode_sessions as ocs
+from opencode_sessions.analytics import Frames
+from opencode_sessions.records import SessionRecord
+from opencode_sessions.sources import Database, Problem, SourceChanged, StorageTree
+from opencode_sessions.sources import database as database_
+from opencode_sessions.sources import source as source_
+from opencode_sessions.sources import storage as storage_
+from opencode_sessions.store import StoreFailed
+from opencode_sessions.store.memory import MemoryStore
+from opencode_sessions.store.sql import SqlStore
+
+SHOP = "opencode-1.2.1"
+TREE = "opencode-1.1.65"
+UPGRADED = "opencode-1.1.65-upgraded-to-1.18.33"
+CART = "ses_dfbfb5a7bffehr1f5iJf9skrRO"
+SHIPPING = "ses_dfbfb45eaffetrJTstN1COHhMn"
+TABLES = ("sessions", "messages", "tool_calls", "file_events")
+KILLS = 25
+
+
+@pytest.fixture
+def data(recordings: dict[str, Recording], tmp_path: Path) -> Path:
+    """A data folder with a database of four sessions, to change."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    shutil.copy(recordings[SHOP].database, folder / "opencode.db")
+    return folder
+
+
+@pytest.fixture
+def tree(trees: dict[str, Recording], tmp_path: Path) -> Path:
+    """A data folder with a JSON tree, to change."""
+    return Path(shutil.copytree(trees[TREE].database, tmp_path / "tree"))
+
+
+@pytest.fixture(params=["memory", "file"])
+async def service(
+    request: pytest.FixtureRequest, tmp_path: Path, empty: Empty
+) -> AsyncIterator[ocs.OpencodeSessionService]:
+    """A service in memory, and one on a file."""
+    if request.param == "memory":
+        yield ocs.OpencodeSessionService()
+        return
+    store = shutil.copy(empty.store, tmp_path / "sessions.db")
+    async with await ocs.open(store, migrate=False) as svc:
+        yield svc
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What databases and trees yield from now on: counts, session ids, problems."""
+    items: list[Any] = []
+
+    def watched(reader: Any) -> Any:
+        def sessions(self: Any, **options: Any) -> Iterator[Any]:
+            for item in reader(self, **options):
+                items.append(item.id if isinstance(item, SessionRecord) else item)
+                yield item
+
+        return sessions
+
+    for kind in (Database, StorageTree):
+        monkeypatch.setattr(kind, "sessions", watched(kind.sessions))
+    return items
+
+
+def execute(data: Path, *statements: str) -> None:
+    """Changes opencode's database."""
+    with closing(sqlite3.connect(data / "opencode.db")) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        for statement in statements:
+            connection.execute(statement)
+
+
+def touched(where: str, change: str) -> str:
+    """A part rewritten in place: the same id, a new time."""
+    return (
+        f"UPDATE part SET data = {change}, time_updated = "
+        f"(SELECT max(time_updated) + 1 FROM part) WHERE {where}"
+    )
+
+
+def aged(file: Path, seconds: float) -> None:
+    """Gives a file a time long enough ago, and other than it had."""
+    at = file.stat().st_mtime - 100_000 - seconds
+    os.utime(file, (at, at))
+
+
+async def imported(svc: ocs.OpencodeSessionService, path: Path, **options: Any) -> Any:
+    return await svc.import_opencode(path, progress=False, **options)
+
+
+def counts(report: Any) -> dict[str, tuple[int, int, int, int]]:
+    """New, changed, unchanged and skipped, by table."""
+    found = {name: getattr(report, name) for name in TABLES}
+    return {name: (c.new, c.changed, c.unchanged, c.skipped) for name, c in found.items()}
+
+
+def all_unchanged(frames: Frames) -> dict[str, tuple[int, int, int, int]]:
+    return {name: (0, 0, len(getattr(frames, name)), 0) for name in TABLES}
+
+
+def ids(frames: Frames) -> dict[str, set[str]]:
+    keys = ("session_id", "message_id", "tool_call_id", "event_id")
+    return {name: {*getattr(frames, name)[key]} for name, key in zip(TABLES, keys, strict=True)}
+
+
+def deleted(frame: pd.DataFrame) -> list[str]:
+    key = "message_id" if "message_id" in frame else "session_id"
+    return sorted(frame.loc[frame["deleted_at"].notna(), key])
+
+
+# Unchanged
+
+
+async def test_an_unchanged_database_is_not_read_again(
+    service: ocs.OpencodeSessionService, data: Path, read: list[Any]
+) -> None:
+    await imported(service, data)
+    before = await service.frames(diffs=True, parts=True)
+    read.clear()
+    report = await imported(service, data)
+    assert read == [0]
+    assert counts(report) == all_unchanged(before)
+    assert report.problems == []
+    assert_same_frames(await service.frames(diffs=True, parts=True), before)
+
+
+async def test_an_unchanged_tree_is_not_read_again(
+    service: ocs.OpencodeSessionService, tree: Path, read: list[Any]
+) -> None:
+    await imported(service, tree)
+    before = await service.frames(diffs=True, parts=True)
+    read.clear()
+    report = await imported(service, tree)
+    assert read == [0]
+    assert counts(report) == all_unchanged(before)
+    assert_same_frames(await service.frames(diffs=True, parts=True), before)
+
+
+async def test_a_callers_session_is_imported_into_as_any_store(
+    db: AsyncSession, data: Path, read: list[Any]
+) -> None:
+    svc = ocs.OpencodeSessionService(db)
+    await imported(svc, data)
+    before = await svc.frames()
+    read.clear()
+    assert counts(await imported(svc, data)) == all_unchanged(before)
+    assert read == [0]
+    gone = last_messages(data, CART, 2)
+    without_messages(data, gone)
+    await imported(svc, data)
+    assert deleted((await svc.frames()).messages) == gone
+    await imported(svc, data, deleted="drop", origin="ana@laptop")
+    execute(data, f"DELETE FROM session WHERE id = '{CART}'")
+    await imported(svc, data, deleted="drop", origin="ana@laptop")
+    assert CART not in {*(await svc.sessions())["session_id"]}
+
+
+async def test_two_sources_with_the_same_sessions_take_no_turns(
+    service: ocs.OpencodeSessionService,
+    recordings: dict[str, Recording],
+    tree: Path,
+    read: list[Any],
+) -> None:
+    shutil.copy(recordings[UPGRADED].database, tree / "opencode.db")
+    first = await imported(service, tree)
+    assert len(first.sources) == 2
+    before = await service.frames(diffs=True, parts=True)
+    read.clear()
+    for _time in range(2):
+        report = await imported(service, tree)
+        assert counts(report) == all_unchanged(before)
+    assert read == [0] * 4
+    assert_same_frames(await service.frames(diffs=True, parts=True), before)
+    assert not deleted(before.sessions)
+
+
+async def test_what_an_application_stored_is_unchanged_the_second_time(
+    service: ocs.OpencodeSessionService, data: Path, read: list[Any]
+) -> None:
+    session = await service.get_or_create_session(CART, title="Ours", workdir="/ours")
+    await service.persist_message(session, "user", [{"type": "text", "text": "Hello"}])
+    await imported(service, data)
+    for title in ("One", "Two"):
+        before = await service.frames()
+        read.clear()
+        report = await imported(service, data)
+        assert read == [0]
+        assert report.sessions.unchanged == 4
+        assert_same_frames(await service.frames(), before)
+        # Changed by opencode, it is read once more, and then unchanged again.
+        execute(
+            data,
+            f"UPDATE session SET title = '{title}', time_updated = time_updated + 1 "
+            f"WHERE id = '{CART}'",
+        )
+        read.clear()
+        await imported(service, data)
+        assert read == [1, CART]
+    assert (await service.get_session(CART)).title == "Ours"
+
+
+# Changed
+
+
+@pytest.mark.parametrize(
+    ("where", "change"),
+    [
+        ("json_extract(data, '$.type') = 'text'", "json_set(data, '$.text', 'Other words')"),
+        ("json_extract(data, '$.type') = 'tool'", "json_set(data, '$.state.status', 'error')"),
+    ],
+)
+async def test_a_part_rewritten_in_place_is_noticed(
+    service: ocs.OpencodeSessionService, data: Path, read: list[Any], where: str, change: str
+) -> None:
+    await imported(service, data)
+    read.clear()
+    chosen = f"id = (SELECT min(id) FROM part WHERE session_id = '{CART}' AND {where})"
+    execute(data, touched(chosen, change))
+    report = await imported(service, data)
+    assert read == [1, CART]
+    assert sum(getattr(report, name).changed for name in TABLES) > 0
+    assert sum(getattr(report, name).new for name in TABLES) == 0
+    fresh = ocs.read_opencode(data, diffs=True, parts=True)
+    assert_same_frames(await service.frames(diffs=True, parts=True), fresh)
+
+
+async def test_new_parts_messages_and_sessions_are_added(
+    service: ocs.OpencodeSessionService, data: Path, read: list[Any]
+) -> None:
+    whole = ocs.read_opencode(data, diffs=True, parts=True)
+    complete = shutil.copy(data / "opencode.db", data.parent / "complete.db")
+    last = f"(SELECT max(id) FROM message WHERE session_id = '{CART}')"
+    some = f"(SELECT min(id) FROM part WHERE session_id = '{CART}' AND data LIKE '%\"tool\"%')"
+    execute(
+        data,
+        f"DELETE FROM session WHERE id = '{SHIPPING}'",
+        f"DELETE FROM message WHERE id = {last}",
+        f"DELETE FROM part WHERE id = {some}",
+    )
+    first = await imported(service, data)
+    shutil.copy(complete, data / "opencode.db")
+    read.clear()
+    second = await imported(service, data)
+    assert set(read) == {2, CART, SHIPPING}
+    assert first.sessions.new == 3
+    assert (second.sessions.new, second.tool_calls.skipped) == (1, 0)
+    found = await service.frames(diffs=True, parts=True)
+    for name in TABLES:
+        assert getattr(first, name).new + getattr(second, name).new == len(getattr(whole, name))
+    assert_same_frames(found, whole)
+
+
+async def test_what_is_written_in_the_millisecond_of_the_last_import_is_not_missed(
+    service: ocs.OpencodeSessionService,
+    data: Path,
+    read: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = data / "opencode.db"
+    with closing(sqlite3.connect(file)) as connection:
+        latest = connection.execute(
+            "SELECT max(time_updated) FROM part WHERE session_id = ?", (CART,)
+        ).fetchone()[0]
+    monkeypatch.setattr(source_.time, "time", lambda: latest / 1000)
+    await imported(service, data)
+    execute(
+        data,
+        f"UPDATE part SET data = json_set(data, '$.text', 'Same time') WHERE id = (SELECT max(id) "
+        f"FROM part WHERE session_id = '{CART}' AND json_extract(data, '$.type') = 'text')",
+    )
+    report = await imported(service, data)
+    assert report.messages.changed == 1
+    monkeypatch.undo()
+    await imported(service, data)
+    assert_same_frames(await service.frames(), ocs.read_opencode(data))
+
+
+@pytest.mark.parametrize("options", [{"origin": "ana@laptop"}, {"shell": False}])
+async def test_another_origin_or_reading_of_commands_reads_everything_again(
+    service: ocs.OpencodeSessionService, data: Path, read: list[Any], options: dict[str, Any]
+) -> None:
+    await imported(service, data)
+    read.clear()
+    await imported(service, data, **options)
+    assert read[0] == 4
+    found = await service.frames(diffs=True, parts=True)
+    async with ocs.OpencodeSessionService() as fresh:
+        await imported(fresh, data, **options)
+        assert_same_frames(found, await fresh.frames(diffs=True, parts=True))
+    read.clear()
+    await imported(service, data, **options)
+    assert read == [0]
+
+
+# Gone
+
+
+def last_messages(data: Path, session: str, count: int) -> list[str]:
+    with closing(sqlite3.connect(data / "opencode.db")) as connection:
+        rows = connection.execute(
+            "SELECT id FROM message WHERE session_id = ? ORDER BY time_created DESC, id DESC "
+            "LIMIT ?",
+            (session, count),
+        ).fetchall()
+    return sorted(id for (id,) in rows)
+
+
+def without_messages(data: Path, gone: list[str]) -> None:
+    listed = ", ".join(f"'{id}'" for id in gone)
+    execute(data, f"DELETE FROM message WHERE id IN ({listed})")
+
+
+async def test_messages_that_are_gone_are_kept_and_marked(
+    service: ocs.OpencodeSessionService, data: Path, read: list[Any]
+) -> None:
+    await imported(service, data)
+    before = await service.frames()
+    gone = last_messages(data, CART, 12)
+    complete = shutil.copy(data / "opencode.db", data.parent / "complete.db")
+    without_messages(data, gone)
+    for _time in range(2):
+        report = await imported(service, data)
+        after = await service.frames()
+        assert ids(after) == ids(before)
+        assert deleted(after.messages) == gone
+        for name in ("tool_calls", "file_events"):
+            frame = getattr(after, name)
+            is_gone = frame["message_id"].isin(gone)
+            assert is_gone.any()
+            assert (frame["is_undone"] == is_gone).all()
+        if _time == 0:
+            assert any("12 messages are gone from opencode: kept" in n for n in report.notes)
+    # They come back: the mark goes.
+    shutil.copy(complete, data / "opencode.db")
+    await imported(service, data)
+    assert_same_frames(await service.frames(), before)
+
+
+async def test_messages_that_are_gone_are_dropped_by_choice(
+    service: ocs.OpencodeSessionService, data: Path
+) -> None:
+    await imported(service, data)
+    without_messages(data, last_messages(data, CART, 12))
+    report = await imported(service, data, deleted="drop")
+    assert any("12 messages are gone from opencode: dropped" in note for note in report.notes)
+    fresh = ocs.read_opencode(data, diffs=True, parts=True)
+    assert_same_frames(await service.frames(diffs=True, parts=True), fresh)
+
+
+async def test_a_call_whose_part_is_gone_counts_as_undone_and_its_message_stays(
+    service: ocs.OpencodeSessionService, data: Path
+) -> None:
+    await imported(service, data)
+    before = await service.frames()
+    call = before.file_events["event_id"].iloc[0].rpartition(".")[0]
+    execute(data, f"DELETE FROM part WHERE id = '{call}'")
+    await imported(service, data)
+    after = await service.frames()
+    assert ids(after) == ids(before)
+    undone = after.tool_calls.loc[after.tool_calls["is_undone"], "tool_call_id"]
+    assert [*undone] == [call]
+    assert not deleted(after.messages)
+
+
+async def test_sessions_that_are_gone_are_kept_and_marked_until_they_come_back(
+    service: ocs.OpencodeSessionService, data: Path, read: list[Any]
+) -> None:
+    await imported(service, data)
+    before = await service.frames()
+    complete = shutil.copy(data / "opencode.db", data.parent / "complete.db")
+    execute(data, f"DELETE FROM session WHERE id = '{CART}'")
+    first, second = await imported(service, data), await imported(service, data)
+    assert any("1 sessions are gone from opencode: kept" in note for note in first.notes)
+    assert not any("gone" in note for note in second.notes if "snapshots" not in note)
+    after = await service.frames()
+    assert ids(after) == ids(before)
+    assert deleted(after.sessions) == [CART]
+    assert first.sessions.unchanged == 3
+    shutil.copy(complete, data / "opencode.db")
+    read.clear()
+    await imported(service, data)
+    assert read == [1, CART]
+    assert_same_frames(await service.frames(), before)
+
+
+@pytest.mark.parametrize("is_marked", [False, True])
+async def test_sessions_that_are_gone_are_dropped_by_choice(
+    service: ocs.OpencodeSessionService, data: Path, is_marked: bool
+) -> None:
+    await imported(service, data)
+    execute(data, f"DELETE FROM session WHERE id = '{CART}'")
+    if is_marked:
+        await imported(service, data)
+    report = await imported(service, data, deleted="drop")
+    assert any("1 sessions are gone from opencode: dropped" in note for note in report.notes)
+    assert_same_frames(await service.frames(), ocs.read_opencode(data))
+
+
+async def test_what_an_application_stored_is_never_dropped(
+    service: ocs.OpencodeSessionService, data: Path
+) -> None:
+    session = await service.get_or_create_session(CART, title="Ours")
+    message = await service.persist_message(session, "user", [{"type": "text", "text": "Mine"}])
+    await imported(service, data)
+    execute(data, f"DELETE FROM session WHERE id = '{CART}'")
+    await imported(service, data, deleted="drop")
+    assert message.id in {m.id for m in await service.list_messages(CART)}
+    assert deleted(await service.sessions()) == [session.id]
+
+
+async def test_nothing_is_buried_by_an_import_that_does_not_see_everything(
+    service: ocs.OpencodeSessionService,
+    data: Path,
+    given_out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await imported(service, data)
+    other = shutil.copytree(data, tmp_path / "other")
+    for folder in (data, other):
+        execute(folder, f"DELETE FROM session WHERE id = '{CART}'")
+    for path, options in (
+        (other, {}),
+        (data, {"since": "2020-01-01"}),
+        (data, {"project": "shop"}),
+        (data, {"origin": "another machine's"}),
+        (given_out / "export", {}),
+    ):
+        await imported(service, path, deleted="drop", **options)
+        assert (await service.get_session(CART)).deleted_at is None
+
+
+async def test_exports_bury_nothing(service: ocs.OpencodeSessionService, tmp_path: Path) -> None:
+    file = tmp_path / "export.json"
+    for id in ("ses_1", "ses_2"):
+        info = {"id": f"msg_{id}", "sessionID": id, "role": "user", "time": {"created": 1}}
+        export = {"info": {"id": id}, "messages": [{"info": info, "parts": []}]}
+        file.write_text(json.dumps(export))
+        await imported(service, file)
+    file.write_text(json.dumps({"info": {"id": "ses_2"}, "messages": []}))
+    await imported(service, file, deleted="drop")
+    assert not deleted(await service.sessions())
+    assert {*(await service.messages())["message_id"]} == {"msg_ses_1", "msg_ses_2"}
+    assert not deleted(await service.messages())
+
+
+async def test_a_place_is_the_same_however_it_is_written(
+    service: ocs.OpencodeSessionService, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    await imported(service, Path("opencode.db"))
+    elsewhere = data.parent / "elsewhere"
+    shutil.copytree(data, elsewhere)
+    execute(elsewhere, f"DELETE FROM session WHERE id = '{CART}'")
+    monkeypatch.chdir(elsewhere)  # the same words, another database
+    await imported(service, Path("opencode.db"))
+    assert not deleted(await service.sessions())
+    execute(data, f"DELETE FROM session WHERE id = '{CART}'")
+    await imported(service, data)
+    assert deleted(await service.sessions()) == [CART]
+
+
+# Trees
+
+
+def tree_session(tree: Path) -> tuple[str, list[Path]]:
+    """A session of the tree with tool calls, and its parts' files."""
+    for folder in sorted((tree / "storage" / "message").iterdir()):
+        parts = [
+            part
+            for message in sorted(folder.glob("*.json"))
+            for part in sorted((tree / "storage" / "part" / message.stem).glob("*.json"))
+        ]
+        if any('"tool"' in part.read_text() for part in parts):
+            return folder.name, parts
+    raise AssertionError("no session with tool calls")
+
+
+async def test_a_file_touched_rewritten_added_or_removed_is_noticed(
+    service: ocs.OpencodeSessionService, tree: Path, read: list[Any]
+) -> None:
+    session, parts = tree_session(tree)
+    text = next(part for part in parts if json.loads(part.read_text())["type"] == "text")
+    await imported(service, tree)
+
+    async def reread(**options: Any) -> Any:
+        read.clear()
+        report = await imported(service, tree, **options)
+        assert read == [1, session]
+        return report
+
+    aged(text, 1)
+    before = await service.frames()
+    assert counts(await reread()) == all_unchanged(before)
+
+    whole = text.read_text()
+    text.write_text(json.dumps(json.loads(whole) | {"text": "Other words"}))
+    aged(text, 2)
+    assert (await reread()).messages.changed == 1
+
+    text.unlink()
+    assert (await reread()).messages.changed == 1
+
+    text.write_text(whole)
+    aged(text, 3)
+    assert (await reread()).messages.changed == 1
+    assert_same_frames(await service.frames(), before)
+
+    (info,) = (tree / "storage" / "session").glob(f"*/{session}.json")
+    for file in [info, *(tree / "storage" / "message" / session).iterdir()]:
+        shutil.rmtree(tree / "storage" / "part" / file.stem, ignore_errors=True)
+        file.unlink()
+    await imported(service, tree)
+    assert deleted(await service.sessions()) == [session]
+
+
+async def test_a_folder_that_cannot_be_listed_buries_nothing(
+    service: ocs.OpencodeSessionService, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, parts = tree_session(tree)
+    await imported(service, tree)
+    before = await service.frames()
+    (info,) = (tree / "storage" / "session").glob(f"*/{session}.json")
+    listdir = os.listdir
+    for folder in (info.parent, tree / "storage" / "message" / session, parts[0].parent):
+
+        def refusing(path: Any, folder: Path = folder) -> list[str]:
+            if Path(path) == folder:
+                raise PermissionError(13, "Permission denied")
+            return listdir(path)
+
+        for _time in range(2):
+            monkeypatch.setattr(storage_.os, "listdir", refusing)
+            report = await imported(service, tree, deleted="drop")
+            assert str(folder) in " ".join(problem.place for problem in report.problems)
+            monkeypatch.undo()
+        assert ids(await service.frames()) == ids(before)
+        await imported(service, tree)
+        assert_same_frames(await service.frames(), before)
+
+
+# Problems
+
+
+async def test_problems_are_told_again_each_time_and_bury_nothing(
+    service: ocs.OpencodeSessionService, data: Path, read: list[Any]
+) -> None:
+    await imported(service, data)
+    before = await service.frames()
+    call = before.tool_calls["tool_call_id"].iloc[0]
+    execute(data, touched(f"id = '{call}'", "'{\"type\":'"))
+    reports = []
+    for _time in range(3):
+        read.clear()
+        reports.append(await imported(service, data, deleted="drop"))
+        assert read[0] == 1
+    assert len({str(report.problems) for report in reports}) == 1
+    assert [problem.reason for problem in reports[0].problems] == ["its JSON is broken"]
+    assert counts(reports[1]) == counts(reports[2])
+    assert ids(await service.frames()) == ids(before)
+
+
+async def test_broken_files_are_told_again_each_time(
+    service: ocs.OpencodeSessionService, tree: Path
+) -> None:
+    session, parts = tree_session(tree)
+    parts[0].write_text("{")
+    aged(parts[0], 1)
+    first, second = await imported(service, tree), await imported(service, tree)
+    (problem,) = first.problems
+    assert session in problem.place
+    assert second.problems == [problem]
+
+
+# Interrupted
+
+# Each job is a store and after how many statements to die; a fork saves importing it all again.
+IMPORTS = """
+import asyncio, json, os, signal, sys
+import aiosqlite
+from sqlalchemy import Engine, event
+import opencode_sessions as ocs
+from opencode_sessions import service, sync
+
+@event.listens_for(Engine, "before_cursor_execute")
+def count(connection, cursor, statement, *rest):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def main(store):
+    async with await ocs.open(store, migrate=False) as svc:
+        await svc.import_opencode(sys.argv[1], progress=False)
+
+codes = []
+for store, left in json.loads(sys.argv[2]):
+    pid = os.fork()
+    if not pid:
+        asyncio.run(main(store))
+        os._exit(0)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+print(json.dumps(codes))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
+async def test_killed_at_any_point_the_next_import_completes(
+    recordings: dict[str, Recording], empty: Empty, tmp_path: Path
+) -> None:
+    database = recordings["opencode-1.18.33"].database
+    expected = ocs.read_opencode(database, diffs=True, parts=True)
+    chance = random.Random(18)
+    stores = [shutil.copy(empty.store, tmp_path / f"{number}.db") for number in range(5)]
+    jobs = [(str(store), chance.randrange(1, 60)) for store in stores for _kill in range(6)]
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", IMPORTS, database, json.dumps(jobs)],
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    codes = json.loads(ran.stdout)
+    assert {*codes} <= {0, -9}
+    assert codes.count(-9) >= KILLS
+    new = 0
+    for store in stores:
+        async with await ocs.open(store) as svc:
+            report = await imported(svc, database)
+            assert_same_frames(await svc.frames(diffs=True, parts=True), expected)
+            assert report.sessions.total == len(expected.sessions)
+            assert counts(await imported(svc, database)) == all_unchanged(expected)
+            new += report.sessions.new
+    assert 0 < new < len(stores) * len(expected.sessions)  # they were killed on the way
+
+
+async def test_a_cancelled_import_is_completed_by_the_next(
+    service: ocs.OpencodeSessionService, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = ocs.read_opencode(data, diffs=True, parts=True)
+    kind: Any = type(service.store)
+    apply = kind.apply
+    for stop_at in (1, 2):
+        done = 0
+
+        async def cancelling(self: Any, steps: Any, stop_at: int = stop_at) -> Any:
+            nonlocal done
+            done += 1
+            if done == stop_at:
+                task = asyncio.current_task()
+                assert task
+                task.cancel()
+            return await apply(self, steps)
+
+        monkeypatch.setattr(kind, "apply", cancelling)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(imported(service, data))
+        monkeypatch.setattr(kind, "apply", apply)
+        for name, left in ids(await service.frames()).items():
+            assert left <= ids(expected)[name]
+    report = await imported(service, data)
+    assert_same_frames(await service.frames(diffs=True, parts=True), expected)
+    assert report.sessions.total == len(expected.sessions)
+
+
+async def test_a_session_that_could_not_be_stored_comes_with_the_next_import(
+    service: ocs.OpencodeSessionService, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind: type[MemoryStore | SqlStore] = type(service.store)  # type: ignore[assignment]
+    apply: Any = kind.apply
+
+    async def failing(self: Any, steps: Any) -> Any:
+        if any(row.get("opencode_id") == CART for step in steps for row in step.rows):
+            raise StoreFailed("the disk is full", is_passing=True)
+        return await apply(self, steps)
+
+    monkeypatch.setattr(kind, "apply", failing)
+    report = await imported(service, data)
+    assert (report.sessions.new, report.sessions.skipped) == (3, 1)
+    assert report.problems == [Problem(f"session {CART}", "could not be stored: the disk is full")]
+    monkeypatch.undo()
+    report = await imported(service, data)
+    assert (report.sessions.new, report.sessions.unchanged) == (1, 3)
+    assert_same_frames(await service.frames(), ocs.read_opencode(data))
+
+
+async def test_a_source_that_changes_while_it_is_read_is_read_again(
+    service: ocs.OpencodeSessionService, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = Database.sessions
+    tries = 0
+
+    def changing(self: Database, **options: Any) -> Iterator[Any]:
+        nonlocal tries
+        tries += 1
+        for number, item in enumerate(sessions(self, **options)):
+            yield item
+            if number == tries and tries < 3:
+                raise SourceChanged("opencode wrote meanwhile")
+
+    monkeypatch.setattr(Database, "sessions", changing)
+    report = await imported(service, data)
+    assert tries == 3
+    expected = ocs.read_opencode(data)
+    for name in TABLES:
+        rows = len(getattr(expected, name))
+        assert counts(report)[name] == (rows, 0, 0, 0)
+    assert_same_frames(await service.frames(), expected)
+
+
+def test_the_state_of_a_session_says_nothing_of_rows_that_hang_on_none(data: Path) -> None:
+    with closing(sqlite3.connect(data / "opencode.db")) as connection, connection:
+        connection.execute("DELETE FROM session WHERE id = ?", (CART,))
+    states = database_.Database(data / "opencode.db").states()
+    assert CART not in states
+    assert len(states) == 3
