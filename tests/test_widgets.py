@@ -141,7 +141,7 @@ async def test_it_opens_at_once_on_the_newest_session_and_its_busiest_file(sourc
     assert explorer.file == "CHANGELOG.md"
     assert explorer.event == explorer.events["event_id"].iloc[-1]
     assert (
-        picked(explorer._session_picker) == "2026-11-22 18:05  Release 0.3.0  ·  28 events  ·  ana"
+        picked(explorer._session_picker) == "2026-11-22 18:05  Release 0.3.0  ·  38 events  ·  ana"
     )
     assert picked(explorer._file_picker) == "\u20073  CHANGELOG.md"
     assert repr(explorer) == "<SessionExplorer 'Release 0.3.0': CHANGELOG.md, 3 events>"
