@@ -256,6 +256,26 @@ async def test_a_flush_error_of_the_callers_own_is_reported_as_theirs(
     assert (stored(file, MESSAGES), stored(file, ORDERS)) == (["ours", "next"], ["a", "b"])
 
 
+async def test_a_flush_error_of_the_callers_own_while_what_waits_is_tried_again(
+    service: OpencodeSessionService, db: AsyncSession, file: Path, impatient: None
+) -> None:
+    with locked(file) as other:
+        session = await service.get_or_create_session("ses_1")
+        await say(service, session, "a")
+        other.execute("INSERT INTO opencode_sessions (id, opencode_id) VALUES ('x', 'ses_1')")
+        other.execute("COMMIT")
+    assert len(service.pending) == 2
+    db.add(Order(id=1, what=None))
+    await service.flush()
+    assert isinstance(service.last_error, CallerWorkFailed)
+    assert not service.pending
+    await say(service, session, "b")
+    assert stored(file, "SELECT session_id, content FROM opencode_messages ORDER BY seq") == [
+        ("x", "a"),
+        ("x", "b"),
+    ]
+
+
 async def test_a_flush_error_of_the_callers_own_is_raised_when_asked(
     db: AsyncSession, own_table: None, file: Path
 ) -> None:

@@ -10,7 +10,7 @@ from conftest import Serve
 from sqlalchemy.exc import OperationalError
 
 from opencode_sessions import OpencodeSessionService, PersistenceError, outbox
-from opencode_sessions.models import OpencodeSession
+from opencode_sessions.models import TABLES, OpencodeSession
 from opencode_sessions.store import Append, PutMessage, PutSession, Step, StoreFailed
 
 FLAT = [{"type": "tool_use", "name": "read", "input": {"path": "a.py"}}]
@@ -61,6 +61,10 @@ async def say(service: OpencodeSessionService, session: OpencodeSession, text: s
     await service.persist_message(session, "user", [{"text": text}])
 
 
+async def counts(service: OpencodeSessionService) -> list[int]:
+    return [len(await service.store.select(name, ["id"])) for name in TABLES]  # type: ignore[arg-type]
+
+
 async def texts(service: OpencodeSessionService, session_id: str) -> list[str | None]:
     return [message.content for message in await service.list_messages(session_id)]
 
@@ -108,6 +112,46 @@ async def test_what_waits_goes_first_with_the_next_write_in_order_per_session(
     assert faults.tried == ["1a", "1b", "1c", "2b"]
     assert await texts(service, "ses_1") == ["1a", "1b", "1c"]
     assert not service.pending
+
+
+async def test_while_it_fails_a_write_tries_what_waits_but_once(
+    service: OpencodeSessionService, faults: Faults
+) -> None:
+    sessions = [await service.get_or_create_session(f"ses_{n}") for n in range(4)]
+    faults.fails = always(LOCKED)
+    for number, session in enumerate(sessions[:3]):
+        await say(service, session, str(number))
+    faults.tried.clear()
+    await say(service, sessions[3], "3")
+    assert faults.tried == ["0", "3"]
+
+
+async def test_what_was_stored_though_it_seemed_to_fail_is_stored_once(
+    service: OpencodeSessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the connection breaks in the commit: nobody knows what became of it."""
+    real = service.store.apply
+
+    async def stores_and_fails(steps: Any) -> Any:
+        await real(steps)
+        raise StoreFailed("connection lost", is_passing=True)
+
+    async def write() -> None:
+        for id in ("ses_1", None):
+            session = await service.get_or_create_session(id)
+            for message_id in ("msg_1", None):
+                message = await service.persist_message(
+                    session, "user", FLAT, message_id=message_id
+                )
+                await service.persist_file_events(message, FLAT)
+
+    monkeypatch.setattr(service.store, "apply", stores_and_fails)
+    await write()
+    monkeypatch.setattr(service.store, "apply", real)
+    await service.flush()
+    assert (service.pending, await counts(service)) == ([], [2, 4, 4, 4])
+    await write()  # the same again is new where it has no id of opencode's
+    assert (service.pending, await counts(service)) == ([], [3, 7, 8, 8])
 
 
 async def test_what_can_never_succeed_is_parked_with_its_reason(
