@@ -74,7 +74,7 @@ def test_a_session_at_the_prompt(terminal: Terminal, store: str) -> None:
     shown = terminal.fail("await svc.file_events('ses_nope')")
     assert "SessionNotFound: No session 'ses_nope'" in shown
     assert terminal.run("len(await svc.file_events('ses_dfb90f25effeDe0GsDxWMywL0H'))").endswith(
-        "28"
+        "38"
     )
 
     terminal.run("made = await svc.get_or_create_session('ses_mine', title='By hand')")
