@@ -12,6 +12,7 @@ locked"; and a SAVEPOINT before any BEGIN would commit on its RELEASE.
 import asyncio
 import logging
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -56,6 +57,7 @@ from .values import dumps, loads
 log = logging.getLogger("opencode_sessions")
 
 BUSY_TIMEOUT_MS = 5000
+WAL_TRIES = 50
 SMALLEST_DATABASE = 512  # bytes; what is smaller SQLite takes for empty, and writes over it
 BATCH = 2000  # rows handed over between two turns of the event loop: under 50 ms
 LOCK = "opencode_sessions.lock"
@@ -361,7 +363,14 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
     ):
-        cursor.execute(f"PRAGMA {pragma}")
+        for attempt in range(WAL_TRIES):
+            try:
+                cursor.execute(f"PRAGMA {pragma}")
+                break
+            except sqlite3.OperationalError:
+                # Another opener switches to WAL just now, for which SQLite does not always wait.
+                if attempt == WAL_TRIES - 1:
+                    raise
     cursor.close()
 
 
