@@ -34,7 +34,7 @@ ALIKE: dict[TableName, Key] = {
         _target(row["input"] or {}, folder) or dumps(row["input"]),
     ),
     "file_events": lambda row, folder: (
-        row["evidence"] not in NOT_SAID and (row["event_type"], _target(row, folder))
+        None if row["evidence"] in NOT_SAID else (row["event_type"], _target(row, folder))
     ),
 }
 

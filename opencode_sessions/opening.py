@@ -12,7 +12,8 @@ import platformdirs
 from .errors import OpencodeSessionsError
 from .sources.database import is_opencode_database
 from .store import migrations
-from .store.sql import Database, SqlStore, Target, file_of
+from .store.engine import Database, Target, file_of
+from .store.sql import SqlStore
 
 Moment = datetime | date | str
 

@@ -31,8 +31,9 @@ from .outbox import OnError, Outbox, PendingWrite
 from .reading import Reader
 from .rows import message_call_rows
 from .store import Append, Delete, PutMessage, PutSession, Step, Store
+from .store.engine import Target
 from .store.memory import MemoryStore
-from .store.sql import SqlStore, Target
+from .store.sql import SqlStore
 from .store.values import clean
 
 if TYPE_CHECKING:

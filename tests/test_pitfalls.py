@@ -18,7 +18,7 @@ from sqlalchemy import Engine, Pool, event
 import opencode_sessions as ocs
 from opencode_sessions import OpencodeSessionService
 from opencode_sessions.models import TABLES, OpencodeSession
-from opencode_sessions.store import sql
+from opencode_sessions.store import engine
 
 THREE = [{"type": "tool_use", "name": "read", "input": {"path": f"{n}.py"}} for n in range(3)]
 
@@ -260,7 +260,7 @@ async def test_cancelled_reads_and_flushes_spoil_none(service: OpencodeSessionSe
 async def test_locked_for_longer_than_we_wait(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sql, "BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 1)
     service = await serve()
     session = await service.get_or_create_session("ses_1")
     with closing(sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)) as other:

@@ -38,7 +38,7 @@ def with_copy(db: str | None, ask: Callable[["OpencodeSessionService"], Awaitabl
 
     from ..sources.database import is_opencode_database
     from ..sources.untouched import untouched
-    from ..store.sql import file_of
+    from ..store.engine import file_of
 
     file = file_of(ocs.default_database() if db is None else db)
     if file is None:

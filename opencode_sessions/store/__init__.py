@@ -6,7 +6,7 @@ name; `values.clean` has made them storable before they get here.
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -139,8 +139,3 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Lets go of everything this store opened itself."""
-
-
-def column_names(rows: Iterable[Row]) -> tuple[str, ...]:
-    """The columns of rows that all have the same."""
-    return tuple(next(iter(rows), {}))

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ...errors import PersistenceError, SchemaError
 from ...models import TABLES
 from .. import TABLE_NAMES, StoreFailed
-from ..sql import WRITES, Database, SqlStore, Target, begin_immediate, connect
+from ..engine import WRITES, Database, Target, begin_immediate, connect
+from ..sql import SqlStore
 
 VERSION_TABLE = "opencode_sessions_version"
 ADVISORY_LOCK = 0x6F637365  # "ocse": any number, the same for every opener

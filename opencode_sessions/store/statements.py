@@ -1,0 +1,87 @@
+"""The statements of the store, each made once: making one takes longer than running it.
+
+A statement takes a row's columns as its parameters, and what is looked up for it under the names
+`in_session`, `in_message` and `prompts`.
+"""
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Executable, Integer, bindparam, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..models import TABLES, Id
+from . import KEPT_BY_APPEND, TableName
+
+INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def _insert(dialect: str, table: TableName) -> Any:
+    return INSERTS[dialect](TABLES[table])
+
+
+@cache
+def put_session(dialect: str, is_named: bool) -> Executable:
+    """Creates a session or touches the one that has its opencode id; returns it."""
+    table, insert = TABLES["sessions"], _insert(dialect, "sessions")
+    new = insert.excluded
+    statement: Executable = insert.on_conflict_do_update(
+        index_elements=[table.c.opencode_id if is_named else table.c.id],
+        set_={
+            "updated_at": new.updated_at,
+            "abi_thread_id": func.coalesce(new.abi_thread_id, table.c.abi_thread_id),
+            "title": func.coalesce(func.nullif(table.c.title, ""), new.title),
+        },
+    ).returning(*table.c)
+    return statement
+
+
+@cache
+def put_message(dialect: str, is_named: bool) -> Executable:
+    """Adds a message to its session or updates the one that has its opencode id; returns it."""
+    table, insert = TABLES["messages"], _insert(dialect, "messages")
+    new = insert.excluded
+    in_session = table.c.session_id == bindparam("in_session", type_=Id)
+    last = select(func.coalesce(func.max(table.c.seq) + 1, 0)).where(in_session)
+    prompts = bindparam("prompts", type_=Integer)
+    turn = select(func.coalesce(func.max(table.c.turn) + prompts, 1)).where(in_session)
+    statement: Executable = (
+        insert.values(seq=last.scalar_subquery(), turn=turn.scalar_subquery())
+        .on_conflict_do_update(
+            index_elements=[table.c.session_id, table.c.opencode_id] if is_named else [table.c.id],
+            set_={"role": new.role, "content": new.content, "parts": new.parts},
+        )
+        .returning(*table.c)
+    )
+    return statement
+
+
+@cache
+def append(dialect: str, name: TableName, columns: frozenset[str]) -> Executable:
+    """Adds a row of these columns to its message, or updates the one that has its id."""
+    table, messages, insert = TABLES[name], TABLES["messages"], _insert(dialect, name)
+    message = messages.c.id == bindparam("in_message", type_=Id)
+    messages_own = select(messages.c.session_id).where(message).scalar_subquery()
+    session_id = func.coalesce(bindparam("in_session", type_=Id), messages_own)
+    last = select(func.coalesce(func.max(table.c.seq) + 1, 0))
+    changed = (columns | {"turn"}) - KEPT_BY_APPEND
+    statement: Executable = insert.values(
+        session_id=session_id,
+        seq=last.where(table.c.session_id == session_id).scalar_subquery(),
+        turn=select(messages.c.turn).where(message).scalar_subquery(),
+    ).on_conflict_do_update(
+        index_elements=[table.c.id],
+        set_={column: insert.excluded[column] for column in changed},
+    )
+    return statement
+
+
+@cache
+def put(dialect: str, name: TableName, columns: frozenset[str]) -> Executable:
+    """Inserts rows of these columns, or updates those that have their ids."""
+    insert = _insert(dialect, name)
+    changed = {column: insert.excluded[column] for column in columns - {"id"}}
+    statement: Executable = insert.on_conflict_do_update(
+        index_elements=[TABLES[name].c.id], set_=changed
+    )
+    return statement
