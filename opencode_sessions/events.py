@@ -277,12 +277,16 @@ def _patch_files(patch: str) -> Iterator[_PatchFile]:
 
 
 def _take_result(results: list[dict[str, Any]], wanted: _PatchFile) -> dict[str, Any]:
-    """opencode's result for this file of the patch, taken out: a path named twice gets both."""
-    name = posixpath.normpath(wanted.path)
-    # "../web/page.html" is seen from a folder that the call does not name
-    end = "/" + UPWARDS.sub("", name)
-    for number, result in enumerate(results):
-        path = (as_text(result.get("filePath")) or "").replace("\\", "/")
-        if path == name or path.endswith(end):
-            return results.pop(number)
+    """opencode's result for this file of the patch, taken out: a path named twice gets both.
+
+    The next engine names a file that was moved by its new path.
+    """
+    for said in filter(None, (wanted.path, wanted.moved_to)):
+        name = posixpath.normpath(said)
+        # "../web/page.html" is seen from a folder that the call does not name
+        end = "/" + UPWARDS.sub("", name)
+        for number, result in enumerate(results):
+            path = (as_text(result.get("filePath")) or "").replace("\\", "/")
+            if path == name or path.endswith(end):
+                return results.pop(number)
     return {}

@@ -167,6 +167,8 @@ def _from_invocation(part: dict[str, Any]) -> ToolCall | None:
 
 
 def _status(stored: object, tool: str, output: str | None, error: str | None) -> Status:
+    if stored in ("denied", "aborted"):  # what `sources.next_engine` tells by the error's type
+        return "denied" if stored == "denied" else "aborted"
     if error is not None:
         reason = error.removeprefix("Error: ")
         if reason.startswith(DENIED):

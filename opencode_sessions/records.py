@@ -31,6 +31,7 @@ PLAIN_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
 # The time in an id, which begins anew every 795 days: last on 14 August 2026.
 OPENCODE_ID = re.compile(r"[a-z]{3}_([0-9a-f]{12})[0-9A-Za-z]{14}$", re.ASCII)
 ID_WINDOW = 2**48
+ABSOLUTE = re.compile(r"[A-Za-z]:|[/\\]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -177,7 +178,7 @@ def session_record(
     if shell:
         placed = [link.placed(message) for message in ordered] if link else ordered
         changes = shell_changes(placed, directory=directory, worktree=worktree, witness=witness)
-    records = tuple(_messages(info, ordered, changes, link))
+    records = tuple(_messages(info, ordered, changes, link, directory))
     return SessionRecord(
         id=str(info["id"]),
         parent_id=as_text(info.get("parentID")),
@@ -218,6 +219,7 @@ def _messages(
     ordered: list[tuple[dict[str, Any], list[dict[str, Any]]]],
     changes: dict[str, MessageChanges],
     link: "_Link | None",
+    directory: str | None,
 ) -> Iterator[MessageRecord]:
     session_created = as_number(as_dict(session.get("time")).get("created"))
     revert, version = as_dict(session.get("revert")), as_text(session.get("version"))
@@ -236,12 +238,17 @@ def _messages(
         undone = message_undone = undone or (reverted_here and first_undone is None)
         changed = changes.get(str(info.get("id")), MessageChanges())
         age = _age(info)
+        folder = as_text(as_dict(info.get("path")).get("cwd"))
+        # The next engine has no prompt before the command that a user ran.
+        is_users = role == "user" or as_text(info.get("parentID")) in shell_prompts
         records, steps = [], []
         for place, call in enumerate(parts_.tool_calls(parts)):
             undone = undone or (
                 first_undone is not None and age(call.part_id or "") >= age(first_undone)
             )
             found = events_.file_events(call)
+            if folder and folder != directory:
+                found = [_seen_from(folder, event) for event in found]
             if link:
                 found = [link.followed_by(event) for event in found]
             found = found + changed.by_call.get(place, [])
@@ -249,7 +256,7 @@ def _messages(
             records.append(
                 ToolCallRecord(
                     seq=calls,
-                    actor="user" if as_text(info.get("parentID")) in shell_prompts else "agent",
+                    actor="user" if is_users else "agent",
                     started_at=started,
                     duration_s=_seconds(call.started_ms, call.ended_ms),
                     is_undone=undone,
@@ -326,6 +333,15 @@ def _link(
     while target != worktree and posixpath.basename(target) == posixpath.basename(directory):
         target, directory = posixpath.dirname(target), posixpath.dirname(directory)
     return _Link(directory, target)
+
+
+def _seen_from(folder: str, event: events_.FileEvent) -> events_.FileEvent:
+    """An event of a message that was written in another folder than its session's is now."""
+    paths = [
+        posixpath.join(folder, path) if path and not ABSOLUTE.match(path) else path
+        for path in (event.file_path, event.new_file_path)
+    ]
+    return replace(event, file_path=paths[0], new_file_path=paths[1])
 
 
 def _numbered(found: list[events_.FileEvent], first: int) -> tuple[FileEventRecord, ...]:

@@ -266,18 +266,6 @@ def test_newer_schema_is_read_as_far_as_we_know_it(path: Path, execute: Execute)
     ]
 
 
-def test_next_engines_rows_are_named(tmp_path: Path, recordings: dict[str, Recording]) -> None:
-    recording = recordings["opencode-1.15.4"]
-    assert Database(recording.database).notes() == []
-    path = shutil.copy(recording.database, tmp_path / "opencode.db")
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE session_message SET type = 'user'")
-        (count,) = connection.execute("SELECT count(*) FROM session_message").fetchone()
-    assert count > 0
-    (note,) = Database(path).notes()
-    assert note == f"{count} rows of opencode's next engine in session_message, not read"
-
-
 def test_no_recording_is_newer_than_we_know(recordings: dict[str, Recording]) -> None:
     for recording in recordings.values():
         assert Database(recording.database).notes() == []

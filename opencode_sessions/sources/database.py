@@ -1,5 +1,8 @@
 """opencode's SQLite database, of every version since 1.2: its rows, as records.
 
+A database may hold the tables of today's engine, of the next one (`next_engine`), or both: then a
+message that both have is today's, and what only one has is added.
+
 Tables that may hold secrets (account, control_account, credential, session_share) are never read.
 A row that cannot be understood becomes a `Problem`, and what is good around it is still yielded.
 """
@@ -11,28 +14,30 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from ..errors import SourceError
 from ..loose import as_number
 from ..records import session_record
+from . import next_engine
 from .snapshots import Snapshots
-from .source import Item, Problem, is_settled, is_wanted, parse_json
+from .source import Item, Json, Problem, as_str, created, is_settled, is_wanted, parse_json
 from .surroundings import Surroundings
 from .untouched import unreadable, untouched
 
 NEEDED = ("session", "message", "part")
-# Everything opencode 1.2 to 1.18 creates; other tables are from a version newer than we know.
+NEXT_ENGINE = (next_engine.SESSIONS, next_engine.MESSAGES)
+SESSIONS = ("session", next_engine.SESSIONS)
+# Everything opencode 1.2 to 1.18 creates, and what the next engine keeps beside its sessions:
+# prompts that wait, and what it was told. Other tables are from a version newer than we know.
 KNOWN = {
     *NEEDED,
+    *NEXT_ENGINE,
+    *("session_inbox", "session_pending", "instruction_entry", "instruction_checkpoint"),
     *("project", "project_directory", "permission", "todo", "workspace", "event", "event_sequence"),
-    *("session_message", "session_input", "session_context_epoch", "session_share", "migration"),
+    *("session_input", "session_context_epoch", "session_share", "migration"),
     *("account", "account_state", "control_account", "credential", "data_migration"),
     *("__drizzle_migrations", "sqlite_sequence"),
 }
-# The next engine's rows; these two types stand beside today's sessions and say nothing of files.
-NEXT_ENGINE = "session_message"
-NEXT_ENGINE_MIRROR = ("agent-switched", "model-switched")
 SUMMARY = ("additions", "deletions", "files", "diffs")
 TOKENS = ("input", "output", "reasoning")
 SUM_BELOW = 10**9  # so that the times of any number of rows add up to 64 bits
@@ -69,24 +74,20 @@ class Database:
             try:
                 tables = _tables(connection, self.path)
                 worktrees = _worktrees(connection) if "project" in tables else {}
-                columns = [_str(row[1]) for row in connection.execute("PRAGMA table_info(session)")]
-                rows = connection.execute(
-                    "SELECT * FROM session ORDER BY time_created, id"
-                ).fetchall()
+                infos = _session_infos(connection, tables)
             except sqlite3.DatabaseError as error:
                 raise unreadable(self.path, error) from error
-            infos = (_session_info(dict(zip(columns, row, strict=True))) for row in rows)
             every = [(info, worktrees.get(info.get("projectID", ""))) for info in infos]
             wanted = [
                 one
                 for one in every
                 if one[0]["id"] not in leave_out and is_wanted(*one, since, project)
             ]
-            around = Surroundings(snapshots, every, lambda id: _neighbour(connection, id))
+            around = Surroundings(snapshots, every, lambda id: _neighbour(connection, tables, id))
             yield len(wanted)
             for info, worktree in wanted:
                 try:
-                    messages, problems = _messages(connection, info["id"])
+                    messages, problems = _messages(connection, tables, info["id"], worktree)
                     record = session_record(
                         info,
                         messages,
@@ -99,25 +100,27 @@ class Database:
                     continue
                 yield from problems
                 yield record
-            yield from _strays(connection)
+            yield from _strays(connection, tables)
             self._notes[:] = snapshots.notes()
 
     def states(self) -> dict[str, str | None]:
         """How many messages and parts each session has, and when they were written."""
         latest: dict[str, float] = {}
-        states: dict[str, str] = {}  # of sessions, the first table: others may have strays
+        states: dict[str, str] = {}  # of sessions, the first tables: others may have strays
         with untouched(self.path) as connection:
             try:
-                _tables(connection, self.path)
-                for table in NEEDED:
-                    key = "id" if table == "session" else "session_id"
+                tables = _tables(connection, self.path)
+                for table in (*SESSIONS, "message", "part", next_engine.MESSAGES):
+                    if table not in tables:
+                        continue
+                    key = "id" if table in SESSIONS else "session_id"
                     rows = connection.execute(
                         f"SELECT {key}, count(*), sum(time_updated % {SUM_BELOW}), "
                         f"max(time_updated) FROM {table} GROUP BY {key}"
                     )
                     for id, count, total, touched in rows:
-                        id, at = _str(id), as_number(touched) or 0.0
-                        if id not in states and table != "session":
+                        id, at = as_str(id), as_number(touched) or 0.0
+                        if id not in states and table not in SESSIONS:
                             continue
                         states[id] = f"{states.get(id, '')}/{count}:{total}:{at:.0f}"
                         latest[id] = max(latest.get(id, 0.0), at)
@@ -134,13 +137,7 @@ class Database:
                 if unknown := sorted(tables - KNOWN):
                     counts = (f"{name} ({_count(connection, name)} rows)" for name in unknown)
                     notes.append(f"tables newer than this version, not read: {', '.join(counts)}")
-                if NEXT_ENGINE in tables:
-                    types = ", ".join(f"'{name}'" for name in NEXT_ENGINE_MIRROR)
-                    count = _count(connection, NEXT_ENGINE, f"WHERE type NOT IN ({types})")
-                    if count:
-                        notes.append(
-                            f"{count} rows of opencode's next engine in {NEXT_ENGINE}, not read"
-                        )
+                notes += next_engine.unread(connection, tables)
             except sqlite3.DatabaseError as error:
                 raise unreadable(self.path, error) from error
         return notes
@@ -148,8 +145,9 @@ class Database:
 
 def _tables(connection: sqlite3.Connection, path: Path) -> set[str]:
     rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    tables = {_str(name) for (name,) in rows}
-    if missing := [name for name in NEEDED if name not in tables]:
+    tables = {as_str(name) for (name,) in rows}
+    missing = [name for name in NEEDED if name not in tables]
+    if missing and not tables.issuperset(NEXT_ENGINE):
         found = ", ".join(sorted(tables)[:8]) or "none"
         raise SourceError(
             f"{path} is no opencode database: it has no table {' and '.join(missing)} "
@@ -166,35 +164,64 @@ def _count(connection: sqlite3.Connection, table: str, where: str = "") -> int:
 
 def _worktrees(connection: sqlite3.Connection) -> dict[str, str]:
     rows = connection.execute("SELECT id, worktree FROM project")
-    return {_str(id): _str(worktree) for id, worktree in rows if worktree is not None}
+    return {as_str(id): as_str(worktree) for id, worktree in rows if worktree is not None}
+
+
+def _session_infos(connection: sqlite3.Connection, tables: set[str]) -> list[Json]:
+    """The sessions, oldest first; of one that both engines have, the next one's row is newer."""
+    infos: dict[str, Json] = {}
+    for table in SESSIONS:
+        if table in tables:
+            columns = [as_str(row[1]) for row in connection.execute(f"PRAGMA table_info({table})")]
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY time_created, id"):
+                info = _session_info(dict(zip(columns, row, strict=True)))
+                infos[info["id"]] = infos.get(info["id"], {}) | info
+    return sorted(infos.values(), key=created)
 
 
 def _messages(
-    connection: sqlite3.Connection, session_id: str
-) -> tuple[list[tuple[dict[str, Any], list[dict[str, Any]]]], list[Problem]]:
+    connection: sqlite3.Connection, tables: set[str], session_id: str, worktree: str | None
+) -> tuple[list[tuple[Json, list[Json]]], list[Problem]]:
+    messages: list[tuple[Json, list[Json]]] = []
     problems: list[Problem] = []
-    parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    if "message" in tables and "part" in tables:
+        messages, problems = _todays_messages(connection, session_id)
+    if next_engine.is_read(tables, has_todays=bool(messages)):
+        known = {info["id"] for info, _parts in messages}
+        for found in next_engine.messages(connection, session_id, worktree, known):
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                messages.append(found)
+    return messages, problems
+
+
+def _todays_messages(
+    connection: sqlite3.Connection, session_id: str
+) -> tuple[list[tuple[Json, list[Json]]], list[Problem]]:
+    problems: list[Problem] = []
+    parts: dict[str, list[Json]] = defaultdict(list)
     rows = connection.execute(
         "SELECT id, message_id, data FROM part WHERE session_id = ? ORDER BY id", (session_id,)
     )
     for id, message_id, data in rows:
         part = parse_json(data)
         if not isinstance(part, dict):
-            problems.append(Problem(f"part {_str(id)} of {session_id}", "its JSON is broken"))
+            problems.append(Problem(f"part {as_str(id)} of {session_id}", "its JSON is broken"))
             continue
-        ids = {"id": _str(id), "sessionID": session_id, "messageID": _str(message_id)}
+        ids = {"id": as_str(id), "sessionID": session_id, "messageID": as_str(message_id)}
         parts[ids["messageID"]].append(ids | part | ids)
     messages = []
     rows = connection.execute(
         "SELECT id, time_created, data FROM message WHERE session_id = ?", (session_id,)
     )
-    for id, created, data in rows:
+    for id, time_created, data in rows:
         info = parse_json(data)
         if not isinstance(info, dict):
             # Its tool calls happened all the same: keep them, under what the row itself tells.
-            problems.append(Problem(f"message {_str(id)} of {session_id}", "its JSON is broken"))
-            info = {"time": {"created": created}}
-        ids = {"id": _str(id), "sessionID": session_id}
+            problems.append(Problem(f"message {as_str(id)} of {session_id}", "its JSON is broken"))
+            info = {"time": {"created": time_created}}
+        ids = {"id": as_str(id), "sessionID": session_id}
         messages.append((ids | info | ids, parts.pop(ids["id"], [])))
     for message_id, orphans in parts.items():
         place = f"message {message_id} of {session_id}"
@@ -203,33 +230,40 @@ def _messages(
 
 
 def _neighbour(
-    connection: sqlite3.Connection, session_id: str
-) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    connection: sqlite3.Connection, tables: set[str], session_id: str
+) -> list[tuple[Json, list[Json]]]:
     """A session's messages for the sake of another; what is wrong with it is told in its turn."""
     try:
-        return _messages(connection, session_id)[0]
+        return _messages(connection, tables, session_id, None)[0]
     except sqlite3.DatabaseError:
         return []
 
 
-def _strays(connection: sqlite3.Connection) -> Iterator[Problem]:
+def _strays(connection: sqlite3.Connection, tables: set[str]) -> Iterator[Problem]:
     """Rows that hang on no session any more: named, so that nothing is lost in silence."""
-    for table in ("message", "part"):
-        strays = f"FROM {table} WHERE session_id NOT IN (SELECT id FROM session)"
+    sessions = " UNION ".join(f"SELECT id FROM {table}" for table in SESSIONS if table in tables)
+    for table in ("message", "part", next_engine.MESSAGES):
+        if table not in tables:
+            continue
+        strays = f"FROM {table} WHERE session_id NOT IN ({sessions})"
         try:
             for id, session_id in connection.execute(f"SELECT id, session_id {strays}"):
-                yield Problem(f"{table} {_str(id)} of {_str(session_id)}", "its session has no row")
+                yield Problem(
+                    f"{table} {as_str(id)} of {as_str(session_id)}", "its session has no row"
+                )
         except sqlite3.DatabaseError as error:
             yield Problem(f"{table} rows", f"unreadable in the database: {error}")
 
 
-def _session_info(row: dict[str, Any]) -> dict[str, Any]:
+def _session_info(row: Json) -> Json:
     """A session row in the shape of opencode's export; columns newer than ours keep their name."""
-    values = {key: _str(value) if isinstance(value, bytes) else value for key, value in row.items()}
+    values = {
+        key: as_str(value) if isinstance(value, bytes) else value for key, value in row.items()
+    }
     for key in JSON_COLUMNS:
         if isinstance(row.get(key), bytes):
             values[key] = parse_json(row[key])
-    info: dict[str, Any] = {"id": values.pop("id")}
+    info: Json = {"id": as_str(values.pop("id"))}
     for column, key in (("project_id", "projectID"), ("parent_id", "parentID")):
         info[key] = values.pop(column, None)
     info["time"] = _taken(values, "time_", ("created", "updated", "compacting", "archived"))
@@ -241,13 +275,9 @@ def _session_info(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in info.items() if value not in (None, {}, {"cache": {}})}
 
 
-def _taken(values: dict[str, Any], prefix: str, names: tuple[str, ...]) -> dict[str, Any]:
+def _taken(values: Json, prefix: str, names: tuple[str, ...]) -> Json:
     taken = {name: values.pop(prefix + name, None) for name in names}
     return {name: value for name, value in taken.items() if value is not None}
-
-
-def _str(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def is_opencode_database(path: str | os.PathLike[str]) -> bool:

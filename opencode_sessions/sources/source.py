@@ -121,6 +121,11 @@ def contents(file: Path) -> bytes:
         os.close(opened)
 
 
+def as_str(value: object) -> str:
+    """What stands in a column, as text."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
 def why(error: OSError) -> str:
     """What to say of a file that could not be read, without its name."""
     return error.strerror or type(error).__name__
