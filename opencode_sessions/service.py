@@ -39,9 +39,9 @@ from .store.values import clean
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from .besides import Deleted
     from .import_report import ImportReport
     from .sources import Place
-    from .sync import Deleted
 
 log = logging.getLogger("opencode_sessions")
 

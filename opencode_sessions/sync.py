@@ -17,10 +17,11 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from tqdm.auto import tqdm
 
+from .besides import Deleted, besides, farewell
 from .import_report import ORDER, Count, ImportReport
 from .matching import APPLICATION, take_over_ids
 from .models import TABLES, Row, now
@@ -30,7 +31,6 @@ from .sources import Problem, Source, SourceChanged
 from .store import CallerWorkFailed, Delete, Put, Step, Store, StoreFailed, TableName, finish
 from .store.values import clean
 
-Deleted = Literal["keep", "drop"]
 TRIES = 3
 READER = 1  # goes up when the same data would give other rows: then everything is read again
 # What no application has said of a session or message: opencode's times, what takes the whole
@@ -177,15 +177,13 @@ class _Import:
         for attempt in range(TRIES):
             try:
                 stored = await _stored(self._store, rows)
-                changes, others = await asyncio.to_thread(_compare, rows, stored)
-                written = ((name, changes[name].written) for name in ORDER)
-                steps: list[Step] = [Put(name, changed) for name, changed in written if changed]
                 is_same = any(
                     row["imported"] and row["imported"]["place"] == self.place
                     for row in stored["sessions"]
                 )
-                gone = _gone(rows, stored) if is_whole and is_same else {}
-                steps += _farewell(gone, rows, self._wanted.deleted)
+                deleted = self._wanted.deleted if is_whole and is_same else None
+                found = await asyncio.to_thread(_compare, rows, stored, deleted)
+                steps, changes, others, gone = found
                 if steps:
                     await self._store.apply(steps)
                 break
@@ -199,7 +197,7 @@ class _Import:
                     self.report.skip(Problem(place, reason))
                     return
         self._others += others
-        self._gone += sum(not row["deleted_at"] for row in gone.get("messages", ()))
+        self._gone += gone
         self.report.scrubbed += scrubbed
         for name in ORDER:
             count, change = getattr(self.report, name), changes[name]
@@ -253,10 +251,15 @@ class _Changes:
 
 
 def _compare(
-    rows: SessionRows, stored: SessionRows
-) -> tuple[dict[TableName, _Changes], Counter[TableName]]:
-    """The rows to write, those the store has not or has otherwise; and how many others it has."""
+    rows: SessionRows, stored: SessionRows, deleted: Deleted | None
+) -> tuple[list[Step], dict[TableName, _Changes], Counter[TableName], int]:
+    """What to write: the rows that the store has not or has otherwise, and what becomes of others.
+
+    Also how many rows of each table are beside them from an application, and how many messages
+    were found deleted.
+    """
     others = take_over_ids(rows, stored)
+    aside, gone = farewell(rows, besides(rows, stored), deleted)
     changes: dict[TableName, _Changes] = {name: _Changes() for name in ORDER}
     rows["sessions"][0]["imported"]["beside"] = dict(others)
     (session,), known = rows["sessions"], [row["info"] or {} for row in stored["sessions"]]
@@ -274,7 +277,9 @@ def _compare(
             if differs:
                 changes[name].written.append(new)
                 changes[name].changed += differs != {"imported"}
-    return changes, others
+    written = ((name, changes[name].written) for name in ORDER)
+    steps: list[Step] = [Put(name, changed) for name, changed in written if changed]
+    return steps + aside, changes, others, gone
 
 
 def _merged(name: TableName, old: Row, new: Row, says_less: bool) -> Row:
@@ -299,45 +304,6 @@ def _place(source: Source, origin: str | None) -> str:
     """What tells this place from all others, also where several people import into one store."""
     path = os.fsencode(os.path.realpath(str(source))).decode("utf-8", "replace")
     return f"{origin} {platform.node()} {path}"
-
-
-def _gone(rows: SessionRows, stored: SessionRows) -> SessionRows:
-    """What an import stored of a session, and the session has no more."""
-    gone: SessionRows = {}
-    for name in ORDER[1:]:
-        here = {row["id"] for row in rows[name]}
-        kept = (row for row in stored[name] if row["source"] not in APPLICATION)
-        gone[name] = [row for row in kept if row["id"] not in here]
-    return gone
-
-
-def _farewell(gone: SessionRows, rows: SessionRows, deleted: Deleted) -> list[Step]:
-    """Steps that drop what is gone, or mark it.
-
-    opencode deletes messages when a reverted turn is replaced: what they did was undone. An event
-    of a call that is still there was our reading of it, as it was then: the new one replaces it.
-    """
-    messages = {row["id"] for row in rows["messages"]}
-    calls = {None, *(row["id"] for row in rows["tool_calls"])}
-    steps: list[Step] = []
-    for name, left in gone.items():
-        marked = []
-        for row in left if deleted == "keep" else ():
-            if name == "messages":
-                mark, keys = {"deleted_at": row["deleted_at"] or now()}, {"opencode_id"}
-            elif name == "tool_calls":
-                mark, keys = {"is_undone": True}, {"message_id", "tool"}
-            elif row["message_id"] in messages and row["tool_call_id"] in calls:
-                continue
-            else:
-                mark, keys = {"is_undone": True}, {"message_id", "event_type"}
-            marked.append({key: row[key] for key in {"id", "session_id"} | keys} | mark)
-        ids = {row["id"] for row in left} - {row["id"] for row in marked}
-        if ids:
-            steps.append(Delete(name, sorted(ids)))
-        if marked:
-            steps.append(Put(name, marked))
-    return steps
 
 
 def _gone_note(count: int, what: str, deleted: Deleted) -> str:

@@ -346,7 +346,7 @@ async def test_messages_that_are_gone_are_kept_and_marked(
         after = await service.frames()
         assert ids(after) == ids(before)
         assert deleted(after.messages) == gone
-        for name in ("tool_calls", "file_events"):
+        for name in ("messages", "tool_calls", "file_events"):
             frame = getattr(after, name)
             is_gone = frame["message_id"].isin(gone)
             assert is_gone.any()
@@ -357,6 +357,62 @@ async def test_messages_that_are_gone_are_kept_and_marked(
     shutil.copy(complete, data / "opencode.db")
     await imported(service, data)
     assert_same_frames(await service.frames(), before)
+
+
+def assert_in_one_order(frames: Frames) -> None:
+    """`seq` numbers each session's rows without a gap, in the order of the messages."""
+    places = frames.messages.set_index("message_id")
+    for name in ("messages", "tool_calls", "file_events"):
+        for _session, rows in getattr(frames, name).groupby("session_id", observed=True):
+            assert rows["seq"].tolist() == [*range(len(rows))]
+            assert places.loc[rows["message_id"], "seq"].is_monotonic_increasing
+            assert (places.loc[rows["message_id"], "turn"].array == rows["turn"].array).all()
+    for _session, rows in frames.messages.groupby("session_id", observed=True):
+        assert rows["turn"].tolist() == rows["role"].eq("user").cumsum().tolist()
+
+
+async def test_what_is_kept_stays_between_what_was_before_and_after_it(
+    service: ocs.OpencodeSessionService, data: Path, read: list[Any]
+) -> None:
+    """A turn is reverted and another prompt replaces it: both are there, in their order."""
+    await imported(service, data)
+    before = await service.frames()
+    own = before.messages[before.messages["session_id"] == CART]
+    cost = before.sessions.set_index("session_id").loc[CART, "cost_usd"]
+    first, last = own[own["turn"] == 1], own[own["turn"] == own["turn"].max()]
+    gone = sorted(first["message_id"])
+    without_messages(data, gone)
+    prompt = json.dumps({"role": "user", "time": {"created": 1}})
+    execute(
+        data,
+        "INSERT INTO message SELECT 'msg_between', session_id, time_created + 1, time_updated, "
+        f"json_set('{prompt}', '$.time.created', time_created + 1) FROM message "
+        f"WHERE id = '{last['message_id'].iloc[-1]}'",
+    )
+    for _time in range(2):
+        read.clear()
+        report = await imported(service, data)
+        after = await service.frames()
+        assert_in_one_order(after)
+        now = after.messages[after.messages["session_id"] == CART]
+        assert now["message_id"].tolist() == [*own["message_id"], "msg_between"]
+        assert now["turn"].max() == own["turn"].max() + 1
+        # the money was spent, and the prompts were given
+        session = after.sessions.set_index("session_id").loc[CART]
+        assert session["cost_usd"] == cost
+        assert (session["turns"], session["messages"]) == (now["turn"].max(), len(now))
+        counted = ocs.analytics.counting.counted(after.file_events)
+        assert not counted["message_id"].isin(gone).any()
+    assert (read, report.sessions.changed) == ([0], 0)
+    # and a session that is read once more changes nothing either
+    await imported(service, data, origin="once more")
+    assert_in_one_order(await service.frames())
+    # what goes later than that joins it
+    without_messages(data, ["msg_between"])
+    await imported(service, data, origin="once more")
+    after = await service.frames()
+    assert deleted(after.messages) == [*gone, "msg_between"]
+    assert_in_one_order(after)
 
 
 async def test_messages_that_are_gone_are_dropped_by_choice(
@@ -383,6 +439,7 @@ async def test_a_call_whose_part_is_gone_counts_as_undone_and_its_message_stays(
     undone = after.tool_calls.loc[after.tool_calls["is_undone"], "tool_call_id"]
     assert [*undone] == [call]
     assert not deleted(after.messages)
+    assert_in_one_order(after)
 
 
 async def test_sessions_that_are_gone_are_kept_and_marked_until_they_come_back(

@@ -139,7 +139,7 @@ def _flags(of: _Frame) -> list[Column]:
             "=",
             "copied by a fork from another session, did not happen here",
         ),
-        of("is_undone", "bool", "=", "reverted: the files were put back"),
+        of("is_undone", "bool", "=", "reverted, the files were put back; or deleted since"),
     ]
 
 
@@ -205,11 +205,13 @@ def _sessions() -> list[Column]:
         of("archived_at", TIME, "=", "when it was archived"),
         of("deleted_at", TIME, "=", "when an import found that opencode has deleted it"),
         of("abi_thread_id", "str", "=", "the application's own thread"),
-        of("turns", "Int32", "", "user messages", "messages"),
-        of("messages", "Int32", "", "messages", "messages"),
+        of("turns", "Int32", "", "user messages, undone ones included", "messages"),
+        of("messages", "Int32", "", "messages, undone ones included", "messages"),
         of("tool_calls", "Int32", "", "tool calls, fork copies included", "calls"),
         of("file_events", "Int32", "", "file events, fork copies included", "events"),
-        *_money(of, "", "", "summed over the session's own messages, fork copies left out"),
+        *_money(
+            of, "", "", "summed over the session's own messages, undone ones too, no fork copies"
+        ),
         *_reported(of, "in the session"),
         *_money(of, "reported_", "=", "as opencode sums up"),
         *_writer(of),
