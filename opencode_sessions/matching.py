@@ -2,16 +2,19 @@
 
 An application that stored a session as it happened may not have known opencode's ids, and its parts
 may have a shape of their own. What it stored is the same thing all the same, and is not doubled.
+Nor is a call that had no id of its own when it was imported, before opencode 0.5 and after 2.0, or
+that has none now. Of a copied session, opencode's ids may be another session's rows' already: then
+its rows have ids that are made of the session's and theirs.
 """
 
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from datetime import datetime, timedelta
 
 from .events import PATH_KEYS
 from .models import Row
-from .rows import SessionRows
+from .rows import SessionRows, row_id
 from .store import TableName
 from .store.values import dumps
 
@@ -21,6 +24,15 @@ IN_SESSION: tuple[TableName, ...] = ("messages", "tool_calls", "file_events")
 NAMES = {"messages": "opencode_id", "tool_calls": "call_id", "file_events": "call_id"}
 NOT_SAID = ("snapshot", "patch_part", "shell")  # how we know what no application has said
 Key = Callable[[Row, str], Hashable]
+# Two imported rows with the same key are one, whatever their ids.
+AGAIN: dict[TableName, Key] = {
+    "messages": lambda row, _: None,
+    "tool_calls": lambda row, _: row["call_id"] and (row["message_id"], row["call_id"]),
+    "file_events": lambda row, _: (
+        row["tool_call_id"]
+        and (row["tool_call_id"], row["event_type"], row["file_path"], row["new_file_path"])
+    ),
+}
 # Two rows with the same key are one; with a key that is alike they are, if nothing else is.
 SAME: dict[TableName, Key] = {
     "messages": lambda row, _: row["opencode_id"],
@@ -39,8 +51,10 @@ ALIKE: dict[TableName, Key] = {
 }
 
 
-def take_over_ids(rows: SessionRows, stored: SessionRows) -> Counter[TableName]:
-    """Gives a session's rows the ids under which they are stored.
+def take_over_ids(
+    rows: SessionRows, stored: SessionRows, taken: Mapping[TableName, Collection[str]]
+) -> Counter[TableName]:
+    """Gives a session's rows the ids under which they are stored, or can be: some may be `taken`.
 
     Returns how many rows of each table an application stored beside them that are none of these.
     """
@@ -54,7 +68,8 @@ def take_over_ids(rows: SessionRows, stored: SessionRows) -> Counter[TableName]:
             row["session_id"] = session["id"]
             for parent in row.keys() & {"message_id", "tool_call_id"}:
                 row[parent] = ids.get(row[parent], row[parent])
-        pairs = _pairs(name, rows[name], stored[name], session["workdir"] or "")
+        own_ids = _own_ids(session["opencode_id"], rows[name], stored[name], taken.get(name, ()))
+        pairs = _pairs(name, rows[name], stored[name], own_ids, session["workdir"] or "")
         for row in rows[name]:
             own: str = row["id"]
             row["id"] = ids[own] = pairs.get(own, own)
@@ -67,14 +82,34 @@ def _applications(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row["source"] in APPLICATION]
 
 
-def _pairs(name: TableName, new: list[Row], old: list[Row], folder: str) -> dict[str, str]:
-    """The ids of the new rows that are stored, each with the id it is stored under."""
+def _own_ids(
+    session_id: str, new: list[Row], old: list[Row], taken: Collection[str]
+) -> dict[str, str]:
+    """The ids of the new rows that are stored under them, or under those of a copy, or must be."""
     stored = {row["id"] for row in old}
-    pairs = {row["id"]: row["id"] for row in new if row["id"] in stored}
+    found = {}
+    for row in new if stored or taken else ():
+        id: str = row["id"]
+        if id in stored:
+            found[id] = id
+        elif (copy := row_id(f"{session_id}/{id}")) in stored or id in taken:
+            found[id] = copy
+    return found
+
+
+def _pairs(
+    name: TableName, new: list[Row], old: list[Row], pairs: dict[str, str], folder: str
+) -> dict[str, str]:
+    """The ids of the new rows that are stored, each with the id it is stored under."""
     said = _applications(old)
     said.sort(key=lambda row: (row["seq"] is None, row["seq"] or 0, str(row["created_at"])))
     nameless = [row for row in said if row[NAMES[name]] is None]
-    for key, candidates in ((SAME[name], said), (ALIKE[name], nameless)):
+    imported = [row for row in old if row["source"] not in APPLICATION]
+    for key, candidates in (
+        (AGAIN[name], imported),
+        (SAME[name], said),
+        (ALIKE[name], nameless),
+    ):
         taken = set(pairs.values())
         groups: dict[Hashable, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
         for row in new:

@@ -16,19 +16,30 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from .besides import Deleted, besides, farewell
 from .import_report import ORDER, Count, ImportReport
+from .loose import as_dict, as_number
 from .matching import APPLICATION, take_over_ids
 from .models import TABLES, Row, now
-from .records import SessionRecord
+from .records import EPOCH, SessionRecord
 from .rows import SessionRows, session_rows
-from .sources import Problem, Source, SourceChanged
-from .store import CallerWorkFailed, Delete, Put, Step, Store, StoreFailed, TableName, finish
+from .sources import Problem, Source, SourceChanged, is_wanted
+from .store import (
+    CallerWorkFailed,
+    Delete,
+    IdsTaken,
+    Put,
+    Step,
+    Store,
+    StoreFailed,
+    TableName,
+    finish,
+)
 from .store.values import clean
 
 TRIES = 3
@@ -37,6 +48,8 @@ READER = 1  # goes up when the same data would give other rows: then everything 
 # session to know, and what is the import's own.
 NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone", "deleted_at", "imported"}
 BATCH = 500  # ids in one statement
+# What tells whether a stored session is wanted.
+TOLD = ("updated_at", "created_at", "project_id", "workdir", "worktree")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,23 @@ class Wanted:
     def is_everything(self) -> bool:
         """Whether no session is left out, so that one that is missing must be gone."""
         return self.since is None and self.project is None
+
+    def wants(self, stored: Row) -> bool:
+        """Whether a stored session is one of those: by `TOLD` of its columns."""
+        if self.is_everything:
+            return True
+        touched = stored["updated_at"] and (stored["updated_at"] - EPOCH) / timedelta(
+            milliseconds=1
+        )
+        created = stored["created_at"] and (stored["created_at"] - EPOCH) / timedelta(
+            milliseconds=1
+        )
+        info = {
+            "time": {"updated": touched, "created": created},
+            "projectID": stored["project_id"],
+            "directory": stored["workdir"],
+        }
+        return is_wanted(info, stored["worktree"], self.since, self.project)
 
     def state(self, said: str | None) -> str | None:
         """A session's state, together with what else decides its rows; None where it has none."""
@@ -109,6 +139,8 @@ class _Import:
         self._states: dict[str, str | None] = {}
         self._others: Counter[TableName] = Counter()
         self._gone = 0
+        self._older = 0
+        self._copied = 0
 
     async def run(self, *, progress: bool) -> None:
         """Reads what changed and stores it."""
@@ -143,10 +175,10 @@ class _Import:
         self._remark(doubles)
 
     async def _unchanged(self) -> set[str]:
-        """The sessions that are stored in the state they are in; they count as unchanged."""
+        """The sessions stored in the state they are in; of them the wanted count as unchanged."""
         unchanged = set()
-        for opencode_id, imported, deleted_at in await self._store.select(
-            "sessions", ["opencode_id", "imported", "deleted_at"]
+        for opencode_id, imported, deleted_at, *told in await self._store.select(
+            "sessions", ["opencode_id", "imported", "deleted_at", *TOLD]
         ):
             state = self._states.get(opencode_id)
             if not imported or state is None or imported["state"] != state or deleted_at:
@@ -154,6 +186,8 @@ class _Import:
             if opencode_id in self.seen:
                 continue
             unchanged.add(opencode_id)
+            if not self._wanted.wants(dict(zip(TOLD, told, strict=True))):
+                continue
             self.report.sessions.unchanged += 1
             for name in ORDER[1:]:
                 count: Count = getattr(self.report, name)
@@ -174,15 +208,21 @@ class _Import:
             "state": self._states[record.id] if is_whole else None,
             **{name: len(rows[name]) for name in ORDER[1:]},
         }
+        taken: dict[TableName, set[str]] = {}
         for attempt in range(TRIES):
             try:
                 stored = await _stored(self._store, rows)
+                if _is_older(session, stored["sessions"]):
+                    self._older += 1
+                    for name in ORDER:
+                        getattr(self.report, name).unchanged += len(rows[name])
+                    return
                 is_same = any(
                     row["imported"] and row["imported"]["place"] == self.place
                     for row in stored["sessions"]
                 )
                 deleted = self._wanted.deleted if is_whole and is_same else None
-                found = await asyncio.to_thread(_compare, rows, stored, deleted)
+                found = await asyncio.to_thread(_compare, rows, stored, deleted, taken)
                 steps, changes, others, gone = found
                 if steps:
                     await self._store.apply(steps)
@@ -191,6 +231,8 @@ class _Import:
                 self.report.notes.append(str(error))
                 break
             except StoreFailed as error:
+                if isinstance(error, IdsTaken):
+                    taken |= {name: ids | taken.get(name, set()) for name, ids in error.ids.items()}
                 # Unless it is passing, an application may have stored the same meanwhile.
                 if error.is_passing or attempt == TRIES - 1:
                     place, reason = f"session {record.id}", f"could not be stored: {error}"
@@ -198,6 +240,7 @@ class _Import:
                     return
         self._others += others
         self._gone += gone
+        self._copied += len(taken.get("messages", ()))
         self.report.scrubbed += scrubbed
         for name in ORDER:
             count, change = getattr(self.report, name), changes[name]
@@ -212,6 +255,15 @@ class _Import:
             )
         if self._gone:
             self.report.notes.append(_gone_note(self._gone, "messages", self._wanted.deleted))
+        if self._older:
+            self.report.notes.append(
+                f"{self._older} sessions are older here than what is stored: that was kept"
+            )
+        if self._copied:
+            self.report.notes.append(
+                f"{self._copied} messages have the id of another session's: "
+                "they are stored under ids of their own"
+            )
         if others := self._others:
             counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in others.items())
             self.report.notes.append(
@@ -243,6 +295,13 @@ async def _stored(store: Store, rows: SessionRows) -> SessionRows:
     return stored
 
 
+def _is_older(session: Row, stored: list[Row]) -> bool:
+    """Whether opencode has touched the stored session later than this one: this is a backup."""
+    said = [as_dict(as_dict(row["info"]).get("time")).get("updated") for row in (session, *stored)]
+    here, *kept = map(as_number, said)
+    return here is not None and any(time is not None and time > here for time in kept)
+
+
 @dataclass(slots=True)
 class _Changes:
     written: list[Row] = field(default_factory=list)
@@ -251,14 +310,17 @@ class _Changes:
 
 
 def _compare(
-    rows: SessionRows, stored: SessionRows, deleted: Deleted | None
+    rows: SessionRows,
+    stored: SessionRows,
+    deleted: Deleted | None,
+    taken: dict[TableName, set[str]],
 ) -> tuple[list[Step], dict[TableName, _Changes], Counter[TableName], int]:
     """What to write: the rows that the store has not or has otherwise, and what becomes of others.
 
     Also how many rows of each table are beside them from an application, and how many messages
     were found deleted.
     """
-    others = take_over_ids(rows, stored)
+    others = take_over_ids(rows, stored, taken)
     aside, gone = farewell(rows, besides(rows, stored), deleted)
     changes: dict[TableName, _Changes] = {name: _Changes() for name in ORDER}
     rows["sessions"][0]["imported"]["beside"] = dict(others)

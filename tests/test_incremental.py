@@ -793,3 +793,207 @@ def test_the_state_of_a_session_says_nothing_of_rows_that_hang_on_none(data: Pat
     states = database_.Database(data / "opencode.db").states()
     assert CART not in states
     assert len(states) == 3
+
+
+# The same ids twice
+
+
+def copied(tree: Path, session: str, copy: str, *, parts: bool = True) -> None:
+    """A session copied by hand: another session with the same messages, and the same parts."""
+    storage = tree / "storage"
+    (file,) = storage.glob(f"session/*/{session}.json")
+    info = json.loads(file.read_text()) | {"id": copy, "title": "A copy"}
+    file.with_name(f"{copy}.json").write_text(json.dumps(info))
+    shutil.copytree(storage / "message" / session, storage / "message" / copy)
+    if not parts:  # other messages, but parts with the ids of those of others
+        for message in sorted((storage / "message" / copy).iterdir()):
+            new = message.rename(message.with_name(f"{message.stem}X.json"))
+            if (folder := storage / "part" / message.stem).exists():
+                shutil.copytree(folder, storage / "part" / new.stem)
+
+    for written in storage.rglob("*.json"):
+        aged(written, 0)
+
+
+def content(frames: Frames, session: str) -> list[Any]:
+    """What a session's frames say, without the ids of rows."""
+    said: list[Any] = []
+    for name in ("messages", "tool_calls", "file_events"):
+        frame = getattr(frames, name)
+        own = frame[frame["session_id"] == session].astype(object)
+        ids = [column for column in own if column.endswith(("_id", "project"))]
+        said.append(own.drop(columns=[*ids, "is_fork_copy"]).fillna("NA").to_numpy().tolist())
+    return said
+
+
+@pytest.mark.parametrize("parts", [True, False])
+async def test_sessions_that_share_ids_are_both_whole(
+    service: ocs.OpencodeSessionService, tree: Path, read: list[Any], parts: bool
+) -> None:
+    before = ocs.read_opencode(tree)
+    session = str(before.file_events["session_id"].value_counts().idxmax())
+    copied(tree, session, "ses_zzz", parts=parts)
+    report = await imported(service, tree)
+    after = await service.frames()
+    for kept in before.sessions["session_id"]:
+        assert content(after, kept) == content(before, kept)
+    # of two that are as old the one that sorts first keeps its ids: the other has its own
+    assert content(after, "ses_zzz") == content(before, session)
+    for name, key in (("tool_calls", "tool_call_id"), ("file_events", "event_id")):
+        rows = getattr(after, name)
+        assert rows[key].is_unique
+        assert rows[key].str.len().max() <= 36
+        own = rows[rows["session_id"] == "ses_zzz"]
+        messages = after.messages[after.messages["session_id"] == "ses_zzz"]
+        assert own["message_id"].isin(messages["message_id"]).all()
+    notes = [note for note in report.notes if "of another session" in note]
+    assert len(notes) == (1 if parts else 0)
+    # Again: nothing has changed, also if all of it is read.
+    read.clear()
+    again = await imported(service, tree)
+    assert (read, counts(again)) == ([0], all_unchanged(after))
+    await imported(service, tree, origin="x")
+    assert ids(await service.frames()) == ids(after)
+
+
+async def test_a_copy_that_comes_later_takes_nothing_away(
+    service: ocs.OpencodeSessionService, tree: Path, tmp_path: Path
+) -> None:
+    await imported(service, tree)
+    before = await service.frames()
+    session = str(before.file_events["session_id"].value_counts().idxmax())
+    other = Path(shutil.copytree(tree, tmp_path / "other"))
+    copied(other, session, "ses_aaa")
+    (file,) = (other / "storage").glob(f"session/*/{session}.json")
+    file.unlink()
+    shutil.rmtree(other / "storage" / "message" / session)
+    for _time in range(2):
+        report = await imported(service, other)
+        after = await service.frames()
+        assert content(after, session) == content(before, session)
+        assert content(after, "ses_aaa") == content(before, session)
+    assert report.messages.new == report.messages.changed == 0
+    # what is gone from the copy is gone there alone
+    gone = sorted((other / "storage" / "message" / "ses_aaa").iterdir())[-1]
+    gone.unlink()
+    await imported(service, other)
+    now = (await service.frames()).messages
+    assert now.loc[now["deleted_at"].notna(), "session_id"].tolist() == ["ses_aaa"]
+    assert now.loc[now["deleted_at"].notna(), "opencode_message_id"].tolist() == [gone.stem]
+
+
+def with_part_ids(tree: Path, database: Path, recording: Recording) -> None:
+    """What later versions made of a tree of 0.1: a database, with the parts as rows with ids."""
+    shutil.copy(recording.database, database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table in ("part", "message", "session", "project"):
+            connection.execute(f"DELETE FROM {table}")
+        connection.execute(
+            "INSERT INTO project (id, worktree, time_created, time_updated, sandboxes) "
+            "VALUES ('p', '/home/dev/shop', 1, 1, '[]')"
+        )
+        _, *records = StorageTree(tree).sessions(shell=False)
+        for record in records:
+            at = record.info["time"]
+            assert isinstance(record, SessionRecord)
+            connection.execute(
+                "INSERT INTO session (id, project_id, slug, directory, title, version, "
+                "time_created, time_updated) VALUES (?, 'p', 's', '/home/dev/shop', ?, ?, ?, ?)",
+                (record.id, record.title, record.version, at["created"], at["updated"]),
+            )
+            for message in record.messages:
+                connection.execute(
+                    "INSERT INTO message VALUES (?, ?, ?, ?, ?)",
+                    (message.id, record.id, 1, 1, json.dumps(message.info)),
+                )
+                for n, part in enumerate(message.parts):
+                    if invocation := part.get("toolInvocation"):
+                        done = {"status": "completed", "input": invocation["args"]}
+                        done |= {"output": invocation.get("result")}
+                        part = {"type": "tool", "tool": invocation["toolName"], "state": done}
+                        part["callID"] = invocation["toolCallId"]
+                    connection.execute(
+                        "INSERT INTO part VALUES (?, ?, ?, 1, 1, ?)",
+                        (f"prt_{message.id[4:]}_{n:02}", message.id, record.id, json.dumps(part)),
+                    )
+
+
+@pytest.mark.parametrize("first", ["tree", "database", "both"])
+async def test_calls_without_ids_of_their_own_are_the_same_when_they_have_one(
+    service: ocs.OpencodeSessionService,
+    trees: dict[str, Recording],
+    recordings: dict[str, Recording],
+    tmp_path: Path,
+    first: str,
+) -> None:
+    """0.1 has calls without an id of their part; what it became has one."""
+    data = Path(shutil.copytree(trees["opencode-0.1.174"].database, tmp_path / "data"))
+    database = data / "opencode.db"
+    with_part_ids(data, database, recordings["opencode-1.18.33"])
+    whole = ocs.read_opencode(database, shell=False)
+    sources: dict[str, Any] = {"tree": data / "project", "database": database, "both": data}
+    for place in (sources[first], *sources.values(), sources["both"]):
+        await imported(service, place, shell=False)
+        found = await service.frames()
+        for name in TABLES:
+            assert len(getattr(found, name)) == len(getattr(whole, name)), (place, name)
+        assert not found.tool_calls["is_undone"].any()
+    assert len(whole.tool_calls) > 20
+
+
+# Older, and only some
+
+
+async def test_a_backup_does_not_replace_what_is_newer(
+    service: ocs.OpencodeSessionService, data: Path, tmp_path: Path
+) -> None:
+    backup = Path(shutil.copytree(data, tmp_path / "backup"))
+    execute(
+        backup,
+        f"UPDATE session SET title = 'As it was', time_updated = time_updated - 60000 "
+        f"WHERE id = '{CART}'",
+        f"DELETE FROM message WHERE id IN ('{last_messages(data, CART, 1)[0]}')",
+        f"UPDATE session SET title = 'Just as new' WHERE id = '{SHIPPING}'",
+        f"UPDATE message SET time_updated = time_updated + 1 WHERE session_id = '{SHIPPING}'",
+    )
+    await imported(service, data)
+    before = await service.frames(diffs=True, parts=True)
+    report = await imported(service, backup)
+    assert "1 sessions are older here than what is stored: that was kept" in report.notes
+    after = await service.frames(diffs=True, parts=True)
+    titles = after.sessions.set_index("session_id")["title"]
+    assert titles[CART] == before.sessions.set_index("session_id")["title"][CART]
+    assert titles[SHIPPING] == "Just as new"  # as new as what is stored: what comes last
+    for name in TABLES[1:]:
+        pd.testing.assert_frame_equal(getattr(after, name), getattr(before, name))
+    # The other way round, what is newer is taken.
+    async with ocs.OpencodeSessionService() as other:
+        await imported(other, backup)
+        report = await imported(other, data)
+        assert not any("older" in note for note in report.notes)
+        assert_same_frames(await other.frames(diffs=True, parts=True), before)
+
+
+async def test_only_what_is_wanted_counts_as_unchanged(
+    service: ocs.OpencodeSessionService, data: Path
+) -> None:
+    execute(
+        data,
+        "INSERT INTO project (id, worktree, time_created, time_updated, sandboxes) "
+        "VALUES ('else', '/home/dev/elsewhere', 1, 1, '[]')",
+        f"UPDATE session SET project_id = 'else' WHERE id = '{CART}'",
+    )
+    await imported(service, data)
+    frames = await service.frames()
+    by_session = frames.messages["session_id"].value_counts()
+    touched = frames.sessions.sort_values("updated_at")
+    latest = touched["session_id"].tolist()[2:]
+    for options, wanted in (
+        ({"project": "elsewhere"}, [CART]),
+        ({"since": touched["updated_at"].iloc[2].isoformat()}, latest),
+        ({"project": "nowhere"}, []),
+        ({}, frames.sessions["session_id"].tolist()),
+    ):
+        report = await imported(service, data, **options)
+        assert (report.sessions.unchanged, report.sessions.total) == (len(wanted), len(wanted))
+        assert report.messages.unchanged == by_session.reindex(wanted).sum()

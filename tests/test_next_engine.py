@@ -432,6 +432,21 @@ async def test_imported_again_only_what_changed_is_read(path: Path) -> None:
     assert report.messages.unchanged == 2
 
 
+async def test_calls_keep_their_ids_when_the_old_tables_go(shop: Path) -> None:
+    """An import before an update, and one when only the copies are left: the same calls."""
+    service = ocs.OpencodeSessionService()
+    await service.import_opencode(shop, shell=False, progress=False)
+    before = await service.frames()
+    updated(shop)
+    with closing(sqlite3.connect(shop)) as connection, connection:
+        for table in ("part", "message", "session"):
+            connection.execute(f"DROP TABLE {table}")
+    await service.import_opencode(shop, shell=False, progress=False)
+    after = await service.frames()
+    assert sorted(after.tool_calls["tool_call_id"]) == sorted(before.tool_calls["tool_call_id"])
+    assert not after.tool_calls["is_undone"].sum() > before.tool_calls["is_undone"].sum()
+
+
 # What nobody promised
 
 

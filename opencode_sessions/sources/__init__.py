@@ -3,7 +3,7 @@
 from .database import Database
 from .export import JsonFiles
 from .find import Place, data_folders, find, together
-from .source import Problem, Source
+from .source import Problem, Source, is_wanted
 from .storage import StorageTree
 from .untouched import SourceChanged
 
@@ -17,5 +17,6 @@ __all__ = [
     "StorageTree",
     "data_folders",
     "find",
+    "is_wanted",
     "together",
 ]

@@ -51,7 +51,10 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Inserts or updates rows by id, exactly as given (all with the same columns)."""
+    """Inserts or updates rows by id, exactly as given (all with the same columns).
+
+    A row never moves to another session: where one has the id already, IdsTaken is raised.
+    """
 
     table: TableName
     rows: Sequence[Row]
@@ -84,6 +87,15 @@ class StoreFailed(PersistenceError):
     def __init__(self, reason: str, *, is_passing: bool) -> None:
         super().__init__(reason)
         self.is_passing = is_passing
+
+
+class IdsTaken(StoreFailed):
+    """Rows of other sessions have these ids; nothing was stored."""
+
+    def __init__(self, ids: dict[TableName, set[str]]) -> None:
+        count = sum(map(len, ids.values()))
+        super().__init__(f"{count} ids are those of another session's rows", is_passing=False)
+        self.ids = ids
 
 
 class CallerWorkFailed(PersistenceError):
@@ -124,7 +136,7 @@ class Store(Protocol):
         """Applies all steps, durably, or none; gives one row for each PutSession and PutMessage.
 
         Raises:
-            StoreFailed: nothing of it was stored.
+            StoreFailed: nothing of it was stored; IdsTaken, if another session has an id of a Put.
             CallerWorkFailed: it was stored, what the caller had in the same AsyncSession was not.
             SchemaError: the tables are missing or old.
         """

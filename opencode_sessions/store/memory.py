@@ -9,6 +9,7 @@ from . import (
     KEPT_BY_APPEND,
     Append,
     Delete,
+    IdsTaken,
     Put,
     PutMessage,
     PutSession,
@@ -83,9 +84,12 @@ class MemoryStore:
     def _check(self, steps: Sequence[Step]) -> None:
         """What keys do: no row without its session and message, no opencode id twice."""
         coming: dict[str, set[str]] = defaultdict(set)
+        taken: dict[TableName, set[str]] = {}
         for step in steps:
             if isinstance(step, Delete):
                 continue
+            if isinstance(step, Put) and (ids := self._of_others(step)):
+                taken[step.table] = taken.get(step.table, set()) | ids
             single = isinstance(step, PutSession | PutMessage)
             for row in [step.row] if single else step.rows:  # type: ignore[union-attr]
                 for column, parent in PARENTS.items():
@@ -98,6 +102,17 @@ class MemoryStore:
                         f"{row['opencode_id']} is in {step.table} already", is_passing=False
                     )
                 coming[_table_of(step)].add(row["id"])
+        if taken:
+            raise IdsTaken(taken)
+
+    def _of_others(self, step: Put) -> set[str]:
+        """The ids among these rows' that rows of other sessions have."""
+        kept, given = self._tables[step.table], ((row["id"], row) for row in step.rows)
+        return {
+            id
+            for id, row in given
+            if id in kept and kept[id].get("session_id") != row.get("session_id")
+        }
 
     def _holder(self, table: str, row: Row) -> str | None:
         """The id of the row that has this one's opencode id."""

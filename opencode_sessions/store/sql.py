@@ -24,6 +24,7 @@ from . import (
     CallerWorkFailed,
     Delete,
     Done,
+    IdsTaken,
     Put,
     PutMessage,
     PutSession,
@@ -96,11 +97,18 @@ class SqlStore:
 
     async def _apply_all(self, steps: Sequence[Step]) -> list[Row]:
         rows: list[Row] = []
+        taken: dict[TableName, set[str]] = {}
         with _translated():
             try:
                 async with self._transaction(True) as executor:
                     for step in steps:
-                        rows += await self._apply(executor, step)
+                        if isinstance(step, Put):
+                            ids = await self._put(executor, step)
+                            taken |= {step.table: ids | taken.get(step.table, set())} if ids else {}
+                        else:
+                            rows += await self._apply(executor, step)
+                    if taken:
+                        raise IdsTaken(taken)
             except CallerWorkFailed as error:
                 error.rows = rows
                 self._writes += 1
@@ -176,9 +184,6 @@ class SqlStore:
                     statement = statements.append(dialect, table, frozenset(row))
                     asked = {"in_session": row["session_id"], "in_message": row["message_id"]}
                     await executor.execute(statement, row | asked)
-            case Put(table, rows) if rows:
-                statement = statements.put(dialect, table, frozenset(rows[0]))
-                await executor.execute(statement, list(rows))
             case Delete(parents, ids) if ids:
                 for name in TABLE_NAMES:
                     source = TABLES[name]
@@ -187,6 +192,26 @@ class SqlStore:
                         chosen = source.c[key].in_(list(ids))
                         await executor.execute(delete(source).where(chosen))
         return []
+
+    async def _put(self, executor: Executor, step: Put) -> set[str]:
+        """Puts rows; gives the ids of those that were not written, as other sessions have them."""
+        dialect, table, rows = self._dialect(), step.table, list(step.rows)
+        check_supported(dialect)
+        if not rows:
+            return set()
+        statement = statements.put(dialect, table, frozenset(rows[0]))
+        result = await executor.execute(statement, rows)
+        if table == "sessions" or getattr(result, "rowcount", -1) == len(rows):
+            return set()
+        # Some were not written, or the driver does not count.
+        own, source = {row["id"]: row["session_id"] for row in rows}, TABLES[table]
+        taken: set[str] = set()
+        for start in range(0, len(rows), BATCH):
+            some = [row["id"] for row in rows[start : start + BATCH]]
+            stored = select(source.c.id, source.c.session_id).where(source.c.id.in_(some))
+            holders = (await executor.execute(stored)).all()
+            taken |= {row.id for row in holders if own[row.id] != row.session_id}
+        return taken
 
 
 async def _returned(executor: Executor, statement: Executable, row: Row) -> list[Row]:

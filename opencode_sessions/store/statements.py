@@ -78,10 +78,11 @@ def append(dialect: str, name: TableName, columns: frozenset[str]) -> Executable
 
 @cache
 def put(dialect: str, name: TableName, columns: frozenset[str]) -> Executable:
-    """Inserts rows of these columns, or updates those that have their ids."""
-    insert = _insert(dialect, name)
+    """Inserts rows of these columns, or updates those of their session that have their ids."""
+    table, insert = TABLES[name], _insert(dialect, name)
     changed = {column: insert.excluded[column] for column in columns - {"id"}}
+    is_own = None if name == "sessions" else table.c.session_id == insert.excluded.session_id
     statement: Executable = insert.on_conflict_do_update(
-        index_elements=[TABLES[name].c.id], set_=changed
+        index_elements=[table.c.id], set_=changed, where=is_own
     )
     return statement
