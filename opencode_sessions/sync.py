@@ -28,7 +28,7 @@ from .matching import APPLICATION, take_over_ids
 from .models import TABLES, Row, now
 from .records import EPOCH, SessionRecord
 from .rows import SessionRows, session_rows
-from .sources import Problem, Source, SourceChanged, is_wanted
+from .sources import WITH_SNAPSHOTS, Problem, Source, SourceChanged, is_wanted
 from .store import (
     CallerWorkFailed,
     Delete,
@@ -86,7 +86,10 @@ class Wanted:
 
     def state(self, said: str | None) -> str | None:
         """A session's state, together with what else decides its rows; None where it has none."""
-        return f"{READER} {self.shell} {self.origin} {said}" if said else None
+        if not said:
+            return None
+        told = said if self.shell else said.removesuffix(WITH_SNAPSHOTS)
+        return f"{READER} {self.shell} {self.origin} {told}"
 
 
 async def import_sources(
@@ -181,7 +184,10 @@ class _Import:
             "sessions", ["opencode_id", "imported", "deleted_at", *TOLD]
         ):
             state = self._states.get(opencode_id)
-            if not imported or state is None or imported["state"] != state or deleted_at:
+            if not imported or state is None or deleted_at:
+                continue
+            # Snapshots that are there no more have told what they know.
+            if imported["state"] not in (state, state + WITH_SNAPSHOTS):
                 continue
             if opencode_id in self.seen:
                 continue

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from opencode_sessions.cli import app
 from opencode_sessions.cli.tables import clean
+from opencode_sessions.sources.export import LABELS, UNTOLD
 
 UPGRADED = "opencode-1.1.65-upgraded-to-1.18.33"
 OLD = "opencode-1.1.65"
@@ -112,11 +113,16 @@ def test_this_machine_with_a_tree_beside_the_database(
     database, tree = told()["sources"]
     assert (database["sessions"], database["only_here"]) == (4, 0)
     assert (tree["sessions"], tree["only_here"]) == (5, 1)
+    assert (database["untold"], tree["untold"]) == ([], [*UNTOLD["storage"]])
     assert tree["versions"] == {"1.1.65": 4, "1.0.9": 1}
     assert told()["in_two_places"] == [
         {"place": str(data), "taken_from": str(data / "opencode.db"), "sessions": 4}
     ]
     text = said()
+    assert (
+        "  cannot tell: reported_cost_usd, reported_tokens_input, reported_tokens_output, "
+        "reported_tokens_reasoning, reported_tokens_cache_read, and 1 more\n" in text
+    )
     assert "5 sessions (1 nowhere else), 1970-01-01 to 2026-11-22" in text
     assert f"4 sessions of {data}: taken from {data / 'opencode.db'}" in text
     assert text.endswith("Next: opencode-sessions import\n")
@@ -142,8 +148,21 @@ def test_what_was_given_out(given_out: Path) -> None:
         "opencode export --sanitize",
     ]
     assert "files in" in formats["answers of opencode serve"]["place"]
+    for name, one in formats.items():
+        assert tuple(one["untold"]) == UNTOLD[next(k for k, v in LABELS.items() if v == name)]
     (note,) = formats["opencode export --sanitize"]["notes"]
     assert "sanitized exports hold no texts" in note
+
+
+def test_a_session_copied_by_hand_is_one_more(trees: dict[str, Recording], tmp_path: Path) -> None:
+    data = shutil.copytree(trees[OLD].database, tmp_path / "data")
+    file = sorted(data.glob("storage/session/*/*.json"))[0]
+    copy = file.with_name("ses_copy.json")
+    copy.write_text(json.dumps(json.loads(file.read_text()) | {"id": copy.stem}))
+    messages = data / "storage" / "message"
+    shutil.copytree(messages / file.stem, messages / copy.stem)
+    (found,) = told(data)["sources"]
+    assert (found["sessions"], found["problems"]) == (5, [])
 
 
 def test_one_place_named_twice_is_one(recordings: dict[str, Recording]) -> None:

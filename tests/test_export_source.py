@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -117,6 +118,13 @@ def test_tree_says_what_the_database_says(
     database = frames_of(recordings["opencode-1.1.65-upgraded-to-1.18.33"].database)
     assert rows(found) == rows(database)
     assert differing(found, database) == {*UNTOLD["storage"]}
+
+
+def test_docs_say_what_each_format_cannot_tell() -> None:
+    docs = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
+    rows = docs.partition("| format | cannot tell |\n|---|---|\n")[2].partition("\n\n")[0]
+    cells = [row.strip("| ").split(" | ") for row in rows.split("\n")]
+    assert {format: (*re.findall(r"`(\w+)`", columns),) for format, columns in cells} == UNTOLD
 
 
 def test_messages_alone(given_out: Path, database: Frames, tmp_path: Path) -> None:

@@ -243,6 +243,41 @@ async def test_an_import_again_changes_nothing(whole: dict[str, Path], tmp_path:
         assert count.unchanged == len(await svc.file_events())
 
 
+@pytest.mark.parametrize("name", [SHOP, SHOP_1_0])
+async def test_snapshots_that_come_later_are_read_and_those_that_go_are_not_missed(
+    whole: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    data = Path(shutil.copytree(whole[name], tmp_path / "data"))
+    settled(data)
+    (data / "snapshot").rename(tmp_path / "aside")
+    async with ocs.OpencodeSessionService() as svc:
+        await svc.import_opencode(data, progress=False)
+        assert "snapshot" not in {*await known_by(svc)}
+        (tmp_path / "aside").rename(data / "snapshot")
+        await svc.import_opencode(data, progress=False, shell=False)
+        await svc.import_opencode(data, progress=False)
+        assert await known_by(svc) == Counter(
+            ocs.read_opencode(data).file_events["evidence"].astype(str)
+        )
+        with_snapshots = await known_by(svc)
+        assert with_snapshots["snapshot"] > 0
+        shutil.rmtree(data / "snapshot")
+        report = await svc.import_opencode(data, progress=False)
+        assert report.sessions.total == report.sessions.unchanged > 0
+        assert report.file_events.changed == report.file_events.new == 0
+        assert await known_by(svc) == with_snapshots
+
+
+def settled(data: Path) -> None:
+    """Gives its files a time long enough ago for a later change to have another."""
+    for file in data.rglob("*.json"):
+        os.utime(file, (1e9, 1e9))
+
+
+async def known_by(svc: ocs.OpencodeSessionService) -> Counter[str]:
+    return Counter((await svc.file_events())["evidence"].astype(str))
+
+
 # The folder itself
 
 

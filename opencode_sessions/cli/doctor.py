@@ -20,10 +20,11 @@ from tqdm.auto import tqdm
 from ..analytics import Frames, compare_with_opencode, load
 from ..errors import SourceError
 from ..import_report import ORDER
+from ..matching import take_over_ids
 from ..models import Row
 from ..reading import Reader
 from ..records import SessionRecord
-from ..rows import session_rows
+from ..rows import SessionRows, session_rows
 from ..sources import (
     Database,
     JsonFiles,
@@ -34,8 +35,8 @@ from ..sources import (
     find,
     together,
 )
-from ..sources.export import LABELS
-from ..store import Put, Step, StoreFailed
+from ..sources.export import LABELS, UNTOLD
+from ..store import IdsTaken, Put, Step, StoreFailed
 from ..store.memory import MemoryStore
 from ..store.values import clean as storable
 from .tables import clean
@@ -49,7 +50,10 @@ CENT = 0.005  # costs that differ by less are the same
 
 @dataclass(slots=True)
 class Found:
-    """One source and what is in it; `sessions` says how many, `only_here` how many nowhere else."""
+    """One source and what is in it; `sessions` says how many, `only_here` how many nowhere else.
+
+    `untold` has the columns that its format cannot tell.
+    """
 
     place: str
     format: str
@@ -61,6 +65,7 @@ class Found:
     last: str | None = None
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
     error: str | None = None
 
 
@@ -159,7 +164,7 @@ async def _read(
                     times += [time for time in (item.created_at, item.updated_at) if time]
                     if item.id not in known:
                         try:
-                            await reader.store.apply(_steps(item, source.kind))
+                            await _store(reader, item, source.kind)
                         except StoreFailed as error:
                             reason = f"could not be stored: {error}"
                             found.problems.append(Problem(f"session {item.id}", reason))
@@ -178,8 +183,16 @@ async def _read(
     return found, ids
 
 
-def _steps(record: SessionRecord, source: str) -> list[Step]:
+async def _store(reader: Reader, record: SessionRecord, source: str) -> None:
     rows = session_rows(record, source=source, origin=None)
+    try:
+        await reader.store.apply(_steps(rows))
+    except IdsTaken as error:  # a session copied by hand
+        take_over_ids(rows, {name: [] for name in ORDER}, error.ids)
+        await reader.store.apply(_steps(rows))
+
+
+def _steps(rows: SessionRows) -> list[Step]:
     return [Put(name, [_lean(row) for row in rows[name]]) for name in ORDER]
 
 
@@ -194,15 +207,16 @@ def _described(source: Source) -> Found:
             files = [path, path.with_name(f"{path.name}-wal")]
             return Found(str(path), "database", _bytes(files))
         case StorageTree(path=path):
-            return Found(str(path), "JSON tree", _bytes(_files(path)))
-        case JsonFiles(given=bytes() as given):
-            return Found("standard input", LABELS[source.format], len(given))
-        case JsonFiles(files=files) if len(files) == 1:
-            return Found(str(files[0]), LABELS[source.format], _bytes(files))
-        case JsonFiles(files=files):
-            folders = ", ".join(sorted({str(file.parent) for file in files}))
-            place = f"{len(files)} files in {folders}"
-            return Found(place, LABELS[source.format], _bytes(files))
+            untold = list(UNTOLD["storage"])
+            return Found(str(path), "JSON tree", _bytes(_files(path)), untold=untold)
+        case JsonFiles(format=format, files=files, given=given):
+            place, size = str(files[0]), _bytes(files)
+            if given is not None:
+                place, size = "standard input", len(given)
+            elif len(files) > 1:
+                folders = ", ".join(sorted({str(file.parent) for file in files}))
+                place = f"{len(files)} files in {folders}"
+            return Found(place, LABELS[format], size, untold=list(UNTOLD[format]))
     raise AssertionError(source)
 
 
@@ -289,6 +303,8 @@ def _source_lines(diagnosis: Diagnosis, found: Found) -> Iterator[str]:
             yield f"    {len(places):,} because {reason}: {_cut(places, PLACES_SHOWN)}"
         if len(reasons) > SHOWN:
             yield f"    and {len(reasons) - SHOWN:,} more reasons; --json has all"
+    if found.untold:
+        yield f"  cannot tell: {_cut(found.untold, SHOWN)}"
     for note in found.notes:
         yield f"  note: {note}"
 

@@ -19,8 +19,18 @@ from ..errors import SourceError
 from ..loose import as_number
 from ..records import session_record
 from . import next_engine
-from .snapshots import Snapshots
-from .source import Item, Json, Problem, as_str, created, is_settled, is_wanted, parse_json
+from .snapshots import Snapshots, kept_projects
+from .source import (
+    Item,
+    Json,
+    Problem,
+    as_str,
+    created,
+    is_settled,
+    is_wanted,
+    parse_json,
+    with_snapshots,
+)
 from .surroundings import Surroundings
 from .untouched import unreadable, untouched
 
@@ -124,9 +134,13 @@ class Database:
                             continue
                         states[id] = f"{states.get(id, '')}/{count}:{total}:{at:.0f}"
                         latest[id] = max(latest.get(id, 0.0), at)
+                kept = _with_snapshots(connection, tables, kept_projects(self.path.parent))
             except sqlite3.DatabaseError as error:
                 raise unreadable(self.path, error) from error
-        return {id: state if is_settled(latest[id]) else None for id, state in states.items()}
+        return {
+            id: with_snapshots(state if is_settled(latest[id]) else None, id in kept)
+            for id, state in states.items()
+        }
 
     def notes(self) -> list[str]:
         """What else the database holds that this version does not read, one sentence each."""
@@ -165,6 +179,18 @@ def _count(connection: sqlite3.Connection, table: str, where: str = "") -> int:
 def _worktrees(connection: sqlite3.Connection) -> dict[str, str]:
     rows = connection.execute("SELECT id, worktree FROM project")
     return {as_str(id): as_str(worktree) for id, worktree in rows if worktree is not None}
+
+
+def _with_snapshots(
+    connection: sqlite3.Connection, tables: set[str], projects: set[str]
+) -> set[str]:
+    """The sessions of these projects."""
+    found = set()
+    for table in SESSIONS if projects else ():
+        if table in tables:
+            rows = connection.execute(f"SELECT id, project_id FROM {table}")
+            found |= {as_str(id) for id, project in rows if as_str(project) in projects}
+    return found
 
 
 def _session_infos(connection: sqlite3.Connection, tables: set[str]) -> list[Json]:

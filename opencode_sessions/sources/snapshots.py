@@ -38,6 +38,14 @@ COMMAND = (
 )
 
 
+def kept_projects(data: Path) -> set[str]:
+    """The ids of the projects of which this data folder keeps snapshots."""
+    try:
+        return set(os.listdir(data / "snapshot"))
+    except OSError:
+        return set()
+
+
 class Snapshots:
     """The snapshots in one of opencode's data folders; to be closed, as it keeps a folder."""
 

@@ -59,13 +59,16 @@ class Source(Protocol):
     def states(self) -> dict[str, str | None]:
         """Each session's id and a text that is another whenever anything in it has changed.
 
-        None where that cannot be told: of what was just written to, or has no times.
+        It ends in `WITH_SNAPSHOTS` where there are some of its project: they tell more, and may be
+        there later than the session. None where all that cannot be told: of what was just written
+        to, or has no times.
         """
 
     def notes(self) -> list[str]:
         """What else it holds that this version does not read, one sentence each."""
 
 
+WITH_SNAPSHOTS = " with snapshots"
 # What was written to so recently may be written to again in the same millisecond.
 SETTLED_MS = 2000
 
@@ -73,6 +76,11 @@ SETTLED_MS = 2000
 def is_settled(touched_ms: float) -> bool:
     """Whether a later change of what was touched then would have a later time."""
     return touched_ms < time.time() * 1000 - SETTLED_MS
+
+
+def with_snapshots(state: str | None, are_there: bool) -> str | None:
+    """A session's state, saying that there are snapshots of its project."""
+    return state + WITH_SNAPSHOTS if state and are_there else state
 
 
 def is_wanted(

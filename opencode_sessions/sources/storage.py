@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..loose import as_dict, as_dicts, as_text
 from ..records import session_record
-from .snapshots import Snapshots
+from .snapshots import Snapshots, kept_projects
 from .source import (
     Item,
     Json,
@@ -32,6 +32,7 @@ from .source import (
     parse_json,
     root,
     why,
+    with_snapshots,
 )
 from .surroundings import Surroundings
 
@@ -99,10 +100,12 @@ class StorageTree:
     def states(self) -> dict[str, str | None]:
         """The sizes and times of each session's files."""
         states: dict[str, str | None] = {}
+        kept = kept_projects(self.path)
         for layout in self._layouts([]):
-            for _project_id, file in layout.session_files([]):
+            for project_id, file in layout.session_files([]):
                 if file.stem not in states:
-                    states[file.stem] = _state([file, *layout.files(file.stem)])
+                    state = _state([file, *layout.files(file.stem)])
+                    states[file.stem] = with_snapshots(state, project_id in kept)
         return states
 
     def notes(self) -> list[str]:
