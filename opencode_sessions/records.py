@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from . import events as events_
 from . import parts as parts_
 from .changes import MessageChanges, Witness, shell_changes
+from .links import Link, link_of
 from .loose import as_dict, as_int, as_number, as_text
 
 Actor = Literal["agent", "user"]
@@ -172,11 +173,11 @@ def session_record(
         as_dict(info.get("summary")),
         as_dict(info.get("model")),
     )
-    link = _link(directory, worktree, ordered)
+    link = link_of(directory, worktree, ordered)
     directory = link.followed(directory) if link else directory
     changes = {}
     if shell:
-        placed = [link.placed(message) for message in ordered] if link else ordered
+        placed = [link.followed_by(message) for message in ordered] if link else ordered
         changes = shell_changes(placed, directory=directory, worktree=worktree, witness=witness)
     records = tuple(_messages(info, ordered, changes, link, directory))
     return SessionRecord(
@@ -218,7 +219,7 @@ def _messages(
     session: dict[str, Any],
     ordered: list[tuple[dict[str, Any], list[dict[str, Any]]]],
     changes: dict[str, MessageChanges],
-    link: "_Link | None",
+    link: Link | None,
     directory: str | None,
 ) -> Iterator[MessageRecord]:
     session_created = as_number(as_dict(session.get("time")).get("created"))
@@ -250,7 +251,7 @@ def _messages(
             if folder and folder != directory:
                 found = [_seen_from(folder, event) for event in found]
             if link:
-                found = [link.followed_by(event) for event in found]
+                found = [link.followed_in(event) for event in found]
             found = found + changed.by_call.get(place, [])
             started = moment(call.started_ms)
             records.append(
@@ -273,66 +274,6 @@ def _messages(
         is_undone = message_undone
         yield _message(info, parts, version, seq, turn, role, is_copy, is_undone, records, steps)
         undone = undone or reverted_here
-
-
-class _Link(NamedTuple):
-    """A name that leads into the worktree, and the folder it leads to."""
-
-    name: str
-    target: str
-
-    def followed(self, path: str | None) -> str | None:
-        if path and (path + "/").startswith(self.name + "/"):
-            return self.target + path[len(self.name) :]
-        return path
-
-    def placed(
-        self, message: tuple[dict[str, Any], list[dict[str, Any]]]
-    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        info, parts = message
-        path = as_dict(info.get("path"))
-        return info | {"path": path | {"cwd": self.followed(as_text(path.get("cwd")))}}, parts
-
-    def followed_by(self, event: events_.FileEvent) -> events_.FileEvent:
-        new = self.followed(event.new_file_path)
-        return replace(event, file_path=self.followed(event.file_path), new_file_path=new)
-
-
-def _link(
-    directory: str | None,
-    worktree: str | None,
-    messages: list[tuple[dict[str, Any], list[dict[str, Any]]]],
-) -> _Link | None:
-    """The link a session went through, if it kept the link's name and tells where it leads.
-
-    The server of versions around 1.2 stored the folder as it was named to it, beside the real path
-    of the worktree. A `patch` part has real paths as well: a file that a call of the same step
-    changed shows which folder it is. Where that is not clear, all names stay.
-    """
-    if not directory or not worktree or (directory + "/").startswith(worktree.rstrip("/") + "/"):
-        return None
-    possible: set[str] | None = None
-    for info, parts in messages:
-        if as_dict(info.get("path")).get("root") != worktree:
-            continue
-        noted = parts_.changed_files(parts)
-        for call in parts_.tool_calls(parts):
-            for event in events_.file_events(call) if call.status == "completed" else ():
-                path = posixpath.normpath(posixpath.join(directory, event.file_path or "."))
-                if event.event_type == "read" or not path.startswith(directory + "/"):
-                    continue
-                end = path.removeprefix(directory)
-                folders = {file.removesuffix(end) for file in noted if file.endswith(end)}
-                if folders:
-                    possible = folders if possible is None else possible & folders
-    if not possible or len(possible) > 1:
-        return None
-    (target,) = possible
-    if not (target + "/").startswith(worktree + "/"):
-        return None
-    while target != worktree and posixpath.basename(target) == posixpath.basename(directory):
-        target, directory = posixpath.dirname(target), posixpath.dirname(directory)
-    return _Link(directory, target)
 
 
 def _seen_from(folder: str, event: events_.FileEvent) -> events_.FileEvent:

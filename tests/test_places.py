@@ -21,6 +21,8 @@ import pytest
 from conftest import DATA
 
 import opencode_sessions as ocs
+from opencode_sessions.records import session_record
+from opencode_sessions.sources.surroundings import Surroundings
 
 PLACES = DATA / "places"
 NAMES = sorted(file.name.removesuffix(".truth.json.xz") for file in PLACES.glob("*.truth.*"))
@@ -222,3 +224,72 @@ def test_without_its_wal_it_is_another_database(killed: Place) -> None:
         killed.database.with_name(f"opencode.db{end}").unlink()
     (source,) = ocs.sources.find(killed.database)
     assert list(source.sessions()) == [0]
+
+
+# A command beside a tool, through a link
+
+LINK, REAL = "/home/dev/link", "/data/orchard"
+
+
+def step(number: int, *asked: tuple[str, dict[str, Any]], changed: list[str]) -> Any:
+    """A step of a session that was named through the link: its calls, and what opencode noted."""
+    info = {
+        **{"id": f"msg_{number}", "role": "assistant", "path": {"cwd": LINK, "root": REAL}},
+        "time": {"created": number * 1000, "completed": number * 1000 + 900},
+    }
+    calls = [
+        {"type": "tool", "tool": tool, "callID": f"call_{number}_{n}", "id": f"prt_{number}_{n}"}
+        | {"state": {"status": "completed", "input": input, "metadata": {"exit": 0}, "time": at}}
+        for n, (tool, input) in enumerate(asked)
+        for at in [{"start": number * 1000 + n, "end": number * 1000 + n + 1}]
+    ]
+    files = [f"{REAL}/{name}" for name in changed]
+    return info, [*calls, {"type": "patch", "id": f"prt_{number}_p", "hash": "x", "files": files}]
+
+
+def changed_by_commands(record: Any) -> list[tuple[str, str | None]]:
+    return [
+        (event.event.event_type, event.event.file_path)
+        for message in record.messages
+        for call in message.tool_calls
+        for event in call.file_events
+        if event.event.evidence not in TOLD_BY_TOOLS
+    ]
+
+
+WRITE = ("write", {"filePath": f"{LINK}/src/a.py", "content": "x"})
+SED = {"command": f"cd {LINK}/src && sed -i s/x/y/ {LINK}/src/b.py && cp b.py c.py"}
+
+
+def test_a_tools_change_through_a_link_is_no_commands() -> None:
+    """The call names the link, the patch part the real file: no command beside it did it."""
+    info = {"id": "ses_1", "directory": LINK, "time": {"created": 1}}
+    messages = [
+        step(1, WRITE, changed=["src/a.py"]),
+        step(2, ("bash", {"command": "python gen.py"}), WRITE, changed=["src/a.py", "made.py"]),
+        step(3, ("bash", SED), changed=["src/b.py", "src/c.py"]),
+    ]
+    record = session_record(info, messages, worktree=REAL)
+    assert record.directory == REAL
+    assert changed_by_commands(record) == [
+        ("edit", f"{REAL}/made.py"),
+        ("edit", f"{REAL}/src/b.py"),
+        ("write", f"{REAL}/src/c.py"),
+    ]
+    # what was asked for stays as it was
+    assert record.messages[2].tool_calls[0].call.input == SED
+
+
+def test_a_neighbour_through_a_link_has_what_it_did() -> None:
+    theirs = {"id": "ses_2", "directory": LINK, "time": {"created": 1, "updated": 9000}}
+    ours = {"id": "ses_1", "directory": REAL, "time": {"created": 1, "updated": 9000}}
+    messages = {
+        "ses_1": [step(2, ("bash", {"command": "python gen.py"}), changed=["src/a.py"])],
+        "ses_2": [
+            step(1, WRITE, changed=["src/a.py"]),
+            step(2, ("read", {"filePath": f"{LINK}/x"}), WRITE, changed=["src/a.py"]),
+        ],
+    }
+    around = Surroundings(None, [(ours, REAL), (theirs, REAL)], messages.__getitem__)
+    record = session_record(ours, messages["ses_1"], worktree=REAL, witness=around.of(ours, REAL))
+    assert changed_by_commands(record) == []

@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from ..changes import Message, Pair, TreeChange, Work, works
+from ..links import link_of
 from ..loose import as_dict, as_number, as_text
 from .snapshots import Snapshots
 
@@ -19,6 +20,7 @@ LAST_WRITE_MS = 5000.0  # a session's last answer may end a little after its las
 class _Span(NamedTuple):
     id: str
     directory: str | None
+    worktree: str | None
     start_ms: float
     end_ms: float
 
@@ -45,11 +47,9 @@ class Surroundings:
             start = as_number(time.get("created")) or 0.0
             end = max(as_number(time.get("updated")) or start, start) + LAST_WRITE_MS
             directory = as_text(info.get("directory"))
-            span = _Span(str(info["id"]), directory, start, end)
+            span = _Span(str(info["id"]), directory, worktree, start, end)
             self._spans[_place(info, worktree)].append(span)
-        self._works = lru_cache(REMEMBERED)(
-            lambda span: tuple(works(load(span.id), span.directory))
-        )
+        self._works = lru_cache(REMEMBERED)(lambda span: _works(span, load(span.id)))
 
     def of(self, info: Json, worktree: str | None) -> "Surrounding":
         """What lies around one session."""
@@ -96,6 +96,14 @@ class Surrounding:
     @cached_property
     def _neighbours(self) -> list[_Span]:
         return self.around.neighbours(self.info, self.worktree)
+
+
+def _works(span: _Span, messages: Iterable[Message]) -> tuple[Work, ...]:
+    messages, directory = list(messages), span.directory
+    if link := link_of(directory, span.worktree, messages):
+        messages = [link.followed_by(message) for message in messages]
+        directory = link.followed(directory)
+    return tuple(works(messages, directory))
 
 
 def _place(info: Json, worktree: str | None) -> str | None:
