@@ -127,7 +127,12 @@ class OpencodeMessage(Base):
     __tablename__ = "opencode_messages"
     __table_args__ = (
         Index("ux_opencode_messages_opencode_id", "session_id", "opencode_id", unique=True),
-        Index("ix_opencode_messages_session_seq", "session_id", "seq"),
+        Index(  # all that a session's totals are made of: its messages are large
+            "ix_opencode_messages_totals",
+            *("session_id", "seq", "role", "created_at", "is_fork_copy", "cost_usd"),
+            *("tokens_input", "tokens_output", "tokens_reasoning"),
+            *("tokens_cache_read", "tokens_cache_write"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)

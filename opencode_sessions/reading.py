@@ -55,23 +55,25 @@ class Reader:
 
         `diffs` adds each event's change as text, `parts` the messages' parts and the calls' input.
         """
-        return await self._frames(None, diffs=diffs, parts=parts)
+        from .analytics import load
+
+        return await load(self, diffs=diffs, parts=parts)
 
     async def sessions(self) -> "pd.DataFrame":
         """All sessions, one row each, oldest first; columns as `frames.schema` has them."""
-        return (await self.frames()).sessions
+        return await self._frame("sessions", None)
 
     async def messages(
         self, session: OpencodeSession | str | None = None, *, parts: bool = False
     ) -> "pd.DataFrame":
         """Messages, of one session or of all, one row each, in order."""
-        return (await self._frames(session, parts=parts)).messages
+        return await self._frame("messages", session, optional=parts)
 
     async def tool_calls(
         self, session: OpencodeSession | str | None = None, *, parts: bool = False
     ) -> "pd.DataFrame":
         """Tool calls, of one session or of all, one row each; `parts` adds their input."""
-        return (await self._frames(session, parts=parts)).tool_calls
+        return await self._frame("tool_calls", session, optional=parts)
 
     async def file_events(
         self,
@@ -87,17 +89,19 @@ class Reader:
             file_path: only this file's: the path as the frames show it.
             diffs: add each event's change as text.
         """
-        events = (await self._frames(session, diffs=diffs)).file_events
+        events = await self._frame("file_events", session, optional=diffs)
         if file_path is None:
             return events
         chosen = events[(events["file_path"] == file_path) | (events["new_file_path"] == file_path)]
         return chosen.reset_index(drop=True)
 
-    async def _frames(self, session: OpencodeSession | str | None, **options: bool) -> "Frames":
-        from .analytics import load
+    async def _frame(
+        self, name: TableName, session: OpencodeSession | str | None, *, optional: bool = False
+    ) -> "pd.DataFrame":
+        from .analytics.frames import load_frame
 
         ids = None if session is None else [(await self._session_row(session))["id"]]
-        return await load(self, sessions=ids, **options)
+        return await load_frame(self, name, sessions=ids, optional=optional)
 
     async def _session_row(self, session: OpencodeSession | str) -> Row:
         said = session if isinstance(session, str) else self._id(session)

@@ -115,6 +115,11 @@ def differences(connection: Connection) -> list[Any]:
 
 
 TEXTS = dict.fromkeys
+TOTALS_OF = [
+    *("session_id", "seq", "role", "created_at", "is_fork_copy", "cost_usd"),
+    *("tokens_input", "tokens_output", "tokens_reasoning"),
+    *("tokens_cache_read", "tokens_cache_write"),
+]
 SCHEMA = {
     "opencode_sessions": {
         "columns": {
@@ -153,7 +158,7 @@ SCHEMA = {
         "foreign keys": ["session_id -> opencode_sessions"],
         "indexes": {
             "ux_opencode_messages_opencode_id": (["session_id", "opencode_id"], True),
-            "ix_opencode_messages_session_seq": (["session_id", "seq"], False),
+            "ix_opencode_messages_totals": (TOTALS_OF, False),
         },
     },
     "opencode_file_events": {
@@ -462,7 +467,7 @@ async def test_four_openers_at_once(tmp_path: Path) -> None:
         assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(4,)]
     for file in olds:
         assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(10,)]
-        assert rows(file, f"SELECT * FROM {VERSION_TABLE}") == [("0003",)]
+        assert rows(file, f"SELECT * FROM {VERSION_TABLE}") == [("0004",)]
 
 
 async def test_killed_in_the_middle(tmp_path: Path) -> None:

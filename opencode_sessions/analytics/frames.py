@@ -1,6 +1,6 @@
 """From a store to four pandas DataFrames, the same columns and dtypes whatever the store.
 
-`load` reads the tables, `build` makes frames of them in a thread. What a table does not hold,
+`load` reads the tables and makes frames of them in a thread. What a table does not hold,
 because it belongs to a session as a whole, is joined here: its project, its parents, the paths seen
 from the worktree.
 """
@@ -9,27 +9,26 @@ import asyncio
 import html
 import posixpath
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pandas as pd
 
-from ..store import Store, TableName
+from ..store import MONEY, TOTALS, Store, TableName, Totals
 from .columns import COLUMNS, FIXED, TIME, Column
 
-RawTables = dict[TableName, pd.DataFrame]
-# Read beside the frames' own columns, to compute others from.
-HELPERS: dict[TableName, tuple[str, ...]] = {
+# Stored columns that are read to compute others from, beside the frames' own.
+COMPUTED_FROM: dict[TableName, tuple[str, ...]] = {
     "sessions": ("parent_id", "worktree"),
     "messages": ("completed_at",),
     "tool_calls": (),
     "file_events": (),
 }
-MONEY = (
-    "cost_usd",
-    *(f"tokens_{kind}" for kind in ("input", "output", "reasoning", "cache_read", "cache_write")),
-)
+# What the rows of the other frames are told of their session, and of their message.
+OF_SESSION = ("opencode_session_id", "root_session_id", "parent_session_id", "project")
+OF_MESSAGE = ("agent_name", "provider", "model")
+PLACE = ("id", "opencode_id", "parent_id", "workdir", "worktree", "agent_name", "created_at")
 DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -86,50 +85,124 @@ async def load(
 
     `diffs` adds `file_events.diff`; `parts` adds `messages.parts` and `tool_calls.input`.
     """
-    store = svc.store
-    raw: RawTables = {"sessions": await _table(store, "sessions")}
-    where = None
-    if sessions is not None:
-        wanted = set(sessions)
-        all_sessions = raw["sessions"]
-        chosen = all_sessions["id"].isin(wanted) | all_sessions["opencode_id"].isin(wanted)
-        where = {"session_id": list(all_sessions.loc[chosen, "id"])}
     optional = {"messages": parts, "tool_calls": parts, "file_events": diffs}
-    for name, with_optional in optional.items():
-        raw[name] = await _table(store, name, where, with_optional)  # type: ignore[index,arg-type]
-    return await asyncio.to_thread(build, raw, None if where is None else where["session_id"])
+    return Frames(
+        **{
+            name: await load_frame(svc, name, sessions=sessions, optional=optional.get(name, False))
+            for name in COLUMNS
+        }
+    )
 
 
-def build(raw: RawTables, session_ids: Sequence[str] | None = None) -> Frames:
-    """Frames from tables as they are stored; `session_ids` leaves out the other sessions' rows.
+async def load_frame(
+    svc: HasStore,
+    name: TableName,
+    *,
+    sessions: Collection[str] | None = None,
+    optional: bool = False,
+) -> pd.DataFrame:
+    """One of the frames alone, as `load` gives it; `optional` adds its optional columns.
 
     Sessions come oldest first; the other frames session by session, in the order of `seq`.
     """
-    sessions = _sessions(raw)
-    agents = raw["messages"].set_index("id")[["agent_name", "provider", "model"]]
-    for name in ("messages", "tool_calls", "file_events"):
-        frame = raw[name]
-        for column in ("opencode_session_id", "root_session_id", "parent_session_id", "project"):
-            frame[column] = frame["session_id"].map(sessions[column])
-        if name != "messages":
-            for column in ("agent_name", "provider", "model"):
-                frame[column] = frame["message_id"].map(agents[column])
-        own = frame["session_id"].map(sessions["agent_name"])
-        frame["agent_name"] = frame["agent_name"].where(frame["agent_name"].notna(), own)
-    messages, events = raw["messages"], raw["file_events"]
-    took = _times(messages["completed_at"]) - _times(messages["created_at"])
-    messages["duration_s"] = took.dt.total_seconds()
-    for column in ("file_path", "new_file_path"):
-        events[column] = _paths(events[column], events["session_id"], sessions)
-    if session_ids is not None:
-        sessions = sessions.loc[list(session_ids)]
-    sessions = sessions.sort_values(["created_at", "id"])
-    order = pd.Series(range(len(sessions)), index=sessions.index)
-    raw["sessions"] = sessions.reset_index(drop=True)
-    for name in ("messages", "tool_calls", "file_events"):
-        frame = raw[name].assign(_session=raw[name]["session_id"].map(order))  # type: ignore[index]
-        raw[name] = frame.sort_values(["_session", "seq", "created_at"], ignore_index=True)  # type: ignore[index]
-    return Frames(**{name: _typed(raw[name], columns) for name, columns in COLUMNS.items()})
+    store = svc.store
+    columns = _stored(name, optional)
+    known = await _known_sessions(store, columns if name == "sessions" else PLACE, sessions)
+    if name == "sessions":
+        wanted = None if sessions is None else known.index[known["is_wanted"]]
+        totals = await store.totals(wanted)
+        return await asyncio.to_thread(_build_sessions, known, totals)
+    where = None if sessions is None else {"session_id": known.index[known["is_wanted"]]}
+    raw = await _table(store, name, columns, where)
+    agents = None
+    if name != "messages":
+        agents = await _table(store, "messages", ("id", *OF_MESSAGE), where)
+    return await asyncio.to_thread(_build, name, raw, known, agents)
+
+
+async def _known_sessions(
+    store: Store, columns: Sequence[str], sessions: Collection[str] | None
+) -> pd.DataFrame:
+    """Sessions by row id: all, or those wanted (`is_wanted`) and what they come from."""
+    if sessions is None:
+        found = await _table(store, "sessions", columns)
+        found["is_wanted"] = True
+    else:
+        found = await _found_sessions(store, columns, set(sessions), ("id", "opencode_id"))
+        found["is_wanted"] = True
+        while missing := set(found["parent_id"].dropna()) - {*found["id"], *found["opencode_id"]}:
+            parents = await _found_sessions(store, columns, missing, ("opencode_id", "id"))
+            if parents.empty:
+                break
+            parents["is_wanted"] = False
+            found = pd.concat([found, parents]).drop_duplicates("id")
+    found = found.set_index("id", drop=False).rename_axis(None)
+    found["session_id"], found["opencode_session_id"] = found["id"], found["opencode_id"]
+    has_worktree = found["worktree"].notna() & ~found["worktree"].isin(["", "/"])
+    found["project"] = found["worktree"].where(has_worktree, found["workdir"])
+    found["parent_session_id"], found["root_session_id"] = _family(found)
+    return found
+
+
+async def _found_sessions(
+    store: Store, columns: Sequence[str], ids: Collection[str], by: Sequence[str]
+) -> pd.DataFrame:
+    tables = [await _table(store, "sessions", columns, {column: ids}) for column in by]
+    return pd.concat(tables).drop_duplicates("id")
+
+
+def _stored(name: TableName, optional: bool) -> list[str]:
+    """The columns to read of a table; agent and model of a call are its message's."""
+    wanted = [c.stored for c in COLUMNS[name] if c.stored and (optional or not c.is_optional)]
+    if name in ("tool_calls", "file_events"):
+        wanted = [column for column in wanted if column not in OF_MESSAGE]
+    return list(dict.fromkeys([*wanted, *COMPUTED_FROM[name]]))
+
+
+async def _table(
+    store: Store,
+    name: TableName,
+    columns: Sequence[str],
+    where: Mapping[str, Collection[str]] | None = None,
+) -> pd.DataFrame:
+    rows = await store.select(name, columns, where)
+    return await asyncio.to_thread(_as_they_are, rows, columns)
+
+
+def _as_they_are(rows: Collection[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(columns), dtype=object)
+
+
+def _build_sessions(known: pd.DataFrame, totals: Mapping[str, Totals]) -> pd.DataFrame:
+    sessions = known[known["is_wanted"]].sort_values(["created_at", "id"])
+    held = _as_they_are(totals.values(), TOTALS).set_axis(list(totals)).reindex(sessions.index)
+    for name in TOTALS:
+        sessions[name] = held[name] if name in MONEY else held[name].fillna(0)
+    return _typed(sessions.reset_index(drop=True), COLUMNS["sessions"])
+
+
+def _build(
+    name: TableName, raw: pd.DataFrame, known: pd.DataFrame, agents: pd.DataFrame | None
+) -> pd.DataFrame:
+    """The frame of a table as it is stored."""
+    for column in OF_SESSION:
+        raw[column] = raw["session_id"].map(known[column])
+    if agents is not None:
+        agents = agents.set_index("id")
+        for column in OF_MESSAGE:
+            raw[column] = raw["message_id"].map(agents[column])
+    own = raw["session_id"].map(known["agent_name"])
+    raw["agent_name"] = raw["agent_name"].where(raw["agent_name"].notna(), own)
+    if name == "messages":
+        took = _times(raw["completed_at"]) - _times(raw["created_at"])
+        raw["duration_s"] = took.dt.total_seconds()
+    if name == "file_events":
+        for column in ("file_path", "new_file_path"):
+            raw[column] = _paths(raw[column], raw["session_id"], known)
+    in_order = known.sort_values(["created_at", "id"]).index
+    raw["_session"] = raw["session_id"].map(pd.Series(range(len(known)), index=in_order))
+    raw = raw.sort_values(["_session", "seq", "created_at", "id"], ignore_index=True)
+    return _typed(raw, COLUMNS[name])
 
 
 def posix_path(path: str, directory: str | None, worktree: str | None) -> str:
@@ -155,40 +228,6 @@ def posix_path(path: str, directory: str | None, worktree: str | None) -> str:
         return "."
     start, rest = full[: len(root)], full[len(root) :]
     return rest if folded(start) == folded(root) else full
-
-
-async def _table(
-    store: Store, name: TableName, where: dict[str, list[str]] | None = None, optional: bool = False
-) -> pd.DataFrame:
-    wanted = [c.stored for c in COLUMNS[name] if c.stored and (optional or not c.is_optional)]
-    if name in ("tool_calls", "file_events"):  # the message knows these, not the call
-        wanted = [column for column in wanted if column not in ("agent_name", "provider", "model")]
-    columns = list(dict.fromkeys([*wanted, *HELPERS[name]]))
-    rows = await store.select(name, columns, where)
-    return await asyncio.to_thread(pd.DataFrame, rows, columns=columns, dtype=object)
-
-
-def _sessions(raw: RawTables) -> pd.DataFrame:
-    """The sessions by row id, with what is counted and summed over the other tables."""
-    sessions = raw["sessions"].set_index("id", drop=False).rename_axis(None)
-    sessions["session_id"] = sessions["id"]
-    sessions["opencode_session_id"] = sessions["opencode_id"]
-    has_worktree = sessions["worktree"].notna() & ~sessions["worktree"].isin(["", "/"])
-    sessions["project"] = sessions["worktree"].where(has_worktree, sessions["workdir"])
-    sessions["parent_session_id"], sessions["root_session_id"] = _family(sessions)
-    messages = raw["messages"]
-    by_session = messages.groupby("session_id", sort=False)
-    sessions["turns"] = (messages["role"] == "user").groupby(messages["session_id"]).sum()
-    sessions["messages"] = by_session.size()
-    for name in ("tool_calls", "file_events"):
-        sessions[name] = raw[name].groupby("session_id", sort=False).size()
-    for name in ("turns", "messages", "tool_calls", "file_events"):
-        sessions[name] = sessions[name].fillna(0).astype(int)
-    own = messages[~messages["is_fork_copy"].eq(True)]
-    for column in MONEY:
-        numbers = pd.to_numeric(own[column])
-        sessions[column] = numbers.groupby(own["session_id"]).sum(min_count=1)
-    return sessions
 
 
 def _family(sessions: pd.DataFrame) -> tuple[list[str | None], list[str]]:

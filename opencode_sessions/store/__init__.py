@@ -20,6 +20,13 @@ Done = TypeVar("Done")
 TableName = Literal["sessions", "messages", "tool_calls", "file_events"]
 # Children before parents, the order in which rows may be deleted.
 TABLE_NAMES: tuple[TableName, ...] = ("file_events", "tool_calls", "messages", "sessions")
+# What is summed over a session's messages, fork copies left out.
+MONEY = (
+    "cost_usd",
+    *(f"tokens_{kind}" for kind in ("input", "output", "reasoning", "cache_read", "cache_write")),
+)
+# What is counted and summed over a session; of messages first.
+TOTALS = ("messages", "turns", *MONEY, "tool_calls", "file_events")
 # What an Append leaves as it is in a row that is there already.
 KEPT_BY_APPEND = {"id", "session_id", "seq", "created_at"}
 
@@ -107,6 +114,7 @@ async def finish(work: Coroutine[Any, Any, Done]) -> Done:
 
 
 Where = Mapping[str, Collection[Any]]
+Totals = tuple[float | int | None, ...]
 
 
 class Store(Protocol):
@@ -133,6 +141,9 @@ class Store(Protocol):
         self, table: TableName, columns: Sequence[str], where: Where | None = None
     ) -> list[tuple[Any, ...]]:
         """Rows as tuples in the order of `columns`; `where` gives each column's allowed values."""
+
+    async def totals(self, session_ids: Collection[str] | None = None) -> dict[str, Totals]:
+        """By session, what it holds, in the order of `TOTALS`; an empty one may be missing."""
 
     async def summary(self) -> Summary:
         """Counts and the newest session's time."""

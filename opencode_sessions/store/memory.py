@@ -1,12 +1,13 @@
 """Rows in this process alone: dicts that behave as the tables do."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ..models import Row
 from . import (
     KEPT_BY_APPEND,
+    MONEY,
     Append,
     Delete,
     Put,
@@ -16,9 +17,10 @@ from . import (
     StoreFailed,
     Summary,
     TableName,
+    Totals,
     Where,
 )
-from .values import dumps, loads
+from .values import dumps, loads, whole
 
 PARENTS = {"session_id": "sessions", "message_id": "messages"}
 
@@ -72,6 +74,23 @@ class MemoryStore:
             for row in self._tables[table].values()
             if all(row.get(column) in values for column, values in wanted.items())
         ]
+
+    async def totals(self, session_ids: Collection[str] | None = None) -> dict[str, Totals]:
+        """By session, what it holds, in the order of `TOTALS`."""
+        by_session: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+        for name in ("messages", "tool_calls", "file_events"):
+            for row in self._tables[name].values():
+                by_session[row["session_id"]][name].append(row)
+        chosen = by_session.keys() if session_ids is None else by_session.keys() & {*session_ids}
+        totals: dict[str, Totals] = {}
+        for id in chosen:
+            held = by_session[id]
+            own = [row for row in held["messages"] if not row.get("is_fork_copy")]
+            cost, *tokens = (_sum(row.get(column) for row in own) for column in MONEY)
+            prompts = sum(row["role"] == "user" for row in held["messages"])
+            counts = (len(held[name]) for name in ("tool_calls", "file_events"))
+            totals[id] = len(held["messages"]), prompts, cost, *map(whole, tokens), *counts
+        return totals
 
     async def summary(self) -> Summary:
         """Counts and the newest session's time."""
@@ -169,6 +188,11 @@ class MemoryStore:
             k: id for k, id in self._messages.items() if id in self._tables["messages"]
         }
         self._last = {k: seq for k, seq in self._last.items() if k[1] in sessions}
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _copy(value: Any) -> Any:

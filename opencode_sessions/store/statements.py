@@ -4,20 +4,45 @@ A statement takes a row's columns as its parameters, and what is looked up for i
 `in_session`, `in_message` and `prompts`.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, Integer, bindparam, func, select
+from sqlalchemy import Executable, Float, Integer, Select, bindparam, case, cast, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..models import TABLES, Id
-from . import KEPT_BY_APPEND, TableName
+from . import KEPT_BY_APPEND, MONEY, TableName, Where
 
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def _insert(dialect: str, table: TableName) -> Any:
     return INSERTS[dialect](TABLES[table])
+
+
+def chosen(name: TableName, columns: Sequence[str], where: Where) -> Select[Any]:
+    """Rows of a table; `where` gives each column's allowed values."""
+    table = TABLES[name]
+    return _where(select(*(table.c[column] for column in columns)), name, where)
+
+
+def counts(name: TableName, where: Where) -> Select[Any]:
+    """By session, how many rows a table has; of messages also the prompts and the sums."""
+    table = TABLES[name]
+    found = [table.c.session_id, func.count()]
+    if name == "messages":
+        found.append(func.count(case((table.c.role == "user", 1))))
+        own = table.c.is_fork_copy.is_not(True)
+        # As floats: an SQLite sum of integers fails where it is too large for one.
+        found += [func.sum(case((own, cast(table.c[column], Float)))) for column in MONEY]
+    return _where(select(*found), name, where).group_by(table.c.session_id)
+
+
+def _where(statement: Select[Any], name: TableName, where: Where) -> Select[Any]:
+    for column, values in where.items():
+        statement = statement.where(TABLES[name].c[column].in_(list(values)))
+    return statement
 
 
 @cache

@@ -36,6 +36,11 @@ def loads(text: str) -> Any:
         return json.loads(text)
 
 
+def whole(number: float | None) -> int | None:
+    """A sum as an integer; one that is beyond every column of integers is not known."""
+    return None if number is None or number > LARGEST_INT else int(number)
+
+
 def clean(row: Row) -> tuple[Row, int]:
     """A copy of the row that every database can hold, and how many values had to be replaced."""
     cleaned, replaced = {}, 0
