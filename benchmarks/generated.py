@@ -177,7 +177,7 @@ def _session(
             is_change = kind in ("edit", "write") and status == "completed"
             # As in a real project: some files are in every session, most in few.
             file = int(FILES * dice.random() ** 3)
-            path = f"{project}/src/part{file % 17:02}/module{file:03}.py"
+            path = f"{project}/src/part{file % 17:02}/module{number % PROJECTS:02}{file:03}.py"
             rows["file_events"].append(
                 {
                     "id": f"{call}.0",

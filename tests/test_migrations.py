@@ -137,7 +137,10 @@ SCHEMA = {
         },
         "key": ["id"],
         "foreign keys": [],
-        "indexes": {"ux_opencode_sessions_opencode_id": (["opencode_id"], True)},
+        "indexes": {
+            "ux_opencode_sessions_opencode_id": (["opencode_id"], True),
+            "ix_opencode_sessions_place": (["workdir", "worktree"], False),
+        },
     },
     "opencode_messages": {
         "columns": {
@@ -181,6 +184,8 @@ SCHEMA = {
             "ix_opencode_file_events_session_seq": (["session_id", "seq"], False),
             "ix_opencode_file_events_message": (["message_id"], False),
             "ix_opencode_file_events_file_path": (["file_path"], False),
+            "ix_opencode_file_events_odd_path": (["file_path"], False),
+            "ix_opencode_file_events_new_path": (["new_file_path"], False),
         },
     },
     "opencode_tool_calls": {

@@ -8,6 +8,7 @@ which would cost the caller the whole transaction.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ from . import (
     StoreFailed,
     Summary,
     TableName,
+    Take,
     Totals,
     Where,
     callers,
@@ -115,19 +117,45 @@ class SqlStore:
         self, table: TableName, columns: Sequence[str], where: Where | None = None
     ) -> list[tuple[Any, ...]]:
         """Rows as tuples in the order of `columns`, in batches so that the loop goes on turning."""
-        return await self._read(self._select(table, columns, where or {}))
+        return await self._read(self._all(statements.chosen(table, columns, where or {})))
 
-    async def _select(
-        self, table: TableName, columns: Sequence[str], where: Where
-    ) -> list[tuple[Any, ...]]:
+    async def _all(self, statement: Executable) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
         with _translated():
             async with self._transaction(False) as executor:
-                result = await executor.execute(statements.chosen(table, columns, where))
+                result = await executor.execute(statement)
                 for batch in result.partitions(BATCH):
                     rows.extend(tuple(row) for row in batch)
                     await asyncio.sleep(0)
         return rows
+
+    async def scan(
+        self, table: TableName, columns: Sequence[str], where: Where | None, take: Take
+    ) -> None:
+        """Hands over rows as they come, in batches, so that few are in memory at once."""
+        await self._read(self._scan(statements.chosen(table, columns, where or {}), take))
+
+    async def _scan(self, statement: Executable, take: Take) -> None:
+        with _translated():
+            async with self._transaction(False) as executor:
+                result = await executor.stream(statement)
+                async for batch in result.partitions(BATCH):
+                    take([tuple(row) for row in batch])
+
+    async def touched(self, since: datetime) -> set[str]:
+        """The sessions in which something happened at or after this moment."""
+        return {id for (id,) in await self._read(self._all(statements.touched(since)))}
+
+    async def places(self) -> set[tuple[str | None, str | None]]:
+        """Each different workdir and worktree."""
+        return {place for place in await self._read(self._all(statements.places()))}
+
+    async def on_paths(
+        self, columns: Sequence[str], paths: Collection[str] | None, ending: str
+    ) -> list[tuple[Any, ...]]:
+        """File events on these paths, or on oddly written ones that may be shown like this."""
+        found = await self._read(self._all(statements.on_paths(columns, paths, ending)))
+        return list(dict.fromkeys(found))
 
     async def totals(self, session_ids: Collection[str] | None = None) -> dict[str, Totals]:
         """By session, what it holds, in the order of `TOTALS`: from covering indexes alone."""

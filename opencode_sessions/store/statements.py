@@ -4,14 +4,31 @@ A statement takes a row's columns as its parameters, and what is looked up for i
 `in_session`, `in_message` and `prompts`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, Float, Integer, Select, bindparam, case, cast, func, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Executable,
+    Float,
+    Integer,
+    Select,
+    bindparam,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    text,
+    union,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ..models import TABLES, Id
+from ..models import IS_MOVE, ODDLY_WRITTEN, TABLES, Id
 from . import KEPT_BY_APPEND, MONEY, TableName, Where
 
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -37,6 +54,42 @@ def counts(name: TableName, where: Where) -> Select[Any]:
         # As floats: an SQLite sum of integers fails where it is too large for one.
         found += [func.sum(case((own, cast(table.c[column], Float)))) for column in MONEY]
     return _where(select(*found), name, where).group_by(table.c.session_id)
+
+
+def touched(since: datetime) -> CompoundSelect[Any]:
+    """The sessions in which something happened at or after a moment."""
+    sessions, messages = TABLES["sessions"].c, TABLES["messages"].c
+    is_new = or_(sessions.created_at >= since, sessions.updated_at >= since)
+    with_messages = select(messages.session_id).where(messages.created_at >= since)
+    return union(select(sessions.id).where(is_new), with_messages)
+
+
+def places() -> Select[Any]:
+    """Each different place of a session."""
+    sessions = TABLES["sessions"].c
+    return select(sessions.workdir, sessions.worktree).distinct()
+
+
+def on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Any:
+    """File events on some paths, or on oddly written ones that may be shown with this ending.
+
+    With no paths, on any that may. Each part has an index of its own; a row may come twice.
+    """
+    events = TABLES["file_events"].c
+    path, new_path = events.file_path, events.new_file_path
+    found = select(*(events[column] for column in columns))
+
+    def may_end(path: ColumnElement[str | None]) -> ColumnElement[bool]:
+        closings = (path.endswith(mark, autoescape=True) for mark in ("/", "\\", "."))
+        return or_(path.endswith(ending, autoescape=True), path == "", *closings)
+
+    if paths is None:
+        return union_all(found.where(may_end(path)), found.where(text(IS_MOVE), may_end(new_path)))
+    return union_all(
+        found.where(path.in_(list(paths))),
+        found.where(text(f"({ODDLY_WRITTEN})"), may_end(path)),
+        found.where(text(IS_MOVE), or_(new_path.in_(list(paths)), may_end(new_path))),
+    )
 
 
 def _where(statement: Select[Any], name: TableName, where: Where) -> Select[Any]:

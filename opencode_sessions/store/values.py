@@ -58,6 +58,19 @@ def clean(row: Row) -> tuple[Row, int]:
     return cleaned, replaced
 
 
+def is_oddly_written(path: str) -> bool:
+    """Whether a path has another, plainer name; the same as `models.ODDLY_WRITTEN`."""
+    inside = f"/{path}/"
+    return (
+        path == ""
+        or path[1:2] == ":"
+        or "\\" in path
+        or "//" in inside[1:]
+        or "/./" in inside
+        or "/../" in inside
+    )
+
+
 def _text(value: str) -> tuple[str, int]:
     value = str.__str__(value)  # of a subclass its text: an Enum's member prints as something else
     # str.isascii() is one flag: most text needs no search
