@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     inspect,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, make_transient_to_detached, mapped_column
 from sqlalchemy.types import BigInteger, TypeDecorator
@@ -77,13 +78,27 @@ class Base(DeclarativeBase):
 
 
 Id = String(36)
+# A path that has another, plainer name: one path may be written so in any number of ways.
+ODDLY_WRITTEN = r"""file_path = '' OR substr(file_path, 2, 1) = ':'
+    OR replace(file_path, '\', '') <> file_path
+    OR replace(file_path || '/', '//', '') <> file_path || '/'
+    OR replace('/' || file_path || '/', '/./', '') <> '/' || file_path || '/'
+    OR replace('/' || file_path || '/', '/../', '') <> '/' || file_path || '/'"""
+IS_MOVE = "new_file_path IS NOT NULL"
+
+
+def _only(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 class OpencodeSession(Base):
     """One opencode session."""
 
     __tablename__ = "opencode_sessions"
-    __table_args__ = (Index("ux_opencode_sessions_opencode_id", "opencode_id", unique=True),)
+    __table_args__ = (
+        Index("ux_opencode_sessions_opencode_id", "opencode_id", unique=True),
+        Index("ix_opencode_sessions_place", "workdir", "worktree"),
+    )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     opencode_id: Mapped[str | None]
@@ -127,7 +142,12 @@ class OpencodeMessage(Base):
     __tablename__ = "opencode_messages"
     __table_args__ = (
         Index("ux_opencode_messages_opencode_id", "session_id", "opencode_id", unique=True),
-        Index("ix_opencode_messages_session_seq", "session_id", "seq"),
+        Index(  # all that a session's totals are made of: its messages are large
+            "ix_opencode_messages_totals",
+            *("session_id", "seq", "role", "created_at", "is_fork_copy", "cost_usd"),
+            *("tokens_input", "tokens_output", "tokens_reasoning"),
+            *("tokens_cache_read", "tokens_cache_write"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
@@ -177,6 +197,8 @@ class OpencodeFileEvent(Base):
         Index("ix_opencode_file_events_session_seq", "session_id", "seq"),
         Index("ix_opencode_file_events_message", "message_id"),
         Index("ix_opencode_file_events_file_path", "file_path"),
+        Index("ix_opencode_file_events_odd_path", "file_path", **_only(ODDLY_WRITTEN)),
+        Index("ix_opencode_file_events_new_path", "new_file_path", **_only(IS_MOVE)),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)

@@ -1,8 +1,7 @@
-"""Opening a service: its place by default, awaited or entered; and moments as people write them."""
+"""Opening a service: its place by default, awaited or entered."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
@@ -14,8 +13,6 @@ from .sources.database import is_opencode_database
 from .store import migrations
 from .store.engine import Database, Target, file_of
 from .store.sql import SqlStore
-
-Moment = datetime | date | str
 
 
 class _Closable(Protocol):
@@ -50,20 +47,6 @@ class Opening(Generic[Opened]):
 def default_database() -> Path:
     """The file `open()` uses when it is given none, in the user's data folder."""
     return platformdirs.user_data_path("opencode_sessions", appauthor=False) / "sessions.db"
-
-
-def moment(when: Moment) -> datetime:
-    """An aware moment from a datetime, a date or ISO text; without a zone it is local time."""
-    if isinstance(when, str):
-        try:
-            when = datetime.fromisoformat(when)
-        except ValueError as error:
-            raise OpencodeSessionsError(
-                f"{when!r} is no time. Give a datetime, or text like 2026-11-22 or 2026-11-22T18."
-            ) from error
-    if not isinstance(when, datetime):
-        when = datetime(when.year, when.month, when.day)
-    return when.astimezone(UTC)
 
 
 async def migrate(target: Database) -> None:

@@ -1,7 +1,7 @@
 """What a store holds, as DataFrames and as objects; and `read_opencode`, which needs none."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from .models import (
     detached,
     identity,
 )
-from .opening import Moment, moment
+from .moments import Moment, moment
 from .store import Store, TableName
 from .store.memory import MemoryStore
 from .store.values import clean
@@ -50,28 +50,57 @@ class Reader:
         """A session's file events, in order."""
         return await self._list(OpencodeFileEvent, "file_events", session)
 
-    async def frames(self, *, diffs: bool = False, parts: bool = False) -> "Frames":
-        """Everything as four DataFrames: `.sessions`, `.messages`, `.tool_calls`, `.file_events`.
+    async def frames(
+        self,
+        *,
+        sessions: Collection[str] | None = None,
+        since: Moment | None = None,
+        project: str | None = None,
+        file_path: str | None = None,
+        diffs: bool = False,
+        parts: bool = False,
+        progress: bool = True,
+    ) -> "Frames":
+        """Four DataFrames, `.sessions`, `.messages`, `.tool_calls`, `.file_events`: of everything,
+        or of what was asked for, as `analytics.load` does.
 
-        `diffs` adds each event's change as text, `parts` the messages' parts and the calls' input.
+        Args:
+            sessions: only these sessions, by row id or opencode's.
+            since: only sessions touched at or after this moment.
+            project: only this project: its worktree's path, the last part of it, or opencode's id.
+            file_path: only this file, the path as the frames show it.
+            diffs: add each event's change as text.
+            parts: add the messages' parts and the calls' input.
+            progress: show a bar when it takes long.
         """
-        return await self._frames(None, diffs=diffs, parts=parts)
+        from .analytics import load
+
+        return await load(
+            self,
+            sessions=sessions,
+            since=since,
+            project=project,
+            file_path=file_path,
+            diffs=diffs,
+            parts=parts,
+            progress=progress,
+        )
 
     async def sessions(self) -> "pd.DataFrame":
         """All sessions, one row each, oldest first; columns as `frames.schema` has them."""
-        return (await self.frames()).sessions
+        return await self._frame("sessions", None)
 
     async def messages(
         self, session: OpencodeSession | str | None = None, *, parts: bool = False
     ) -> "pd.DataFrame":
         """Messages, of one session or of all, one row each, in order."""
-        return (await self._frames(session, parts=parts)).messages
+        return await self._frame("messages", session, optional=parts)
 
     async def tool_calls(
         self, session: OpencodeSession | str | None = None, *, parts: bool = False
     ) -> "pd.DataFrame":
         """Tool calls, of one session or of all, one row each; `parts` adds their input."""
-        return (await self._frames(session, parts=parts)).tool_calls
+        return await self._frame("tool_calls", session, optional=parts)
 
     async def file_events(
         self,
@@ -87,17 +116,20 @@ class Reader:
             file_path: only this file's: the path as the frames show it.
             diffs: add each event's change as text.
         """
-        events = (await self._frames(session, diffs=diffs)).file_events
-        if file_path is None:
-            return events
-        chosen = events[(events["file_path"] == file_path) | (events["new_file_path"] == file_path)]
-        return chosen.reset_index(drop=True)
+        return await self._frame("file_events", session, file_path, optional=diffs)
 
-    async def _frames(self, session: OpencodeSession | str | None, **options: bool) -> "Frames":
-        from .analytics import load
+    async def _frame(
+        self,
+        name: TableName,
+        session: OpencodeSession | str | None,
+        file_path: str | None = None,
+        *,
+        optional: bool = False,
+    ) -> "pd.DataFrame":
+        from .analytics.loading import load_frame
 
         ids = None if session is None else [(await self._session_row(session))["id"]]
-        return await load(self, sessions=ids, **options)
+        return await load_frame(self, name, sessions=ids, file_path=file_path, optional=optional)
 
     async def _session_row(self, session: OpencodeSession | str) -> Row:
         said = session if isinstance(session, str) else self._id(session)
@@ -165,7 +197,7 @@ def read_opencode(
         reader = Reader(MemoryStore())
         wanted = Wanted(None, None if since is None else moment(since), project, shell)
         await import_sources(reader.store, find(path), wanted, progress=False)
-        return await reader.frames(diffs=diffs, parts=parts)
+        return await reader.frames(diffs=diffs, parts=parts, progress=False)
 
     # A thread of its own: in a notebook this one has a running loop already.
     with ThreadPoolExecutor(1) as thread:

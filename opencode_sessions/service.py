@@ -26,7 +26,8 @@ from .models import (
     new_id,
     now,
 )
-from .opening import Moment, Opening, default_database, moment, open_store
+from .moments import Moment, moment
+from .opening import Opening, default_database, open_store
 from .outbox import OnError, Outbox, PendingWrite
 from .reading import Reader
 from .rows import message_call_rows

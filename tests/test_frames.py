@@ -11,7 +11,7 @@ from conftest import RECORDINGS, Recording
 import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames
 from opencode_sessions.analytics.columns import COLUMNS
-from opencode_sessions.analytics.frames import posix_path
+from opencode_sessions.analytics.paths import posix_path
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
 PLACE = "session_id opencode_session_id root_session_id parent_session_id project"

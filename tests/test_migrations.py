@@ -115,6 +115,11 @@ def differences(connection: Connection) -> list[Any]:
 
 
 TEXTS = dict.fromkeys
+TOTALS_OF = [
+    *("session_id", "seq", "role", "created_at", "is_fork_copy", "cost_usd"),
+    *("tokens_input", "tokens_output", "tokens_reasoning"),
+    *("tokens_cache_read", "tokens_cache_write"),
+]
 SCHEMA = {
     "opencode_sessions": {
         "columns": {
@@ -132,7 +137,10 @@ SCHEMA = {
         },
         "key": ["id"],
         "foreign keys": [],
-        "indexes": {"ux_opencode_sessions_opencode_id": (["opencode_id"], True)},
+        "indexes": {
+            "ux_opencode_sessions_opencode_id": (["opencode_id"], True),
+            "ix_opencode_sessions_place": (["workdir", "worktree"], False),
+        },
     },
     "opencode_messages": {
         "columns": {
@@ -153,7 +161,7 @@ SCHEMA = {
         "foreign keys": ["session_id -> opencode_sessions"],
         "indexes": {
             "ux_opencode_messages_opencode_id": (["session_id", "opencode_id"], True),
-            "ix_opencode_messages_session_seq": (["session_id", "seq"], False),
+            "ix_opencode_messages_totals": (TOTALS_OF, False),
         },
     },
     "opencode_file_events": {
@@ -176,6 +184,8 @@ SCHEMA = {
             "ix_opencode_file_events_session_seq": (["session_id", "seq"], False),
             "ix_opencode_file_events_message": (["message_id"], False),
             "ix_opencode_file_events_file_path": (["file_path"], False),
+            "ix_opencode_file_events_odd_path": (["file_path"], False),
+            "ix_opencode_file_events_new_path": (["new_file_path"], False),
         },
     },
     "opencode_tool_calls": {
@@ -462,7 +472,7 @@ async def test_four_openers_at_once(tmp_path: Path) -> None:
         assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(4,)]
     for file in olds:
         assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(10,)]
-        assert rows(file, f"SELECT * FROM {VERSION_TABLE}") == [("0003",)]
+        assert rows(file, f"SELECT * FROM {VERSION_TABLE}") == [("0004",)]
 
 
 async def test_killed_in_the_middle(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from .activity import activity
 from .compare import compare_with_opencode
 from .files import file_summary, file_timeline
-from .frames import Frames, load
+from .frames import Frames
+from .loading import load
 from .sessions import session_summary
 
 __all__ = [

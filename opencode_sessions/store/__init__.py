@@ -6,9 +6,10 @@ name; `values.clean` has made them storable before they get here.
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from ..errors import PersistenceError
@@ -20,6 +21,13 @@ Done = TypeVar("Done")
 TableName = Literal["sessions", "messages", "tool_calls", "file_events"]
 # Children before parents, the order in which rows may be deleted.
 TABLE_NAMES: tuple[TableName, ...] = ("file_events", "tool_calls", "messages", "sessions")
+# What is summed over a session's messages, fork copies left out.
+MONEY = (
+    "cost_usd",
+    *(f"tokens_{kind}" for kind in ("input", "output", "reasoning", "cache_read", "cache_write")),
+)
+# What is counted and summed over a session; of messages first.
+TOTALS = ("messages", "turns", *MONEY, "tool_calls", "file_events")
 # What an Append leaves as it is in a row that is there already.
 KEPT_BY_APPEND = {"id", "session_id", "seq", "created_at"}
 
@@ -119,6 +127,8 @@ async def finish(work: Coroutine[Any, Any, Done]) -> Done:
 
 
 Where = Mapping[str, Collection[Any]]
+Take = Callable[[Sequence[tuple[Any, ...]]], None]
+Totals = tuple[float | int | None, ...]
 
 
 class Store(Protocol):
@@ -145,6 +155,28 @@ class Store(Protocol):
         self, table: TableName, columns: Sequence[str], where: Where | None = None
     ) -> list[tuple[Any, ...]]:
         """Rows as tuples in the order of `columns`; `where` gives each column's allowed values."""
+
+    async def scan(
+        self, table: TableName, columns: Sequence[str], where: Where | None, take: Take
+    ) -> None:
+        """Hands over the rows that `select` gives, in batches, as they come."""
+
+    async def touched(self, since: datetime) -> set[str]:
+        """The sessions in which something happened at or after this moment, by row id."""
+
+    async def places(self) -> set[tuple[str | None, str | None]]:
+        """Where sessions are: each different workdir and worktree."""
+
+    async def on_paths(
+        self, columns: Sequence[str], paths: Collection[str] | None, ending: str
+    ) -> list[tuple[Any, ...]]:
+        """File events from or to one of these paths, and what else may be shown with this ending.
+
+        That are those whose path is oddly written; with no paths, all that may.
+        """
+
+    async def totals(self, session_ids: Collection[str] | None = None) -> dict[str, Totals]:
+        """By session, what it holds, in the order of `TOTALS`; an empty one may be missing."""
 
     async def summary(self) -> Summary:
         """Counts and the newest session's time."""

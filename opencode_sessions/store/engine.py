@@ -7,7 +7,7 @@ locked"; and a SAVEPOINT before any BEGIN would commit on its RELEASE.
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from sqlalchemy import Executable, Result, StaticPool, event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncResult, create_async_engine
 from sqlalchemy.util import await_only
 
 from ..errors import OpencodeSessionsError, PersistenceError
@@ -41,6 +41,9 @@ class Executor(Protocol):
 
     async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
         """Runs a statement."""
+
+    def stream(self, statement: Executable, /) -> Awaitable[AsyncResult[Any]]:
+        """Runs a statement whose rows are fetched as they are asked for."""
 
 
 def connect(target: Target) -> AsyncEngine:

@@ -1,12 +1,15 @@
 """Rows in this process alone: dicts that behave as the tables do."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ..models import Row
 from . import (
     KEPT_BY_APPEND,
+    MONEY,
     Append,
     Delete,
     IdsTaken,
@@ -17,10 +20,14 @@ from . import (
     StoreFailed,
     Summary,
     TableName,
+    Take,
+    Totals,
     Where,
 )
-from .values import dumps, loads
+from .values import dumps, is_oddly_written, loads, whole
 
+OLDEST = datetime.min.replace(tzinfo=UTC)
+BATCH = 2000  # rows handed over between two turns of the event loop
 PARENTS = {"session_id": "sessions", "message_id": "messages"}
 
 
@@ -73,6 +80,67 @@ class MemoryStore:
             for row in self._tables[table].values()
             if all(row.get(column) in values for column, values in wanted.items())
         ]
+
+    async def scan(
+        self, table: TableName, columns: Sequence[str], where: Where | None, take: Take
+    ) -> None:
+        """Hands over rows as tuples in the order of `columns`."""
+        rows = await self.select(table, columns, where)
+        for start in range(0, len(rows), BATCH):
+            take(rows[start : start + BATCH])
+            await asyncio.sleep(0)
+
+    async def touched(self, since: datetime) -> set[str]:
+        """The sessions in which something happened at or after this moment."""
+
+        return {
+            row["id"]
+            for row in self._tables["sessions"].values()
+            if any((row.get(name) or OLDEST) >= since for name in ("created_at", "updated_at"))
+        } | {
+            row["session_id"]
+            for row in self._tables["messages"].values()
+            if (row.get("created_at") or OLDEST) >= since
+        }
+
+    async def places(self) -> set[tuple[str | None, str | None]]:
+        """Each different workdir and worktree."""
+        sessions = self._tables["sessions"].values()
+        return {(row.get("workdir"), row.get("worktree")) for row in sessions}
+
+    async def on_paths(
+        self, columns: Sequence[str], paths: Collection[str] | None, ending: str
+    ) -> list[tuple[Any, ...]]:
+        """File events on these paths, or on oddly written ones that may be shown like this."""
+        plain = None if paths is None else {*paths}
+
+        def is_on(path: str | None) -> bool:
+            if path is None or (plain is not None and path in plain):
+                return path is not None
+            return plain is None or is_oddly_written(path)
+
+        return [
+            tuple(_copy(row.get(column)) for column in columns)
+            for row in self._tables["file_events"].values()
+            if is_on(row.get("file_path")) or is_on(row.get("new_file_path"))
+        ]
+
+    async def totals(self, session_ids: Collection[str] | None = None) -> dict[str, Totals]:
+        """By session, what it holds, in the order of `TOTALS`."""
+        by_session: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+        for name in ("messages", "tool_calls", "file_events"):
+            for row in self._tables[name].values():
+                by_session[row["session_id"]][name].append(row)
+        chosen = by_session.keys() if session_ids is None else by_session.keys() & {*session_ids}
+        totals: dict[str, Totals] = {}
+        for id in chosen:
+            held = by_session[id]
+            own = [row for row in held["messages"] if not row.get("is_fork_copy")]
+            cost, *tokens = (_sum(row.get(column) for row in own) for column in MONEY)
+            prompts = sum(row["role"] == "user" for row in held["messages"])
+            counts = (len(held[name]) for name in ("tool_calls", "file_events"))
+            totals[id] = len(held["messages"]), prompts, cost, *map(whole, tokens), *counts
+        return totals
 
     async def summary(self) -> Summary:
         """Counts and the newest session's time."""
@@ -184,6 +252,11 @@ class MemoryStore:
             k: id for k, id in self._messages.items() if id in self._tables["messages"]
         }
         self._last = {k: seq for k, seq in self._last.items() if k[1] in sessions}
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _copy(value: Any) -> Any:

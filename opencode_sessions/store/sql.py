@@ -6,8 +6,9 @@ which would cost the caller the whole transaction.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from ..errors import SchemaError
 from ..models import TABLES, Row
 from . import (
+    MONEY,
     TABLE_NAMES,
     Append,
     CallerWorkFailed,
@@ -32,6 +34,8 @@ from . import (
     StoreFailed,
     Summary,
     TableName,
+    Take,
+    Totals,
     Where,
     callers,
     finish,
@@ -39,6 +43,7 @@ from . import (
 )
 from . import engine as engines
 from .engine import Executor, check_supported, reason
+from .values import whole
 
 BATCH = 2000  # rows handed over between two turns of the event loop: under 50 ms
 
@@ -120,15 +125,9 @@ class SqlStore:
         self, table: TableName, columns: Sequence[str], where: Where | None = None
     ) -> list[tuple[Any, ...]]:
         """Rows as tuples in the order of `columns`, in batches so that the loop goes on turning."""
-        return await self._read(self._select(table, columns, where or {}))
+        return await self._read(self._all(statements.chosen(table, columns, where or {})))
 
-    async def _select(
-        self, table: TableName, columns: Sequence[str], where: Where
-    ) -> list[tuple[Any, ...]]:
-        source = TABLES[table]
-        statement = select(*(source.c[column] for column in columns))
-        for column, values in where.items():
-            statement = statement.where(source.c[column].in_(list(values)))
+    async def _all(self, statement: Executable) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
         with _translated():
             async with self._transaction(False) as executor:
@@ -137,6 +136,54 @@ class SqlStore:
                     rows.extend(tuple(row) for row in batch)
                     await asyncio.sleep(0)
         return rows
+
+    async def scan(
+        self, table: TableName, columns: Sequence[str], where: Where | None, take: Take
+    ) -> None:
+        """Hands over rows as they come, in batches, so that few are in memory at once."""
+        await self._read(self._scan(statements.chosen(table, columns, where or {}), take))
+
+    async def _scan(self, statement: Executable, take: Take) -> None:
+        with _translated():
+            async with self._transaction(False) as executor:
+                result = await executor.stream(statement)
+                async for batch in result.partitions(BATCH):
+                    take([tuple(row) for row in batch])
+
+    async def touched(self, since: datetime) -> set[str]:
+        """The sessions in which something happened at or after this moment."""
+        return {id for (id,) in await self._read(self._all(statements.touched(since)))}
+
+    async def places(self) -> set[tuple[str | None, str | None]]:
+        """Each different workdir and worktree."""
+        return {place for place in await self._read(self._all(statements.places()))}
+
+    async def on_paths(
+        self, columns: Sequence[str], paths: Collection[str] | None, ending: str
+    ) -> list[tuple[Any, ...]]:
+        """File events on these paths, or on oddly written ones that may be shown like this."""
+        found = await self._read(self._all(statements.on_paths(columns, paths, ending)))
+        return list(dict.fromkeys(found))
+
+    async def totals(self, session_ids: Collection[str] | None = None) -> dict[str, Totals]:
+        """By session, what it holds, in the order of `TOTALS`: from covering indexes alone."""
+        return await self._read(self._totals(session_ids))
+
+    async def _totals(self, session_ids: Collection[str] | None) -> dict[str, Totals]:
+        where = {} if session_ids is None else {"session_id": session_ids}
+        found: dict[TableName, dict[str, Any]] = {}
+        with _translated():
+            async with self._transaction(False) as executor:
+                for name in ("messages", "tool_calls", "file_events"):
+                    rows = await executor.execute(statements.counts(name, where))
+                    found[name] = {row[0]: tuple(row[1:]) for row in rows}
+        totals: dict[str, Totals] = {}
+        for id in set().union(*found.values()):
+            nothing = (0, 0, *(None for _ in MONEY))
+            messages, prompts, cost, *tokens = found["messages"].get(id, nothing)
+            others = (found[name].get(id, (0,))[0] for name in ("tool_calls", "file_events"))
+            totals[id] = messages, prompts, cost, *map(whole, tokens), *others
+        return totals
 
     async def summary(self) -> Summary:
         """Counts and the newest session's time."""

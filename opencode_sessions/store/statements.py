@@ -4,20 +4,98 @@ A statement takes a row's columns as its parameters, and what is looked up for i
 `in_session`, `in_message` and `prompts`.
 """
 
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, Integer, bindparam, func, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Executable,
+    Float,
+    Integer,
+    Select,
+    bindparam,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    text,
+    union,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ..models import TABLES, Id
-from . import KEPT_BY_APPEND, TableName
+from ..models import IS_MOVE, ODDLY_WRITTEN, TABLES, Id
+from . import KEPT_BY_APPEND, MONEY, TableName, Where
 
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def _insert(dialect: str, table: TableName) -> Any:
     return INSERTS[dialect](TABLES[table])
+
+
+def chosen(name: TableName, columns: Sequence[str], where: Where) -> Select[Any]:
+    """Rows of a table; `where` gives each column's allowed values."""
+    table = TABLES[name]
+    return _where(select(*(table.c[column] for column in columns)), name, where)
+
+
+def counts(name: TableName, where: Where) -> Select[Any]:
+    """By session, how many rows a table has; of messages also the prompts and the sums."""
+    table = TABLES[name]
+    found = [table.c.session_id, func.count()]
+    if name == "messages":
+        found.append(func.count(case((table.c.role == "user", 1))))
+        own = table.c.is_fork_copy.is_not(True)
+        # As floats: an SQLite sum of integers fails where it is too large for one.
+        found += [func.sum(case((own, cast(table.c[column], Float)))) for column in MONEY]
+    return _where(select(*found), name, where).group_by(table.c.session_id)
+
+
+def touched(since: datetime) -> CompoundSelect[Any]:
+    """The sessions in which something happened at or after a moment."""
+    sessions, messages = TABLES["sessions"].c, TABLES["messages"].c
+    is_new = or_(sessions.created_at >= since, sessions.updated_at >= since)
+    with_messages = select(messages.session_id).where(messages.created_at >= since)
+    return union(select(sessions.id).where(is_new), with_messages)
+
+
+def places() -> Select[Any]:
+    """Each different place of a session."""
+    sessions = TABLES["sessions"].c
+    return select(sessions.workdir, sessions.worktree).distinct()
+
+
+def on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Any:
+    """File events on some paths, or on oddly written ones that may be shown with this ending.
+
+    With no paths, on any that may. Each part has an index of its own; a row may come twice.
+    """
+    events = TABLES["file_events"].c
+    path, new_path = events.file_path, events.new_file_path
+    found = select(*(events[column] for column in columns))
+
+    def may_end(path: ColumnElement[str | None]) -> ColumnElement[bool]:
+        closings = (path.endswith(mark, autoescape=True) for mark in ("/", "\\", "."))
+        return or_(path.endswith(ending, autoescape=True), path == "", *closings)
+
+    if paths is None:
+        return union_all(found.where(may_end(path)), found.where(text(IS_MOVE), may_end(new_path)))
+    return union_all(
+        found.where(path.in_(list(paths))),
+        found.where(text(f"({ODDLY_WRITTEN})"), may_end(path)),
+        found.where(text(IS_MOVE), or_(new_path.in_(list(paths)), may_end(new_path))),
+    )
+
+
+def _where(statement: Select[Any], name: TableName, where: Where) -> Select[Any]:
+    for column, values in where.items():
+        statement = statement.where(TABLES[name].c[column].in_(list(values)))
+    return statement
 
 
 @cache

@@ -36,6 +36,11 @@ def loads(text: str) -> Any:
         return json.loads(text)
 
 
+def whole(number: float | None) -> int | None:
+    """A sum as an integer; one that is beyond every column of integers is not known."""
+    return None if number is None or number > LARGEST_INT else int(number)
+
+
 def clean(row: Row) -> tuple[Row, int]:
     """A copy of the row that every database can hold, and how many values had to be replaced."""
     cleaned, replaced = {}, 0
@@ -51,6 +56,19 @@ def clean(row: Row) -> tuple[Row, int]:
             replaced += count
         cleaned[column] = value
     return cleaned, replaced
+
+
+def is_oddly_written(path: str) -> bool:
+    """Whether a path has another, plainer name; the same as `models.ODDLY_WRITTEN`."""
+    inside = f"/{path}/"
+    return (
+        path == ""
+        or path[1:2] == ":"
+        or "\\" in path
+        or "//" in inside[1:]
+        or "/./" in inside
+        or "/../" in inside
+    )
 
 
 def _text(value: str) -> tuple[str, int]:

@@ -1,0 +1,176 @@
+"""Stored rows as Arrow columns, and Arrow columns as those of a frame.
+
+What repeats is kept once and no value is an object: a million rows take a tenth of what they take
+as Python objects, and no step holds the interpreter for long. JSON columns alone stay objects.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..store import TableName
+from .columns import COLUMNS, FIXED, TIME, Column
+
+TEXT, REPEATED = pa.large_string(), pa.dictionary(pa.int32(), pa.large_string())
+TYPES = {
+    "category": REPEATED,
+    "str": TEXT,
+    "Int32": pa.int32(),
+    "Int64": pa.int64(),
+    "float64": pa.float64(),
+    "boolean": pa.bool_(),
+    "bool": pa.bool_(),
+    TIME: pa.timestamp("us", "UTC"),
+}
+# Stored columns that others are computed from.
+OTHERS = {"worktree": REPEATED, "completed_at": TYPES[TIME]}
+BATCH = 20_000  # rows converted at once
+
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
+
+class Coded(NamedTuple):
+    """A column of text that repeats: each row's place among the values, -1 where it has none."""
+
+    codes: Numbers
+    values: Sequence[str | None]
+
+
+def types(name: TableName, columns: Sequence[str]) -> dict[str, Any]:
+    """The Arrow types of stored columns; None for JSON."""
+    stored = {column.stored: TYPES.get(column.dtype) for column in COLUMNS[name]}
+    return {column: stored.get(column, OTHERS.get(column, TEXT)) for column in columns}
+
+
+class Rows:
+    """Rows of a table, gathered as columns."""
+
+    def __init__(self, name: TableName, columns: Sequence[str]) -> None:
+        self._types = types(name, columns)
+        self._columns: dict[str, list[Any]] = {column: [] for column in columns}
+        self._waiting: list[tuple[Any, ...]] = []
+
+    def take(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Adds rows: tuples in the order of the columns."""
+        self._waiting.extend(rows)
+        if len(self._waiting) >= BATCH:
+            self._convert()
+
+    def arrays(self) -> dict[str, Any]:
+        """The columns as Arrow arrays; JSON columns as arrays of objects."""
+        self._convert()
+        return {
+            column: _objects(chunks) if type_ is None else pa.chunked_array(chunks, type_)
+            for (column, type_), chunks in zip(
+                self._types.items(), self._columns.values(), strict=True
+            )
+        }
+
+    def _convert(self) -> None:
+        columns = zip(*self._waiting, strict=True)  # none of them where there is no row
+        for (column, type_), values in zip(self._types.items(), columns, strict=False):
+            chunks = self._columns[column]
+            chunks.extend(values if type_ is None else array(values, type_).chunks)
+        self._waiting = []
+
+
+def array(values: Sequence[Any], type_: Any) -> Any:
+    """Values as a chunked array of an Arrow type; text that repeats is encoded."""
+    if type_ is REPEATED:
+        return pa.chunked_array([pa.array(values, TEXT).dictionary_encode()])
+    return pa.chunked_array([pa.array(values, type_)])
+
+
+def coded(column: Any) -> Coded:
+    """The codes and values of a dictionary-encoded column."""
+    whole = column.unify_dictionaries().combine_chunks()
+    codes = pc.fill_null(whole.indices, -1).to_numpy()
+    return Coded(codes, whole.dictionary.to_pylist())
+
+
+def places(texts: Any, among: Any) -> Numbers:
+    """Where each text is among others, -1 where it is not."""
+    found = pc.index_in(texts, value_set=among.combine_chunks())
+    return pc.fill_null(found, -1).to_numpy()  # type: ignore[no-any-return]
+
+
+def looked_up(values: Sequence[str | None], at: Numbers) -> Coded:
+    """The values at these places; none at -1."""
+    different = list(dict.fromkeys(value for value in values if value is not None))
+    code = {value: place for place, value in enumerate(different)}
+    codes = np.array([*(-1 if v is None else code[v] for v in values), -1], dtype=np.int32)
+    return Coded(codes[at], different)  # the last for -1
+
+
+def filled(column: Coded, other: Coded) -> Coded:
+    """A column, with another's values where it has none."""
+    shift = len(column.values)
+    other_codes = np.where(other.codes < 0, -1, other.codes + shift)
+    codes = np.where(column.codes < 0, other_codes, column.codes).astype(np.int32)
+    return merged(Coded(codes, [*column.values, *other.values]))
+
+
+def merged(column: Coded) -> Coded:
+    """The column with each value once."""
+    return looked_up(column.values, column.codes)
+
+
+def to_frame(
+    columns: list[Column], found: Mapping[str, Any], order: Numbers | None
+) -> pd.DataFrame:
+    """A frame of these columns, as far as they were found, under their names and dtypes.
+
+    Args:
+        columns: the frame's columns.
+        found: by column, an Arrow array, `Coded`, or an array of objects.
+        order: which row comes where; None leaves them as they are.
+    """
+    return pd.DataFrame(
+        {
+            column.name: _values(found[column.name], column, order)
+            for column in columns
+            if column.name in found
+        },
+        copy=False,
+    )
+
+
+def _values(array: Any, column: Column, order: Numbers | None) -> Any:
+    if column.dtype == "category":
+        codes, values = array if isinstance(array, Coded) else coded(array)
+        return _categorical(codes if order is None else codes[order], values, column)
+    if isinstance(array, np.ndarray):
+        return array if order is None else array[order]
+    if column.dtype == "bool":  # rows from before the column was there have none
+        array = pc.fill_null(array, False)
+    if order is not None:
+        array = array.take(pa.array(order))
+    if column.dtype in ("bool", "float64"):
+        return array.to_numpy(zero_copy_only=False)
+    dtype: Any = pd.api.types.pandas_dtype(column.dtype)
+    return dtype.__from_arrow__(array)
+
+
+def _categorical(codes: Numbers, values: Sequence[str | None], column: Column) -> pd.Categorical:
+    """The fixed categories, or those observed, sorted."""
+    fixed = FIXED.get(column.name)
+    if fixed is None:
+        seen = np.bincount(codes + 1, minlength=len(values) + 1)[1:] > 0
+        known = zip(values, seen, strict=True)
+        names = sorted(value for value, is_seen in known if is_seen and value is not None)
+    else:
+        names = list(fixed)
+    place: dict[str | None, int] = {name: number for number, name in enumerate(names)}
+    places = np.array([*(place.get(value, -1) for value in values), -1], dtype=np.int32)
+    dtype = pd.CategoricalDtype(pd.Index(names, dtype="str"))
+    return pd.Categorical.from_codes(places[codes], dtype=dtype, validate=False)
+
+
+def _objects(values: list[Any]) -> Numbers:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array

@@ -1,0 +1,155 @@
+"""From stored columns to a frame: what belongs to a session as a whole is joined here.
+
+Its project, its parents, the agent that a message does not name, the paths seen from the worktree.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..store import MONEY, TOTALS, TableName, Totals
+from .arrow import TYPES, Coded, Numbers, array, coded, filled, looked_up, places, to_frame
+from .columns import COLUMNS
+from .paths import posix_path
+
+# What the rows of the other frames are told of their session, and of their message.
+OF_SESSION = ("opencode_session_id", "root_session_id", "parent_session_id", "project")
+OF_MESSAGE = ("agent_name", "provider", "model")
+PLACE = ("workdir", "worktree")
+LATEST = datetime.max.replace(tzinfo=UTC)
+NO_SEQ = 2**31  # after every seq
+
+Columns = dict[str, Any]  # by name, Arrow arrays, `Coded`, or arrays of objects
+StoredRow = dict[str, Any]
+
+
+class Sessions(NamedTuple):
+    """Sessions by row id, oldest first, with all that is told of them in other frames."""
+
+    rows: dict[str, StoredRow]
+    wanted: Collection[str]
+
+
+def sessions_of(rows: Iterable[StoredRow], wanted: Collection[str] | None) -> Sessions:
+    """Rows of sessions with their project and family; of more than those wanted, for the family."""
+
+    def age(row: StoredRow) -> tuple[Any, ...]:
+        return row["created_at"] or LATEST, row["id"]
+
+    by_id = {row["id"]: row for row in sorted(rows, key=age)}
+    family = _family(by_id)
+    for id, row in by_id.items():
+        worktree = row["worktree"] if row["worktree"] not in ("", "/") else None
+        row["session_id"], row["opencode_session_id"] = id, row["opencode_id"]
+        row["project"] = worktree if worktree is not None else row["workdir"]
+        row["parent_session_id"], row["root_session_id"] = family[id]
+    return Sessions(by_id, by_id if wanted is None else wanted)
+
+
+def session_frame(sessions: Sessions, totals: Mapping[str, Totals]) -> pd.DataFrame:
+    """The frame of sessions, with what was counted and summed over the other tables."""
+    nothing: Totals = tuple(None if name in MONEY else 0 for name in TOTALS)
+    rows = []
+    for id, row in sessions.rows.items():
+        if id in sessions.wanted:
+            held = zip(TOTALS, totals.get(id, nothing), strict=True)
+            rows.append(row | dict(held))
+    found = {
+        column.name: array([row[column.name] for row in rows], TYPES[column.dtype])
+        for column in COLUMNS["sessions"]
+    }
+    return to_frame(COLUMNS["sessions"], found, None)
+
+
+def build(
+    name: TableName, stored: Mapping[str, Any], sessions: Sessions, agents: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The frame of a table but that of the sessions, session by session in the order of `seq`.
+
+    Args:
+        name: the table.
+        stored: its columns, as they are stored.
+        sessions: those of its rows.
+        agents: `id`, `agent_name`, `provider` and `model` of the messages of its rows; of no use
+            to the messages themselves.
+    """
+    at, ids = coded(stored["session_id"])
+    rows: list[StoredRow] = [sessions.rows.get(id, {}) for id in ids if id is not None]
+    found: Columns = {
+        column.name: stored[column.stored] for column in COLUMNS[name] if column.stored in stored
+    }
+    for column in OF_SESSION:
+        found[column] = looked_up([row.get(column) for row in rows], at)
+    if name == "messages":
+        took = pc.subtract(stored["completed_at"], stored["created_at"])
+        found["duration_s"] = pc.divide(pc.cast(took.cast("int64"), "float64"), 1e6)
+        found["agent_name"] = coded(stored["agent_name"])
+    else:
+        message = places(stored["message_id"], agents["id"])
+        for column in OF_MESSAGE:
+            codes, values = coded(agents[column])
+            found[column] = Coded(np.append(codes, np.int32(-1))[message], values)
+    own = looked_up([row.get("agent_name") for row in rows], at)
+    found["agent_name"] = filled(found["agent_name"], own)
+    if name == "file_events":
+        for column in ("file_path", "new_file_path"):
+            found[column] = _paths(coded(stored[column]), at, rows)
+    rank = {id: place for place, id in enumerate(sessions.rows)}
+    ranks = np.array([*(rank.get(id or "", len(rank)) for id in ids), len(rank)], dtype=np.int64)
+    return to_frame(COLUMNS[name], found, _order(ranks[at], stored))
+
+
+def _order(ranks: Numbers, stored: Mapping[str, Any]) -> Numbers | None:
+    """The rows by session, seq, time and id; None if they are in this order."""
+    key = ranks * (2 * NO_SEQ) + pc.fill_null(stored["seq"].cast("int64"), NO_SEQ).to_numpy()
+    steps = np.diff(key)
+    if (steps > 0).all():
+        return None
+    order = np.argsort(key, kind="stable")
+    if (np.diff(key[order]) > 0).all():
+        return order
+    keys = {"key": pa.chunked_array([key]), "time": stored["created_at"], "id": stored["id"]}
+    sorted_by = [(name, "ascending") for name in keys]
+    found = pc.sort_indices(pa.table(keys), sort_keys=sorted_by, null_placement="at_end")
+    return found.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _paths(paths: Coded, at: Numbers, rows: Sequence[StoredRow]) -> Coded:
+    """Paths as the frames show them; each different one of a place is worked out once."""
+    where = [tuple(row.get(column) for column in PLACE) for row in rows]
+    different = list(dict.fromkeys(where))
+    number = {place: i for i, place in enumerate(different)}
+    of_session = np.array([number[place] for place in where] or [0], dtype=np.int64)
+    count = len(paths.values)
+    pairs = np.where(paths.codes < 0, -1, of_session[at] * count + paths.codes)
+    codes, seen = pd.factorize(pairs)
+    shown = [
+        None if pair < 0 else posix_path(str(paths.values[pair % count]), *different[pair // count])
+        for pair in seen.tolist()
+    ]
+    return looked_up(shown, codes)
+
+
+def _family(rows: Mapping[str, StoredRow]) -> dict[str, tuple[str | None, str]]:
+    """Each session's parent and topmost ancestor; a circle ends where it closes.
+
+    By row id; by opencode's where the parent is not stored.
+    """
+    ids = {row["opencode_id"]: id for id, row in rows.items()}
+    parents = {
+        id: (ids.get(parent, parent) if (parent := row["parent_id"]) else None)
+        for id, row in rows.items()
+    }
+    family = {}
+    for id, parent in parents.items():
+        root, seen = id, {id}
+        while (above := parents.get(root)) is not None and above not in seen:
+            root = above
+            seen.add(root)
+        family[id] = parent, root
+    return family

@@ -1,0 +1,56 @@
+"""Paths as the frames show them, and the ways a tool may have written one."""
+
+import posixpath
+import re
+from collections.abc import Iterable
+
+DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+def posix_path(path: str, directory: str | None, worktree: str | None) -> str:
+    """A tool's path as the frames show it: POSIX, relative to the worktree, absolute outside.
+
+    A relative path is one of the session's directory; that is also what stands in for a worktree
+    that is unknown or "/".
+    """
+    is_windows = bool(DRIVE.match(path) or DRIVE.match(directory or ""))
+    if is_windows:
+        path = path.replace("\\", "/")
+        directory, worktree = ((place or "").replace("\\", "/") for place in (directory, worktree))
+    full = path if DRIVE.match(path) else posixpath.join(directory or "", path)
+    full = posixpath.normpath(full) if is_windows else _normal(full)
+    root = worktree if worktree and worktree != "/" else directory
+    if not root:
+        return full
+    root = posixpath.normpath(root).rstrip("/") + "/"
+    folded = str.casefold if is_windows else str
+    if folded(full + "/") == folded(root):
+        return "."
+    start, rest = full[: len(root)], full[len(root) :]
+    return rest if folded(start) == folded(root) else full
+
+
+def plain_paths(shown: str, places: Iterable[tuple[str | None, str | None]]) -> set[str] | None:
+    """What a tool may have been given for a path that is shown like this, if plainly written.
+
+    That is the path from the root or from the session's directory, in each of these places. Other
+    ways (`./a`, `b//a`, `../b/a`) are without number: the store knows those by how they look. None
+    where one place is of Windows: there it is upper and lower case as well.
+    """
+    found = set()
+    for directory, worktree in places:
+        if any(DRIVE.match(path or "") for path in (shown, directory, worktree)):
+            return None
+        root = worktree if worktree and worktree != "/" else directory
+        for full in (_normal(posixpath.join(root or "", shown)), _normal(shown)):
+            found.add(full)
+            if directory:
+                above = _normal(directory).rstrip("/") + "/"
+                found.add(full.removeprefix("" if above == "./" else above))
+    return found
+
+
+def _normal(path: str) -> str:
+    """The plain name of a POSIX path."""
+    path = posixpath.normpath(path)
+    return path[1:] if path.startswith("//") else path  # normpath keeps two; Linux makes them one

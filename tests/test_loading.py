@@ -1,0 +1,217 @@
+"""Loading what was asked for gives what the frames of everything have, whatever the store."""
+
+import asyncio
+import posixpath
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import RECORDINGS, Empty, Recording
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.dialects import sqlite
+
+import opencode_sessions as ocs
+from opencode_sessions.analytics import Frames, load
+from opencode_sessions.analytics.columns import FIXED
+from opencode_sessions.analytics.paths import plain_paths, posix_path
+from opencode_sessions.models import ODDLY_WRITTEN
+from opencode_sessions.store import statements
+from opencode_sessions.store.values import is_oddly_written
+
+NAMES = ("sessions", "messages", "tool_calls", "file_events")
+
+
+def of_sessions(frames: Frames, wanted: "pd.Series[bool]") -> Frames:
+    """What filtering the frames of everything gives."""
+    ids = set(frames.sessions.loc[wanted, "session_id"])
+    chosen = {name: getattr(frames, name) for name in NAMES}
+    return Frames(
+        **{name: only(table, table["session_id"].isin(ids)) for name, table in chosen.items()}
+    )
+
+
+def of_file(frames: Frames, path: str) -> Frames:
+    events = frames.file_events
+    events = only(events, (events["file_path"] == path) | (events["new_file_path"] == path))
+    messages = set(events["message_id"])
+    return Frames(
+        sessions=only(
+            frames.sessions, frames.sessions["session_id"].isin(set(events["session_id"]))
+        ),
+        messages=only(frames.messages, frames.messages["message_id"].isin(messages)),
+        tool_calls=only(frames.tool_calls, frames.tool_calls["message_id"].isin(messages)),
+        file_events=events,
+    )
+
+
+def only(table: pd.DataFrame, wanted: "pd.Series[bool]") -> pd.DataFrame:
+    """These rows, their categories those observed."""
+    table = table[wanted].reset_index(drop=True)
+    for name in table.select_dtypes("category"):
+        if name not in FIXED:
+            table[name] = table[name].cat.remove_unused_categories()
+    return table
+
+
+def assert_same(found: Frames, expected: Frames) -> None:
+    for name in NAMES:
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
+
+
+@dataclass(frozen=True)
+class Imported:
+    """All recordings in one store, and the frames of everything in it."""
+
+    memory: ocs.OpencodeSessionService
+    file: Path
+    frames: Frames
+
+    def load(self, **wanted: Any) -> tuple[Frames, Frames]:
+        """From memory, and from a file."""
+
+        async def from_both() -> tuple[Frames, Frames]:
+            async with await ocs.open(self.file, migrate=False) as svc:
+                return await load(self.memory, **wanted), await load(svc, **wanted)
+
+        return asyncio.run(from_both())
+
+
+@pytest.fixture(scope="module")
+def imported(
+    recordings: dict[str, Recording], empty: Empty, tmp_path_factory: pytest.TempPathFactory
+) -> Imported:
+    file = Path(shutil.copy(empty.store, tmp_path_factory.mktemp("all") / "sessions.db"))
+    memory = ocs.OpencodeSessionService()
+
+    async def import_all() -> Frames:
+        async with await ocs.open(file, migrate=False) as svc:
+            for each in (memory, svc):
+                for name in RECORDINGS:
+                    database = recordings[name].database
+                    await each.import_opencode(database, origin=name, progress=False)
+        return await memory.frames(diffs=True, parts=True)
+
+    return Imported(memory, file, asyncio.run(import_all()))
+
+
+def test_memory_and_file_give_the_same(imported: Imported) -> None:
+    assert len(imported.frames.sessions) > 60
+    for found in imported.load(diffs=True, parts=True):
+        assert_same(found, imported.frames)
+
+
+@given(data=st.data())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+def test_loading_some_is_filtering_all(imported: Imported, data: st.DataObject) -> None:
+    expected = imported.frames
+    sessions, events = expected.sessions, expected.file_events
+    wanted: dict[str, Any] = {}
+    is_wanted = pd.Series(True, index=sessions.index)
+    if data.draw(st.booleans(), "by session"):
+        ids = st.sampled_from([*sessions["session_id"], *sessions["opencode_session_id"], "ses_no"])
+        wanted["sessions"] = data.draw(st.lists(ids, max_size=9))
+        is_wanted &= sessions["session_id"].isin(wanted["sessions"])
+    if data.draw(st.booleans(), "by project"):
+        project = data.draw(st.sampled_from(sorted(set(sessions["project"]))))
+        last, id = posixpath.basename(project), sessions["project_id"].astype(object)
+        is_of = (sessions["project"] == project) | (sessions["workdir"] == project)
+        is_named = (
+            sessions[["project", "workdir"]]
+            .astype("str")
+            .apply(lambda column: column.str.endswith(f"/{last}"))
+        )
+        wanted["project"] = data.draw(st.sampled_from([project, f"{project}/", last]))
+        is_wanted &= is_of if wanted["project"] != last else is_named.any(axis=1)
+        assert id.notna().any()
+    if data.draw(st.booleans(), "by time"):
+        times = sorted({*sessions["updated_at"], *sessions["created_at"]})
+        since = data.draw(st.sampled_from(times)) + pd.Timedelta(
+            microseconds=data.draw(st.sampled_from([-1, 0, 1]))
+        )
+        wanted["since"] = data.draw(st.sampled_from([since, since.isoformat()]))
+        spoke = expected.messages.loc[expected.messages["time"] >= since, "session_id"]
+        is_touched = (sessions["updated_at"] >= since) | (sessions["created_at"] >= since)
+        is_wanted &= is_touched | sessions["session_id"].isin(set(spoke))
+    expected = of_sessions(expected, is_wanted)
+    if data.draw(st.booleans(), "by file"):
+        paths = {*events["file_path"].dropna(), *events["new_file_path"].dropna(), "no.such"}
+        wanted["file_path"] = data.draw(st.sampled_from(sorted(paths)))
+        expected = of_file(expected, wanted["file_path"])
+    for found in imported.load(diffs=True, parts=True, **wanted):
+        assert_same(found, expected)
+
+
+def test_a_file_is_found_by_its_path(imported: Imported) -> None:
+    events = imported.frames.file_events.drop(columns="diff")
+
+    async def look() -> None:
+        async with await ocs.open(imported.file, migrate=False) as svc:
+            paths = {*events["file_path"].dropna(), *events["new_file_path"].dropna()}
+            for path in sorted(paths)[::3]:
+                found = await svc.file_events(file_path=path)
+                on = (events["file_path"] == path) | (events["new_file_path"] == path)
+                pd.testing.assert_frame_equal(found, only(events, on))
+
+    asyncio.run(look())
+
+
+async def test_unknown_file_and_session_have_no_rows(service: ocs.OpencodeSessionService) -> None:
+    for wanted in ({"file_path": "a.py"}, {"sessions": ["ses_1"]}, {"sessions": []}):
+        frames = await service.frames(**wanted)
+        assert [len(getattr(frames, name)) for name in NAMES] == [0, 0, 0, 0]
+
+
+# Paths
+
+LETTERS = st.sampled_from(["/", "/", ".", "..", "a", "b", "\\", "C:", "w", "W", "é", "%", "_"])
+WRITTEN = st.lists(LETTERS, max_size=7).map("".join)
+PLACES = st.none() | st.sampled_from(["", "/", "/w", "/w/a", "w", "C:\\w", "c:/W"]) | WRITTEN
+
+
+@given(WRITTEN, PLACES, PLACES)
+@settings(max_examples=3000)
+@example("a/b", "/w/a", "/w")
+@example("b", "/w//a/../a", "/w")
+@example("a", "w", None)
+def test_plain_path_is_found_by_what_is_shown(
+    path: str, directory: str | None, worktree: str | None
+) -> None:
+    shown = posix_path(path, directory, worktree)
+    plain = plain_paths(shown, [(None, None), (directory, worktree)])
+    ending = posixpath.basename(shown).strip(".")
+    is_ending = path == "" or path.endswith((ending, "/", "\\", "."))
+    if plain is None:
+        assert is_ending
+    else:
+        assert path in plain or (is_oddly_written(path) and is_ending)
+
+
+@given(st.lists(WRITTEN, min_size=1))
+def test_database_knows_an_odd_path_as_we_do(paths: list[str]) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE t (file_path)")
+        connection.executemany("INSERT INTO t VALUES (?)", [(path,) for path in paths])
+        odd = connection.execute(f"SELECT file_path FROM t WHERE {ODDLY_WRITTEN}").fetchall()
+    assert [path for (path,) in odd] == [path for path in paths if is_oddly_written(path)]
+
+
+async def test_file_and_session_are_found_by_index(tmp_path: Path) -> None:
+    """Each part of what finds a file's events reads an index, also in a store of any size."""
+    async with await ocs.open(tmp_path / "x.db"):
+        pass
+    compiled = statements.on_paths(["id"], {"a.py", "/w/a.py"}, "a.py").compile(
+        dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
+    )
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {compiled}")]
+    used = [step for step in plan if "opencode_file_events" in step]
+    names = ["file_path", "odd_path", "new_path"]
+    assert len(used) == 3
+    for step, name in zip(used, names, strict=True):
+        assert f"INDEX ix_opencode_file_events_{name}" in step
