@@ -927,11 +927,11 @@ async def test_calls_without_ids_of_their_own_are_the_same_when_they_have_one(
     first: str,
 ) -> None:
     """0.1 has calls without an id of their part; what it became has one."""
-    data = Path(shutil.copytree(trees["opencode-0.1.174"].database, tmp_path / "data"))
-    database = data / "opencode.db"
+    data = trees["opencode-0.1.174"].database
+    database = tmp_path / "opencode.db"
     with_part_ids(data, database, recordings["opencode-1.18.33"])
     whole = ocs.read_opencode(database, shell=False)
-    sources: dict[str, Any] = {"tree": data / "project", "database": database, "both": data}
+    sources: dict[str, Any] = {"tree": data, "database": database, "both": [data, database]}
     for place in (sources[first], *sources.values(), sources["both"]):
         await imported(service, place, shell=False)
         found = await service.frames()

@@ -254,7 +254,6 @@ async def test_snapshots_that_come_later_are_read_and_those_that_go_are_not_miss
         await svc.import_opencode(data, progress=False)
         assert "snapshot" not in {*await known_by(svc)}
         (tmp_path / "aside").rename(data / "snapshot")
-        await svc.import_opencode(data, progress=False, shell=False)
         await svc.import_opencode(data, progress=False)
         assert await known_by(svc) == Counter(
             ocs.read_opencode(data).file_events["evidence"].astype(str)
