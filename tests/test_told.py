@@ -1,0 +1,122 @@
+"""What opencode stores of sessions, messages and calls, held against the rows it stored.
+
+Read with SQL alone from the recordings: archived sessions, compactions, what a user attached or
+ran, subagents, and each call's input, status, times, title and output, as the frames tell them.
+"""
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import RECORDINGS, Recording
+from test_parts import events, tool
+
+import opencode_sessions as ocs
+from opencode_sessions.analytics import Frames
+from opencode_sessions.records import session_record
+
+SHOP = "opencode-1.18.33"
+
+
+@pytest.fixture(scope="module", params=RECORDINGS)
+def recording(request: pytest.FixtureRequest, recordings: dict[str, Recording]) -> Recording:
+    return recordings[request.param]
+
+
+@pytest.fixture(scope="module")
+def frames(recording: Recording) -> Frames:
+    return ocs.read_opencode(recording.database, shell=False, parts=True)
+
+
+def stored(recording: Recording, query: str) -> list[Any]:
+    uri = f"{recording.database.as_uri()}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def moment(milliseconds: Any) -> Any:
+    return pd.to_datetime(milliseconds, unit="ms", utc=True)
+
+
+def test_archived_sessions(recording: Recording, frames: Frames) -> None:
+    archived = dict(stored(recording, "SELECT id, time_archived FROM session"))
+    found = frames.sessions.set_index("opencode_session_id")["archived_at"]
+    assert {id for id, time in archived.items() if time} == {*found.dropna().index}
+    assert all(found[id] == moment(time) for id, time in archived.items() if time)
+    assert found.notna().any() or recording.name != SHOP
+
+
+def test_compactions(recording: Recording, frames: Frames) -> None:
+    said = stored(
+        recording, "SELECT id FROM message WHERE json_extract(data, '$.summary') IN (1, 'true')"
+    )
+    found = frames.messages[frames.messages["is_compaction"]]
+    assert {*found["opencode_message_id"]} == {id for (id,) in said}
+    assert found["role"].eq("assistant").all() and found["content"].notna().all()
+    assert len(found) or recording.name != SHOP
+
+
+def test_what_a_user_attached_is_no_call_of_the_agent(recording: Recording, frames: Frames) -> None:
+    query = "SELECT DISTINCT message_id FROM part WHERE json_extract(data, '$.type') = 'file'"
+    attached = [id for (id,) in stored(recording, query)]
+    own = frames.messages[frames.messages["message_id"].isin(attached)]
+    assert len(own) == len(attached)
+    assert own["role"].eq("user").all()
+    assert not frames.tool_calls["message_id"].isin(attached).any()
+    assert not frames.file_events["message_id"].isin(attached).any()
+    assert attached or recording.name != SHOP
+
+
+def test_subagents_belong_to_their_call(recording: Recording, frames: Frames) -> None:
+    said = stored(
+        recording,
+        "SELECT id, json_extract(data, '$.state.metadata.sessionId') FROM part "
+        "WHERE json_extract(data, '$.tool') = 'task'",
+    )
+    calls = frames.tool_calls.set_index("tool_call_id")
+    sessions = frames.sessions.set_index("opencode_session_id")
+    for part_id, child in said:
+        if child is None:  # it never came to that
+            assert calls.loc[part_id, "status"] in ("error", "denied")
+            assert pd.isna(calls.loc[part_id, "child_session_id"])
+            continue
+        assert calls.loc[part_id, "child_session_id"] == child
+        copied = calls.loc[part_id, "is_fork_copy"]  # the fork's copy names the original's child
+        assert (
+            copied or sessions.loc[child, "parent_session_id"] == calls.loc[part_id, "session_id"]
+        )
+    assert said
+
+
+def test_calls_say_what_their_parts_say(recording: Recording, frames: Frames) -> None:
+    query = "SELECT id, data FROM part WHERE json_extract(data, '$.type') = 'tool'"
+    parts = {id: json.loads(data) for id, data in stored(recording, query)}
+    calls = frames.tool_calls.set_index("tool_call_id")
+    assert {*calls.index} == {*parts}
+    for id, part in parts.items():
+        call, state = calls.loc[id], part["state"]
+        time, output = state.get("time", {}), state.get("output")
+        assert (call["tool"], call["call_id"]) == (part["tool"], part["callID"])
+        assert call["input"] == state["input"]
+        for column, value in (
+            ("title", state.get("title") or None),
+            ("error", state.get("error")),
+            ("output_bytes", len(output.encode()) if output else None),
+            ("exit_code", state.get("metadata", {}).get("exit")),
+        ):
+            assert (pd.isna(call[column]) and value is None) or call[column] == value, column
+        if "start" in time:
+            assert call["time"] == moment(time["start"])
+        if "end" in time:
+            assert call["duration_s"] == (time["end"] - time["start"]) / 1000
+
+
+@pytest.mark.parametrize("name", ["github_create_issue", "deploy", "mcp.read", "écrire"])
+def test_tools_of_others_keep_their_names_and_give_no_event(name: str) -> None:
+    part = tool(name, {"filePath": "/p/a.py", "path": "/p/a.py", "command": "rm /p/a.py"})
+    assert events(part) == []
+    record = session_record({"id": "ses_1"}, [({"id": "msg_1", "role": "assistant"}, [part])])
+    assert [call.call.tool for call in record.messages[0].tool_calls] == [name]
