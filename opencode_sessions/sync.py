@@ -15,16 +15,16 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from .besides import Deleted, besides, farewell
+from .besides import Deleted
+from .comparing import compare, is_older
 from .import_report import ORDER, Count, ImportReport
-from .loose import as_dict, as_number
-from .matching import APPLICATION, take_over_ids
+from .matching import APPLICATION
 from .models import TABLES, Row, now
 from .records import EPOCH, SessionRecord
 from .rows import SessionRows, session_rows
@@ -34,7 +34,6 @@ from .store import (
     Delete,
     IdsTaken,
     Put,
-    Step,
     Store,
     StoreFailed,
     TableName,
@@ -44,9 +43,6 @@ from .store.values import clean
 
 TRIES = 3
 READER = 1  # goes up when the same data would give other rows: then everything is read again
-# What no application has said of a session or message: opencode's times, what takes the whole
-# session to know, and what is the import's own.
-NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone", "deleted_at", "imported"}
 BATCH = 500  # ids in one statement
 # What tells whether a stored session is wanted.
 TOLD = ("updated_at", "created_at", "project_id", "workdir", "worktree")
@@ -218,7 +214,7 @@ class _Import:
         for attempt in range(TRIES):
             try:
                 stored = await _stored(self._store, rows)
-                if _is_older(session, stored["sessions"]):
+                if is_older(session, stored["sessions"]):
                     self._older += 1
                     for name in ORDER:
                         getattr(self.report, name).unchanged += len(rows[name])
@@ -228,10 +224,9 @@ class _Import:
                     for row in stored["sessions"]
                 )
                 deleted = self._wanted.deleted if is_whole and is_same else None
-                found = await asyncio.to_thread(_compare, rows, stored, deleted, taken)
-                steps, changes, others, gone = found
-                if steps:
-                    await self._store.apply(steps)
+                found = await asyncio.to_thread(compare, rows, stored, deleted, taken)
+                if found.steps:
+                    await self._store.apply(found.steps)
                 break
             except CallerWorkFailed as error:
                 self.report.notes.append(str(error))
@@ -244,15 +239,15 @@ class _Import:
                     place, reason = f"session {record.id}", f"could not be stored: {error}"
                     self.report.skip(Problem(place, reason))
                     return
-        self._others += others
-        self._gone += gone
+        self._others += found.others
+        self._gone += found.gone
         self._copied += len(taken.get("messages", ()))
         self.report.scrubbed += scrubbed
         for name in ORDER:
-            count, change = getattr(self.report, name), changes[name]
-            count.new += change.new
-            count.changed += change.changed
-            count.unchanged += len(rows[name]) - change.new - change.changed
+            count, new, changed = getattr(self.report, name), found.new[name], found.changed[name]
+            count.new += new
+            count.changed += changed
+            count.unchanged += len(rows[name]) - new - changed
 
     def _remark(self, doubles: int) -> None:
         if doubles:
@@ -299,73 +294,6 @@ async def _stored(store: Store, rows: SessionRows) -> SessionRows:
         if name == "sessions":
             where = {"session_id": [row["id"] for row in stored[name]]}
     return stored
-
-
-def _is_older(session: Row, stored: list[Row]) -> bool:
-    """Whether opencode has touched the stored session later than this one: this is a backup."""
-    said = [as_dict(as_dict(row["info"]).get("time")).get("updated") for row in (session, *stored)]
-    here, *kept = map(as_number, said)
-    return here is not None and any(time is not None and time > here for time in kept)
-
-
-@dataclass(slots=True)
-class _Changes:
-    written: list[Row] = field(default_factory=list)
-    new: int = 0
-    changed: int = 0
-
-
-def _compare(
-    rows: SessionRows,
-    stored: SessionRows,
-    deleted: Deleted | None,
-    taken: dict[TableName, set[str]],
-) -> tuple[list[Step], dict[TableName, _Changes], Counter[TableName], int]:
-    """What to write: the rows that the store has not or has otherwise, and what becomes of others.
-
-    Also how many rows of each table are beside them from an application, and how many messages
-    were found deleted.
-    """
-    others = take_over_ids(rows, stored, taken)
-    aside, gone = farewell(rows, besides(rows, stored), deleted)
-    changes: dict[TableName, _Changes] = {name: _Changes() for name in ORDER}
-    rows["sessions"][0]["imported"]["beside"] = dict(others)
-    (session,), known = rows["sessions"], [row["info"] or {} for row in stored["sessions"]]
-    says_less = "sanitized" in session["info"] and any("sanitized" not in info for info in known)
-    for name in ORDER:
-        kept = {row["id"]: row for row in stored[name]}
-        for row in rows[name]:
-            old = kept.get(row["id"])
-            if old is None:
-                changes[name].new += 1
-                changes[name].written.append(row)
-                continue
-            new = _merged(name, old, row, says_less)
-            differs = {column for column, value in new.items() if old[column] != value}
-            if differs:
-                changes[name].written.append(new)
-                changes[name].changed += differs != {"imported"}
-    written = ((name, changes[name].written) for name in ORDER)
-    steps: list[Step] = [Put(name, changed) for name, changed in written if changed]
-    return steps + aside, changes, others, gone
-
-
-def _merged(name: TableName, old: Row, new: Row, says_less: bool) -> Row:
-    """The new row; of one that an application stored, what it said stays.
-
-    What it said are the session and its messages. Its calls and file events were read from parts
-    that may not tell what became of them: opencode's say that. A sanitized export fills in only
-    what is open.
-    """
-    if says_less:
-        return new | {column: old[column] for column in new if old[column] not in (None, "")}
-    if old["source"] not in APPLICATION:
-        return new
-    if name in ("sessions", "messages"):
-        said = {column for column in new if old[column] not in (None, "")} - NEVER_SAID
-    else:
-        said = {column for column in new if new[column] is None}
-    return new | {column: old[column] for column in said | {"source", "origin"}}
 
 
 def _place(source: Source, origin: str | None) -> str:

@@ -1,0 +1,94 @@
+"""What of a session is to be written: the rows that a store has not, or has otherwise.
+
+Of what an application stored, what it said stays and what it did not say is filled in.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from .besides import Deleted, besides, farewell
+from .import_report import ORDER
+from .loose import as_dict, as_number
+from .matching import APPLICATION, take_over_ids
+from .models import Row
+from .rows import SessionRows
+from .store import Put, Step, TableName
+
+# What no application has said of a session or message: opencode's times, what takes the whole
+# session to know, and what is the import's own.
+NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone", "deleted_at", "imported"}
+
+
+def is_older(session: Row, stored: list[Row]) -> bool:
+    """Whether opencode has touched the stored session later than this one: this is a backup."""
+    said = [as_dict(as_dict(row["info"]).get("time")).get("updated") for row in (session, *stored)]
+    here, *kept = map(as_number, said)
+    return here is not None and any(time is not None and time > here for time in kept)
+
+
+class Difference(NamedTuple):
+    """What has to be written of a session, and what that is.
+
+    `others` counts the rows of an application beside it, `gone` the messages found deleted.
+    """
+
+    steps: list[Step]
+    new: Counter[TableName]
+    changed: Counter[TableName]
+    others: Counter[TableName]
+    gone: int
+
+
+def compare(
+    rows: SessionRows,
+    stored: SessionRows,
+    deleted: Deleted | None,
+    taken: Mapping[TableName, Collection[str]],
+) -> Difference:
+    """The rows that the store has not or has otherwise, and what becomes of what it has besides.
+
+    `deleted` is None where what is missing need not be; `taken` ids are those of other sessions.
+    """
+    others = take_over_ids(rows, stored, taken)
+    aside, gone = farewell(rows, besides(rows, stored), deleted)
+    rows["sessions"][0]["imported"]["beside"] = dict(others)
+    (session,), known = rows["sessions"], [row["info"] or {} for row in stored["sessions"]]
+    says_less = "sanitized" in session["info"] and any("sanitized" not in info for info in known)
+    found = Difference([], Counter(), Counter(), others, gone)
+    for name in ORDER:
+        kept = {row["id"]: row for row in stored[name]}
+        written = []
+        for row in rows[name]:
+            old = kept.get(row["id"])
+            if old is None:
+                found.new[name] += 1
+                written.append(row)
+                continue
+            new = _merged(name, old, row, says_less)
+            differs = {column for column, value in new.items() if old[column] != value}
+            if differs:
+                found.changed[name] += differs != {"imported"}
+                written.append(new)
+        if written:
+            found.steps.append(Put(name, written))
+    found.steps.extend(aside)
+    return found
+
+
+def _merged(name: TableName, old: Row, new: Row, says_less: bool) -> Row:
+    """The new row; of one that an application stored, what it said stays.
+
+    What it said are the session and its messages. Its calls and file events were read from parts
+    that may not tell what became of them: opencode's say that. A sanitized export fills in only
+    what is open.
+    """
+    if says_less:
+        return new | {column: old[column] for column in new if old[column] not in (None, "")}
+    if old["source"] not in APPLICATION:
+        return new
+    if name in ("sessions", "messages"):
+        said = {column for column in new if old[column] not in (None, "")} - NEVER_SAID
+    else:
+        said = {column for column in new if new[column] is None}
+    return new | {column: old[column] for column in said | {"source", "origin"}}
