@@ -11,12 +11,13 @@ import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from .events import PATH_KEYS
 from .models import Row
 from .rows import SessionRows, row_id
 from .store import TableName
-from .store.values import dumps
+from .store.values import JsonText, dumps
 
 APPLICATION = (None, "service")  # the source of what applications stored, now and long ago
 IN_SESSION: tuple[TableName, ...] = ("messages", "tool_calls", "file_events")
@@ -43,7 +44,7 @@ ALIKE: dict[TableName, Key] = {
     "messages": lambda row, _: (row["role"], row["content"]),
     "tool_calls": lambda row, folder: (
         row["tool"],
-        _target(row["input"] or {}, folder) or dumps(row["input"]),
+        _target(_input(row) or {}, folder) or dumps(_input(row)),
     ),
     "file_events": lambda row, folder: (
         None if row["evidence"] in NOT_SAID else (row["event_type"], _target(row, folder))
@@ -110,6 +111,8 @@ def _pairs(
         (SAME[name], said),
         (ALIKE[name], nameless),
     ):
+        if not candidates:
+            continue
         taken = set(pairs.values())
         groups: dict[Hashable, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
         for row in new:
@@ -141,6 +144,11 @@ def _apart(one: Row, other: Row) -> timedelta:
     times: list[datetime | None] = [one["created_at"], other["created_at"]]
     first, second = times
     return abs(first - second) if first and second else timedelta.max
+
+
+def _input(call: Row) -> Any:
+    given = call["input"]
+    return given.value if isinstance(given, JsonText) else given
 
 
 def _target(said: Row, folder: str) -> str | None:

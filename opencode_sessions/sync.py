@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
@@ -28,7 +28,7 @@ from .matching import APPLICATION
 from .models import TABLES, Row, now
 from .records import EPOCH, SessionRecord
 from .rows import SessionRows, session_rows
-from .sources import WITH_SNAPSHOTS, Problem, Source, SourceChanged, is_wanted
+from .sources import WITH_SNAPSHOTS, Item, Problem, Source, SourceChanged, is_wanted
 from .store import (
     CallerWorkFailed,
     Delete,
@@ -39,7 +39,7 @@ from .store import (
     TableName,
     finish,
 )
-from .store.values import clean
+from .store.values import clean, packed
 
 TRIES = 3
 READER = 1  # goes up when the same data would give other rows: then everything is read again
@@ -136,6 +136,7 @@ class _Import:
         self._source = source
         self._wanted = wanted
         self._states: dict[str, str | None] = {}
+        self._stored: set[str] = set()  # opencode's ids of sessions the store has
         self._others: Counter[TableName] = Counter()
         self._gone = 0
         self._older = 0
@@ -158,7 +159,7 @@ class _Import:
         self.seen |= said.keys()
         problems: list[Problem] = []
         with tqdm(desc="import", unit="session", disable=not progress, leave=False) as bar:
-            async with aclosing(_in_thread(items)) as found:
+            async with aclosing(_in_thread(self._read(items))) as found:
                 async for item in found:
                     if isinstance(item, int):
                         bar.reset(total=item)
@@ -179,6 +180,7 @@ class _Import:
         for opencode_id, imported, deleted_at, *told in await self._store.select(
             "sessions", ["opencode_id", "imported", "deleted_at", *TOLD]
         ):
+            self._stored.add(opencode_id)
             state = self._states.get(opencode_id)
             if not imported or state is None or deleted_at:
                 continue
@@ -197,23 +199,33 @@ class _Import:
             self._others += Counter(imported["beside"])
         return unchanged
 
-    async def _session(self, record: SessionRecord, problems: list[Problem]) -> None:
+    def _read(self, items: Iterator[Item]) -> Iterator["int | Problem | _Read"]:
+        """What a source gives, its sessions as rows."""
+        for item in items:
+            if isinstance(item, SessionRecord):
+                yield _Read(item.id, *_rows(item, self._source.kind, self._wanted.origin))
+            else:
+                yield item
+
+    async def _session(self, read: "_Read", problems: list[Problem]) -> None:
         """Imports one session; one with a problem is read again the next time, to say it again."""
-        self.seen.add(record.id)
-        is_known = self.saw_all and record.id in self._states
-        is_whole = is_known and not any(record.id in problem.place for problem in problems)
-        kind, origin = self._source.kind, self._wanted.origin
-        rows, scrubbed = await asyncio.to_thread(_rows, record, kind, origin)
+        id, rows, scrubbed = read
+        self.seen.add(id)
+        is_known = self.saw_all and id in self._states
+        is_whole = is_known and not any(id in problem.place for problem in problems)
         (session,) = rows["sessions"]
         session["imported"] = {
-            "place": self.place if record.id in self._states else None,
-            "state": self._states[record.id] if is_whole else None,
+            "place": self.place if id in self._states else None,
+            "state": self._states[id] if is_whole else None,
             **{name: len(rows[name]) for name in ORDER[1:]},
         }
         taken: dict[TableName, set[str]] = {}
         for attempt in range(TRIES):
             try:
-                stored = await _stored(self._store, rows)
+                if attempt or session["opencode_id"] in self._stored:
+                    stored = await _stored(self._store, rows)
+                else:
+                    stored = {name: [] for name in ORDER}
                 if is_older(session, stored["sessions"]):
                     self._older += 1
                     for name in ORDER:
@@ -236,9 +248,10 @@ class _Import:
                     taken |= {name: ids | taken.get(name, set()) for name, ids in error.ids.items()}
                 # Unless it is passing, an application may have stored the same meanwhile.
                 if error.is_passing or attempt == TRIES - 1:
-                    place, reason = f"session {record.id}", f"could not be stored: {error}"
+                    place, reason = f"session {id}", f"could not be stored: {error}"
                     self.report.skip(Problem(place, reason))
                     return
+        self._stored.add(session["opencode_id"])
         self._others += found.others
         self._gone += found.gone
         self._copied += len(taken.get("messages", ()))
@@ -273,10 +286,19 @@ class _Import:
             )
 
 
+class _Read(NamedTuple):
+    """A session as it is to be stored, and how many of its values had to be replaced."""
+
+    id: str
+    rows: SessionRows
+    scrubbed: int
+
+
 def _rows(record: SessionRecord, source: str, origin: str | None) -> tuple[SessionRows, int]:
     rows, replaced = session_rows(record, source=source, origin=origin), 0
     for name, listed in rows.items():
-        cleaned = [clean(row) for row in listed]
+        make = clean if name == "sessions" else packed
+        cleaned = [make(row) for row in listed]
         rows[name] = [row for row, _count in cleaned]
         replaced += sum(count for _row, count in cleaned)
     return rows, replaced
@@ -336,10 +358,18 @@ async def _bury(
 
 
 async def _in_thread(items: Iterator[Any]) -> AsyncGenerator[Any, None]:
-    """A blocking iterator's items, each taken in a thread; closed when no thread is in it."""
+    """A blocking iterator's items, each taken in a thread while the one before it is used.
+
+    It is closed when no thread is in it.
+    """
     end = object()
+    ahead = asyncio.create_task(asyncio.to_thread(next, items, end))
     try:
-        while (item := await finish(asyncio.to_thread(next, items, end))) is not end:
+        while (item := await asyncio.shield(ahead)) is not end:
+            ahead = asyncio.create_task(asyncio.to_thread(next, items, end))
             yield item
     finally:
-        items.close()  # type: ignore[attr-defined]
+        try:
+            await finish(asyncio.wait([ahead]))
+        finally:
+            items.close()  # type: ignore[attr-defined]

@@ -654,16 +654,21 @@ async def test_broken_files_are_told_again_each_time(
 
 # Interrupted
 
-# Each job is a store and after how many statements to die; a fork saves importing it all again.
+# Each job is a store and after how many times 100 of SQLite's steps to die, be it in the middle of
+# a statement; a fork saves importing it all again.
 IMPORTS = """
 import asyncio, json, os, signal, sys
 import aiosqlite
 from sqlalchemy import Engine, event
+from sqlalchemy.util import await_only
 import opencode_sessions as ocs
 from opencode_sessions import service, sync
 
-@event.listens_for(Engine, "before_cursor_execute")
-def count(connection, cursor, statement, *rest):
+@event.listens_for(Engine, "connect")
+def count(connection, record):
+    await_only(connection.driver_connection.set_progress_handler(step, 100))
+
+def step():
     global left
     left -= 1
     if not left:

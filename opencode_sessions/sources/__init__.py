@@ -3,13 +3,14 @@
 from .database import Database
 from .export import JsonFiles
 from .find import Place, data_folders, find, together
-from .source import WITH_SNAPSHOTS, Problem, Source, is_wanted
+from .source import WITH_SNAPSHOTS, Item, Problem, Source, is_wanted
 from .storage import StorageTree
 from .untouched import SourceChanged
 
 __all__ = [
     "WITH_SNAPSHOTS",
     "Database",
+    "Item",
     "JsonFiles",
     "Place",
     "Problem",

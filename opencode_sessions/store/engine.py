@@ -7,15 +7,15 @@ locked"; and a SAVEPOINT before any BEGIN would commit on its RELEASE.
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy import Executable, Result, StaticPool, event
+from sqlalchemy import StaticPool, event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncResult, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.util import await_only
 
 from ..errors import OpencodeSessionsError, PersistenceError
@@ -34,16 +34,7 @@ DRIVERS = {
 
 Target = str | os.PathLike[str] | URL
 Database = AsyncEngine | Target
-
-
-class Executor(Protocol):
-    """What AsyncSession and AsyncConnection have in common."""
-
-    async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
-        """Runs a statement."""
-
-    def stream(self, statement: Executable, /) -> Awaitable[AsyncResult[Any]]:
-        """Runs a statement whose rows are fetched as they are asked for."""
+Executor = AsyncConnection | AsyncSession  # whatever runs a statement
 
 
 def connect(target: Target) -> AsyncEngine:

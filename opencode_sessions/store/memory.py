@@ -24,7 +24,7 @@ from . import (
     Totals,
     Where,
 )
-from .values import dumps, is_oddly_written, loads, whole
+from .values import dumps, is_oddly_written, loads, plain, whole
 
 OLDEST = datetime.min.replace(tzinfo=UTC)
 BATCH = 2000  # rows handed over between two turns of the event loop
@@ -225,7 +225,7 @@ class MemoryStore:
 
     def _store(self, table: str, row: Row) -> Row:
         stored = self._tables[table].setdefault(row["id"], {})
-        stored |= row
+        stored |= plain(row)
         if table == "sessions":
             if row["opencode_id"] is not None:
                 self._sessions[row["opencode_id"]] = row["id"]

@@ -6,6 +6,7 @@ which would cost the caller the whole transaction.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
@@ -37,6 +38,7 @@ from . import (
     Take,
     Totals,
     Where,
+    bulk,
     callers,
     finish,
     statements,
@@ -45,7 +47,7 @@ from . import engine as engines
 from .engine import Executor, check_supported, reason
 from .values import whole
 
-BATCH = 2000  # rows handed over between two turns of the event loop: under 50 ms
+BATCH = 2000  # rows read between two turns of the event loop: under 50 ms
 
 # What the driver says when the same write may succeed later, on SQLite and by PostgreSQL's SQLSTATE
 # (connection lost, resources, lock not available, serialization, shutdown).
@@ -246,9 +248,8 @@ class SqlStore:
         check_supported(dialect)
         if not rows:
             return set()
-        statement = statements.put(dialect, table, frozenset(rows[0]))
-        result = await executor.execute(statement, rows)
-        if table == "sessions" or getattr(result, "rowcount", -1) == len(rows):
+        written = await bulk.put(executor, dialect, table, rows)
+        if table == "sessions" or written == len(rows):
             return set()
         # Some were not written, or the driver does not count.
         own, source = {row["id"]: row["session_id"] for row in rows}, TABLES[table]
@@ -270,16 +271,16 @@ def _translated() -> Iterator[None]:
     """Driver errors as what they mean to us: tables missing, come back later, or never."""
     try:
         yield
-    except DBAPIError as error:
-        text = str(error.orig).lower()
-        state = str(getattr(error.orig, "sqlstate", None) or "")
+    except (DBAPIError, sqlite3.Error) as error:  # the driver's own from a bulk write
+        cause = getattr(error, "orig", error)
+        text, state = str(cause).lower(), str(getattr(cause, "sqlstate", None) or "")
         if any(part in text for part in SCHEMA_TEXTS) or state in SCHEMA_STATES:
             raise SchemaError(
-                f"The tables are missing or older than this version ({error.orig}). Run "
+                f"The tables are missing or older than this version ({cause}). Run "
                 "`await ocs.migrate(engine)` or `opencode-sessions migrate URL` once."
             ) from error
         is_passing = (
-            error.connection_invalidated
+            getattr(error, "connection_invalidated", False)
             or state.startswith(PASSING_STATES)
             or (not state and any(part in text for part in PASSING_TEXTS))
         )

@@ -14,6 +14,7 @@ from sqlalchemy import (
     CompoundSelect,
     Executable,
     Float,
+    Insert,
     Integer,
     Select,
     bindparam,
@@ -155,12 +156,22 @@ def append(dialect: str, name: TableName, columns: frozenset[str]) -> Executable
 
 
 @cache
-def put(dialect: str, name: TableName, columns: frozenset[str]) -> Executable:
+def put(dialect: str, name: TableName, columns: frozenset[str]) -> Insert:
     """Inserts rows of these columns, or updates those of their session that have their ids."""
     table, insert = TABLES[name], _insert(dialect, name)
     changed = {column: insert.excluded[column] for column in columns - {"id"}}
     is_own = None if name == "sessions" else table.c.session_id == insert.excluded.session_id
-    statement: Executable = insert.on_conflict_do_update(
+    statement: Insert = insert.on_conflict_do_update(
         index_elements=[table.c.id], set_=changed, where=is_own
     )
     return statement
+
+
+@cache
+def put_text(name: TableName, columns: frozenset[str]) -> tuple[str, list[str]] | None:
+    """What `put` says to SQLite, and its columns in order; None where values have to be added."""
+    compiled = put("sqlite", name, columns).compile(
+        dialect=sqlite.dialect(), column_keys=sorted(columns)
+    )
+    names = compiled.positiontup or []
+    return (str(compiled), names) if columns.issuperset(names) else None

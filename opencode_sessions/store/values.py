@@ -8,7 +8,7 @@ untouched, as a snapshot of their own: the caller may go on changing its lists.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -18,6 +18,7 @@ import orjson
 from ..models import Row
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+PLAIN = {type(None), bool, int, float, datetime}  # every database can hold them
 REPLACEMENT = "�"
 DEEPEST = 200  # orjson stops at 254 levels
 LARGEST_INT = 2**63 - 1
@@ -41,20 +42,61 @@ def whole(number: float | None) -> int | None:
     return None if number is None or number > LARGEST_INT else int(number)
 
 
+class JsonText:
+    """A JSON value as the text its column holds: what is stored only need not be read again.
+
+    It equals the value it says, and another text of the same value.
+    """
+
+    __slots__ = ("text",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @property
+    def value(self) -> Any:
+        """What it says."""
+        return loads(self.text)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.value == (other.value if isinstance(other, JsonText) else other))
+
+    def __repr__(self) -> str:
+        return f"JsonText({self.text!r})"
+
+
 def clean(row: Row) -> tuple[Row, int]:
     """A copy of the row that every database can hold, and how many values had to be replaced."""
-    cleaned, replaced = {}, 0
+    return _storable(row, _json)
+
+
+def packed(row: Row) -> tuple[Row, int]:
+    """What `clean` gives, with the values of JSON columns as `JsonText`."""
+    return _storable(row, _json_text)
+
+
+def plain(row: Row) -> Row:
+    """The row with what each `JsonText` in it says."""
+    texts = {column: value for column, value in row.items() if isinstance(value, JsonText)}
+    return row | {column: text.value for column, text in texts.items()}
+
+
+def _storable(row: Row, json_of: Callable[[Any], tuple[Any, int]]) -> tuple[Row, int]:
+    cleaned, replaced = row.copy(), 0
     for column, value in row.items():
+        kind = type(value)
+        if kind in PLAIN:
+            continue
         if isinstance(value, str):
-            value, count = _text(value)
-            replaced += count
+            cleaned[column], count = _text(value)
         elif isinstance(value, list | tuple | dict):
-            value, count = _json(value)
-            replaced += count
-        elif value is not None and not isinstance(value, int | float | datetime):
-            value, count = _described(value), 1
-            replaced += count
-        cleaned[column] = value
+            cleaned[column], count = json_of(value)
+        elif isinstance(value, int | float | datetime):
+            continue
+        else:
+            cleaned[column], count = _described(value), 1
+        replaced += count
     return cleaned, replaced
 
 
@@ -73,21 +115,45 @@ def is_oddly_written(path: str) -> bool:
 
 def _text(value: str) -> tuple[str, int]:
     value = str.__str__(value)  # of a subclass its text: an Enum's member prints as something else
-    # str.isascii() is one flag: most text needs no search
-    if value.isascii() and "\x00" not in value:
+    # str.isascii() is one flag: most text needs no search; and encoding is faster than any
+    if "\x00" not in value and (value.isascii() or _is_encodable(value)):
         return value, 0
     return UNSTORABLE.subn(REPLACEMENT, value)
 
 
+def _is_encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _json(value: Any) -> tuple[Any, int]:
+    encoded = _encoded(value)
+    return _scrub(value) if encoded is None else (orjson.loads(encoded), 0)
+
+
+def _json_text(value: Any) -> tuple[JsonText, int]:
+    encoded = _encoded(value)
+    if encoded is not None:
+        return JsonText(encoded.decode()), 0
+    scrubbed, replaced = _scrub(value)
+    return JsonText(dumps(scrubbed)), replaced
+
+
+def _encoded(value: Any) -> bytes | None:
+    """JSON that says all of the value; None if something of it has to be replaced."""
     try:
         encoded = orjson.dumps(value)
     except (TypeError, ValueError, RecursionError):
-        return _scrub(value)
+        return None
     # orjson writes NaN as null without a word, and lets NUL pass
-    if b"\\u0000" in encoded or (b"null" in encoded and _has_nan(value)):
-        return _scrub(value)
-    return orjson.loads(encoded), 0
+    if b"\\u0000" in encoded:
+        return None
+    if b"null" in encoded and orjson.loads(encoded) != value and _has_nan(value):
+        return None
+    return encoded
 
 
 def _has_nan(value: Any) -> bool:
