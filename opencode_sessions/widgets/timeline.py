@@ -72,8 +72,8 @@ class FileTimeline(anywidget.AnyWidget):
     ) -> None:
         self._side_by_side = side_by_side
         self._picture = self._pictured(events)
-        self._version = 0
-        super().__init__(axis=axis, **self._wire(grown=False))
+        self._version = self._base = 0
+        super().__init__(axis=axis, **self._wire())
         self.on_msg(self._asked)
         close_with_cell(self)
 
@@ -95,14 +95,15 @@ class FileTimeline(anywidget.AnyWidget):
         grown = picture.begins_as(self._picture)
         selected, file = self.selected, self.file
         self._version += 1
+        self._base = self._base if grown else self._version
         with self.hold_sync():
             self._picture = picture
             if not grown:
                 ids = picture.events["event_id"]
-                self.brushed = self._zoomed = None
+                self.brushed = None
                 self.selected = selected if (ids == selected).any() else None
             self.file = file if file in picture.names else None
-            for name, value in self._wire(grown=grown).items():
+            for name, value in self._wire().items():
                 setattr(self, name, value)
             self._selected, self._row = self._place(self.selected), self._row_of(self.file)
 
@@ -147,9 +148,9 @@ class FileTimeline(anywidget.AnyWidget):
     def _pictured(self, events: pd.DataFrame | None) -> Picture:
         return Picture(no_events() if events is None else events, side_by_side=self._side_by_side)
 
-    def _wire(self, *, grown: bool) -> dict[str, Any]:
+    def _wire(self) -> dict[str, Any]:
         picture = self._picture
-        words = {**picture.words(), "version": self._version, "grown": grown}
+        words = {**picture.words(), "version": self._version, "base": self._base}
         return {
             "_words": words,
             "_time": picture.time.tobytes(),

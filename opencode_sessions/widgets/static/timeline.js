@@ -9,7 +9,8 @@ const HEAD = 36; // the axis above the rows
 const FOOT = 12; // the bar below, which says what part of the axis is in view
 const PAD = 10; // between the plot's edge and the first and the last mark
 const FOLD = 60; // rows until the others share one
-const APART = 7; // marks of one row, so that each can be clicked
+const APART = [8, 7, 6.5, 6.05]; // marks of one row, so that each can be clicked; the first that fits
+const LEAST_STEP = 0.15; // from one event to the next, of another row
 const WIDEST_STEP = 56; // between two events: three of them should not span a screen
 const ARRANGED = 20_000; // events up to which places are fitted to the rows
 const MARKS_PER_PIXEL = 4; // above this single marks hide each other: show density instead
@@ -76,7 +77,7 @@ class Timeline {
     this.cuts = new Map();
     this.said = new Map(); // what Python said of an event, by its place
     this.isOpen = false;
-    this.zoom = model.get("_zoomed"); // the first and last place in view, or null for all
+    this.zoom = null; // the first and last place in view, or null for all
     this.fresh = 0; // events that came while the view was elsewhere
     this.build(el);
     this.listen();
@@ -184,10 +185,12 @@ class Timeline {
       this.groups[0]);
     this.said.clear();
     this.cuts.clear();
-    if (!words.grown) {
+    if (this.base !== words.base) { // other events, not only more of them
+      clearTimeout(this.saving);
+      this.base = words.base;
+      this.zoom = this.zoomed();
       this.isOpen = false;
       this.fresh = 0;
-      this.zoom = this.model.get("_zoomed");
       this.scroll.scrollTop = 0;
     } else if (this.zoom) {
       const more = this.count - before;
@@ -328,7 +331,7 @@ class Timeline {
     const u = (this.u = new Float64Array(this.count));
     const most = this.longest ? this.longest.end - this.longest.start : 0;
     const step = Math.min(this.plot / Math.max(most - 1, 1), WIDEST_STEP);
-    if (step >= APART || this.count > ARRANGED) {
+    if (step >= APART[0] || this.count > ARRANGED) {
       for (const { start, end } of this.groups) for (let i = start; i < end; i++) u[i] = (i - start) * step;
       this.total = Math.max(step * (most - 1), most > 1 && step === WIDEST_STEP ? this.plot : 0);
       if (most === 1) this.total = this.plot;
@@ -336,28 +339,29 @@ class Timeline {
       return;
     }
     const last = new Float64Array(this.lanes.length);
-    const spread = (least) => {
+    const spread = (least, apart) => {
       let total = 0;
       for (const { start, end } of this.groups) {
-        last.fill(-APART);
+        last.fill(-apart);
         let at = -least;
         for (let i = start; i < end; i++) {
           const lane = this.laneOf[this.row[i]];
-          at = Math.max(at + least, last[lane] + APART);
+          at = Math.max(at + least, last[lane] + apart);
           u[i] = last[lane] = at;
         }
         total = Math.max(total, at);
       }
       return total;
     };
-    let low = 0, high = step;
+    const apart = APART.find((one) => spread(LEAST_STEP, one) <= this.plot) ?? APART.at(-1);
+    let low = LEAST_STEP, high = step;
     for (let round = 0; round < 24; round++) {
       const middle = (low + high) / 2;
-      if (spread(middle) > this.plot) high = middle;
+      if (spread(middle, apart) > this.plot) high = middle;
       else low = middle;
     }
-    this.total = spread(Math.max(low, 0.5)); // crowded out: all of it is squeezed a little
-    this.closest = APART;
+    this.total = spread(low, apart); // where even that is too much, all of it is squeezed
+    this.closest = apart;
   }
 
   /** Time since each group's first event, with the pauses of all folded. */
@@ -439,11 +443,17 @@ class Timeline {
     this.repaint();
     if (!save) return;
     clearTimeout(this.saving);
-    this.saving = setTimeout(() => this.put("_zoomed", this.zoom), 200);
+    this.saving = setTimeout(() => this.put("_zoomed", this.zoom && [this.base, ...this.zoom]), 200);
+  }
+
+  /** The view that was kept, if it was one of these events. */
+  zoomed() {
+    const [base, ...places] = this.model.get("_zoomed") ?? [];
+    return base === this.base ? places : null;
   }
 
   takeZoom() {
-    const zoom = this.model.get("_zoomed");
+    const zoom = this.zoomed();
     if (JSON.stringify(zoom) === JSON.stringify(this.zoom)) return;
     this.zoom = zoom;
     this.arrange();
