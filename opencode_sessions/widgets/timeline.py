@@ -123,9 +123,7 @@ class FileTimeline(anywidget.AnyWidget):
         return f"<FileTimeline: {len(self._picture):,} events, {files:,} files{chosen}>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:  # it is closed
-            return None
+        bundle: Any = super()._repr_mimebundle_(**kwargs)  # its None is of no anywidget
         data, metadata = bundle
         return {**data, "text/html": self._static_html()}, metadata
 

@@ -22,13 +22,7 @@ TOKEN = "loopback"
 PATIENCE = 90  # seconds for a server or a kernel to start on a busy machine
 LIFETIME = 600  # seconds without work until a server ends that nobody could end
 LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-QUIET = {
-    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
-        "fetchNews": "false",
-        "checkForUpdates": False,
-    },
-    "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
-}
+NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}  # else it asks, over the page
 
 
 @contextmanager
@@ -63,6 +57,13 @@ def jupyter(*apps: str) -> tuple[str, ...]:
         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.shutdown_no_activity_timeout={LIFETIME}",
         f"--MappingKernelManager.cull_idle_timeout={LIFETIME}", *root, *apps,
     )  # fmt: skip
+
+
+def without_news(home: Path) -> None:
+    """Sets a JupyterLab in this home to ask nothing by itself."""
+    file = home / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(NO_NEWS))
 
 
 def notebook(file: Path, cells: Sequence[str]) -> Path:
@@ -190,16 +191,11 @@ def _own(home: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("JUPYTER", "IPYTHON", "XDG_", "MARIMO", "OPENCODE"))
     }
-    settings = home / "settings"
-    for place, values in QUIET.items():
-        (settings / place).parent.mkdir(parents=True, exist_ok=True)
-        (settings / place).write_text(json.dumps(values))
     names = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "IPYTHONDIR": "ipython"}
     names |= {"JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
+    names |= {"JUPYTERLAB_SETTINGS_DIR": "settings"}
     folders = {name: str(home / folder) for name, folder in names.items()}
-    return {
-        **environ, **folders, "HOME": str(home), "JUPYTERLAB_SETTINGS_DIR": str(settings),
-    }  # fmt: skip
+    return {**environ, **folders, "HOME": str(home)}
 
 
 def _free_port() -> int:
@@ -212,9 +208,10 @@ def _wait_for(address: str, process: "subprocess.Popen[bytes]", said: Path) -> N
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
         try:
-            LOOPBACK.open(address, timeout=1).close()
+            # Not the page itself: asking Voila for that starts a kernel.
+            LOOPBACK.open(f"{address}/static/none", timeout=5).close()
             return
-        except urllib.error.HTTPError:  # it answers, if only that it wants a token
+        except urllib.error.HTTPError:  # it answers, if only that there is no such thing
             return
         except OSError:
             time.sleep(0.1)

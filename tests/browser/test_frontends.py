@@ -1,4 +1,4 @@
-"""FileTimeline in what else shows notebooks: it is painted, a click reaches Python, nothing loads."""
+"""FileTimeline in what else shows notebooks: painted, a click reaches Python, nothing loads."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def _():
     events = pd.read_parquet({file!r}).query("session_id == '{session}'")
     timeline = mo.ui.anywidget(ocs.FileTimeline(events))
     timeline
-    return mo, timeline
+    return (mo, timeline)
 
 
 @app.cell
@@ -53,7 +53,9 @@ def chosen(events: Path) -> str:
 
 def test_notebook_7(browser: Browser, page: Page, tmp_path: Path, cell: str, chosen: str) -> None:
     notebook(tmp_path / "look.ipynb", [cell])
-    with served(tmp_path, "notebook", *jupyter("--JupyterNotebookApp.expose_app_in_browser=True")) as at:
+    with served(
+        tmp_path, "notebook", *jupyter("--JupyterNotebookApp.expose_app_in_browser=True")
+    ) as at:
         shown = LabPage(page)
         shown.open(f"{at}/notebooks/look.ipynb")
         shown.run_all()
@@ -64,9 +66,12 @@ def test_notebook_7(browser: Browser, page: Page, tmp_path: Path, cell: str, cho
         keep(page, "notebook-7")
 
 
+@pytest.mark.parametrize("page", [r"https://cdn\.jsdelivr\.net/npm/@fortawesome/"], indirect=True)
 def test_voila(browser: Browser, page: Page, tmp_path: Path, cell: str) -> None:
     file = notebook(tmp_path / "look.ipynb", [cell])
-    with served(tmp_path, "voila", str(file), "--no-browser", "--port={port}", "--Voila.ip=127.0.0.1") as at:
+    with served(
+        tmp_path, "voila", str(file), "--no-browser", "--port={port}", "--Voila.ip=127.0.0.1"
+    ) as at:
         page.goto(at, wait_until="domcontentloaded")
         timeline = TimelinePage(page.locator(".ocs-timeline"))
         timeline.painted(196)

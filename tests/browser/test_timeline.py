@@ -166,7 +166,7 @@ def test_pointing_shows_details(lab: Lab, show: Show) -> None:
     expect(tip).to_be_visible()
     expect(tip).to_contain_text("edit completed")
     expect(tip).to_contain_text("trailmap/difficulty.py")
-    expect(tip).to_contain_text(re.compile(r"lines \+\d+ −\d+"))
+    expect(tip).to_contain_text(re.compile("lines \\+\\d+ \N{MINUS SIGN}\\d+"))
     keep(lab.page, "tooltip")
     timeline.canvas.hover(position={"x": 2, "y": 2})
     expect(tip).to_be_hidden()
@@ -230,7 +230,7 @@ def test_other_events_and_more_events(lab: Lab, show: Show, ids: list[str]) -> N
     seen = timeline.seen()
     lab.python("None", "timeline.events = events.head(106)")
     pill = timeline.root.locator(".new")
-    expect(pill).to_have_text("3 new ›")
+    expect(pill).to_have_text("3 new \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}")
     assert timeline.seen() == seen
     keep(lab.page, "three-new")
     pill.click()
@@ -297,9 +297,15 @@ def test_hostile_content_is_shown_and_does_nothing(lab: Lab, show: Show) -> None
     for text in (tip.inner_text(), timeline.status.inner_text()):
         assert "⟨U+202E⟩" in text and "␛" in text
         assert not {"\u202e", "\x1b", "\x00"} & set(text)
-    lab.python("None", "timeline.side = ocs.FileTimeline(bad, side_by_side=True)",
-               "timeline.file = timeline._picture.names[0]")
-    assert lab.page.locator("script, img").evaluate_all(
-        "(found, host) => found.filter((one) => one.src.includes(host)).length", "evil"
-    ) == 0
+    lab.python(
+        "None",
+        "timeline.side = ocs.FileTimeline(bad, side_by_side=True)",
+        "timeline.file = timeline._picture.names[0]",
+    )
+    assert (
+        lab.page.locator("script, img").evaluate_all(
+            "(found, host) => found.filter((one) => one.src.includes(host)).length", "evil"
+        )
+        == 0
+    )
     assert lab.python("'<script' in timeline._repr_mimebundle_()[0]['text/html']") == "False"

@@ -130,7 +130,7 @@ class Timeline {
       "change:_words": later(() => this.read()),
       "change:_selected": later(() => this.take()),
       "change:_row": later(() => this.takeRow()),
-      "change:brushed": later(() => this.repaint()),
+      "change:brushed": later(() => { this.say(); this.repaint(); }),
       "change:axis": later(() => this.arrange()),
       "change:size_by_lines": later(() => this.repaint()),
       "change:_zoomed": later(() => this.takeZoom()),
@@ -964,7 +964,6 @@ class Timeline {
     if (!drag) return;
     if (drag.isBrush) {
       this.put("brushed", drag.range);
-      this.say();
       this.repaint();
     } else if (!drag.moved) this.click(...this.spot(event));
   }
@@ -983,10 +982,7 @@ class Timeline {
     }
     const place = this.pick(x, y);
     if (place >= 0) this.select(place);
-    else if (this.model.get("brushed")) {
-      this.put("brushed", null);
-      this.say();
-    }
+    else if (this.model.get("brushed")) this.put("brushed", null);
     this.repaint();
   }
 
