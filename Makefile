@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 help:
 	@echo "make demo    your opencode sessions (or a recorded project) as tables and as a page"
 	@echo "make lab     JupyterLab on the notebooks"
-	@echo "make test    lint, types, import contracts, tests, notebooks"
+	@echo "make test    lint, types, import contracts, tests, notebooks, browser"
 	@echo "make clean   remove .venv and all that was built"
 
 demo: $(INSTALLED)
@@ -23,6 +23,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/browser
 	$(BIN)/python -m pytest --nbmake notebooks
 
 # The newest of everything, as a clean install chooses it. Run `make test` after it.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .opening import default_database, migrate
     from .reading import read_opencode
     from .service import OpencodeSessionService
-    from .widgets import SessionExplorer, explore
+    from .widgets import FileTimeline, SessionExplorer, explore
 
     open = OpencodeSessionService.open
 
@@ -43,12 +43,14 @@ _PLACES = {
     "migrate": "opening",
     "read_opencode": "reading",
     "OpencodeSessionService": "service",
+    "FileTimeline": "widgets",
     "SessionExplorer": "widgets",
     "explore": "widgets",
 }
 _MODULES = ("analytics", "demo", "models", "plots", "sources")
 
 __all__ = [
+    "FileTimeline",
     "OpencodeSessionService",
     "OpencodeSessionsError",
     "PersistenceError",

@@ -1,0 +1,311 @@
+"""FileTimeline in JupyterLab and Chromium, by mouse and by keyboard."""
+
+import ast
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Lab, keep
+from frontends import TimelinePage
+from playwright.sync_api import expect
+
+CLEAN_UP = "ses_dfb94b0edffeI566j7sbRyceyc"  # 196 events on 30 files in seven turns
+
+CANVAS = "document.querySelector('.ocs-timeline canvas')"
+PAPER = f"{CANVAS}.getContext('2d').getImageData(0, 0, 1, 1).data[0]"
+
+Show = Callable[..., TimelinePage]
+
+
+@pytest.fixture
+def show(lab: Lab, events: Path) -> Show:
+    def show(made: str = "ocs.FileTimeline(events)", *more: str) -> TimelinePage:
+        return lab.show(
+            f"""import pandas as pd, opencode_sessions as ocs
+every = pd.read_parquet({str(events)!r})
+events = every.query("session_id == '{CLEAN_UP}'")""",
+            *more,
+            f"timeline = {made}\ntimeline",
+        )
+
+    return show
+
+
+@pytest.fixture
+def ids(events: Path) -> list[str]:
+    return list(pd.read_parquet(events).query("session_id == @CLEAN_UP").event_id)
+
+
+def test_a_click_selects(lab: Lab, show: Show, ids: list[str]) -> None:
+    timeline = show()
+    timeline.painted(196)
+    for place in (0, 60, 195):
+        timeline.click(place)
+        lab.python_until("timeline.selected", repr(ids[place]))
+        expect(timeline.status).to_contain_text(f"event {place + 1} of 196")
+    assert lab.python("timeline.event['event_id']") == repr(ids[195])
+    expect(timeline.status).to_contain_text("completed")  # as Python says it
+
+
+def test_python_selects(lab: Lab, show: Show, ids: list[str]) -> None:
+    timeline = show()
+    for _ in range(6):
+        timeline.canvas.press("+")
+    assert timeline.seen() < 196
+    lab.python("None", f"timeline.selected = {ids[190]!r}")
+    expect(timeline.status).to_contain_text("event 191 of 196")
+    x, y = timeline.where(190)
+    box = timeline.canvas.bounding_box()
+    assert box is not None
+    assert 0 < x < box["width"] and 0 < y < box["height"]  # the view went there
+    lab.python("None", "timeline.selected = None")
+    expect(timeline.status).to_contain_text("196 events on 30 files")
+
+
+def test_arrow_keys_choose_an_event_and_a_file(lab: Lab, show: Show, ids: list[str]) -> None:
+    timeline = show()
+    timeline.click(60)
+    cells = lab.page.locator(".jp-Notebook .jp-Cell").count()
+    for key, place in (("ArrowRight", 61), ("ArrowRight", 62), ("ArrowLeft", 61), ("End", 195)):
+        timeline.canvas.press(key)
+        lab.python_until("timeline.selected", repr(ids[place]))
+    timeline.click(60)
+    timeline.canvas.press("Shift+ArrowLeft")
+    lab.python_until("timeline.selected != timeline.events['event_id'].iloc[60]", "True")
+    assert lab.python("timeline.event['file_path']") == "'trailmap/difficulty.py'"
+    timeline.canvas.press("ArrowDown")
+    lab.python_until("timeline.file", "'trailmap/elevation.py'")
+    timeline.canvas.press("ArrowDown")
+    lab.python_until("timeline.file", "'trailmap/cli.py'")
+    timeline.canvas.press("ArrowUp")
+    timeline.canvas.press("ArrowUp")
+    lab.python_until("timeline.file", "''")  # round to the commands
+    for _ in range(3):  # what is selected, then the file
+        timeline.canvas.press("Escape")
+    lab.python_until("(timeline.selected, timeline.file)", "(None, None)")
+    # None of it did anything to the notebook.
+    assert lab.page.locator(".jp-Notebook .jp-Cell").count() == cells
+    expect(timeline.canvas).to_be_focused()
+
+
+def test_a_file_is_chosen_by_its_label(lab: Lab, show: Show) -> None:
+    timeline = show()
+    _, y = timeline.where(0)
+    timeline.canvas.click(position={"x": 20, "y": y})
+    lab.python_until("timeline.file", "'trailmap/model.py'")
+    timeline.canvas.click(position={"x": 20, "y": y})
+    lab.python_until("timeline.file", "None")
+
+
+def test_brushing_selects_a_range(lab: Lab, show: Show, ids: list[str]) -> None:
+    timeline = show()
+    assert lab.python("len(timeline.selection)") == "196"
+    timeline.drag(20, 49)
+    lab.python_until("timeline.brushed", "[20, 49]")
+    assert ast.literal_eval(lab.python("list(timeline.selection['event_id'])")) == ids[20:50]
+    expect(timeline.status).to_contain_text("30 brushed")
+    keep(lab.page, "brushed")
+    timeline.canvas.press("Escape")
+    lab.python_until("timeline.brushed", "None")
+    lab.python("None", "timeline.brushed = [3, 5]")
+    expect(timeline.status).to_contain_text("3 brushed")
+
+
+def test_zoom_and_pan(lab: Lab, show: Show) -> None:
+    timeline = show()
+    timeline.painted(196)
+    timeline.canvas.focus()
+
+    def at(place: int) -> float:
+        return timeline.where(place)[0]
+
+    wide = at(100) - at(90)
+    timeline.canvas.press("+")
+    assert at(100) - at(90) == pytest.approx(2 * wide)
+    timeline.canvas.press("]")
+    assert at(100) < at(90) + 2 * wide
+    before = at(90)
+    timeline.canvas.press("[")
+    assert at(90) > before
+    timeline.canvas.press("-")
+    timeline.painted(196)
+    x, y = timeline.where(60)
+    timeline.canvas.hover(position={"x": x, "y": y})
+    lab.page.keyboard.down("Control")
+    lab.page.mouse.wheel(0, -600)
+    lab.page.keyboard.up("Control")
+    lab.python_until("timeline._zoomed is None", "False")
+    assert timeline.seen() < 196
+    assert at(60) == pytest.approx(x, abs=2)  # what is under the pointer stays there
+    keep(lab.page, "zoomed")
+    timeline.canvas.press("0")
+    timeline.painted(196)
+
+
+def test_the_plain_wheel_is_the_notebooks(lab: Lab, show: Show) -> None:
+    timeline = show(*[], "ocs.FileTimeline(every)", "import time\n" * 40)
+    notebook = lab.page.locator(".jp-WindowedPanel-outer").first
+    timeline.canvas.scroll_into_view_if_needed()
+    notebook.evaluate("panel => panel.scrollTo(0, 0)")
+    timeline.canvas.hover()
+    before = notebook.evaluate("panel => panel.scrollTop")
+    lab.page.mouse.wheel(0, 300)
+    lab.page.wait_for_function(
+        "before => document.querySelector('.jp-WindowedPanel-outer').scrollTop > before", arg=before
+    )
+
+
+def test_pointing_shows_details(lab: Lab, show: Show) -> None:
+    timeline = show()
+    x, y = timeline.where(60)
+    timeline.canvas.hover(position={"x": x, "y": y})
+    tip = lab.page.locator(".ocs-tip")
+    expect(tip).to_be_visible()
+    expect(tip).to_contain_text("edit completed")
+    expect(tip).to_contain_text("trailmap/difficulty.py")
+    expect(tip).to_contain_text(re.compile("lines \\+\\d+ \N{MINUS SIGN}\\d+"))
+    keep(lab.page, "tooltip")
+    timeline.canvas.hover(position={"x": 2, "y": 2})
+    expect(tip).to_be_hidden()
+
+
+def test_it_follows_the_theme(lab: Lab, show: Show) -> None:
+    timeline = show()
+    timeline.click(60)
+    assert timeline.paper() > 200
+    keep(lab.page, "light-1400")
+    lab.command("apputils:change-theme", theme="JupyterLab Dark")
+    lab.page.wait_for_function(f"{PAPER} < 60")
+    expect(lab.page.locator("#jupyterlab-splash")).to_have_count(0)
+    keep(lab.page, "dark-1400")
+    lab.page.set_viewport_size({"width": 800, "height": 1000})
+    lab.page.wait_for_function(f"{CANVAS}.clientWidth < 760")
+    keep(lab.page, "dark-800")
+    lab.command("apputils:change-theme", theme="JupyterLab Light")
+    lab.page.wait_for_function(f"{PAPER} > 200")
+
+
+def test_a_reloaded_page_has_it_all(lab: Lab, show: Show, ids: list[str]) -> None:
+    timeline = show()
+    timeline.click(60)
+    lab.python_until("timeline.selected", repr(ids[60]))
+    timeline.canvas.press("+")
+    lab.python_until("timeline._zoomed is None", "False")
+    lab.python("None", "timeline.file = 'trailmap/cli.py'; timeline.brushed = [55, 65]")
+    seen = timeline.seen()
+    lab.command("docmanager:save")
+    lab.page.wait_for_function(
+        "!window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=30_000
+    )
+    lab.page.reload()
+    timeline.painted(seen)
+    expect(timeline.status).to_contain_text("11 brushed · event 61 of 196")
+    timeline.click(61)
+    lab.python_until("timeline.selected", repr(ids[61]))
+
+
+def test_a_cell_that_runs_again_leaves_one(lab: Lab, show: Show) -> None:
+    timeline = show()
+    alive = "sum(isinstance(w, ocs.FileTimeline) for w in instances._instances.values())"
+    first = lab.python("timeline.model_id")
+    lab.run_all()
+    lab.python_until(f"timeline.model_id != {first}", "True")
+    timeline.painted(196)
+    expect(timeline.root).to_have_count(1)
+    assert lab.python(alive, "import ipywidgets.widgets.widget as instances") == "1"
+
+
+def test_other_events_and_more_events(lab: Lab, show: Show, ids: list[str]) -> None:
+    timeline = show("ocs.FileTimeline(events.head(100))")
+    timeline.painted(100)
+    lab.python("None", "timeline.events = events.head(103)")
+    timeline.painted(103)  # all in view, so the newest as well
+    for _ in range(3):
+        timeline.canvas.press("+")
+    timeline.canvas.press("Home")
+    lab.python_until("timeline.selected", repr(ids[0]))
+    seen = timeline.seen()
+    lab.python("None", "timeline.events = events.head(106)")
+    pill = timeline.root.locator(".new")
+    expect(pill).to_have_text("3 new \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}")
+    assert timeline.seen() == seen
+    keep(lab.page, "three-new")
+    pill.click()
+    expect(pill).to_be_hidden()
+    x, _ = timeline.where(105)
+    assert x < lab.page.viewport_size["width"]  # type: ignore[index]
+    lab.python("None", "timeline.events = every.query('session_id != @events.session_id.iloc[0]')")
+    lab.python_until("timeline.selected", "None")
+    timeline.painted(int(lab.python("len(timeline.events)")))
+    lab.python("None", "timeline.events = None")
+    expect(timeline.root.locator(".empty")).to_contain_text("ocs.read_opencode()")
+
+
+def test_each_mark_of_a_working_day_can_be_clicked(lab: Lab, show: Show) -> None:
+    """300 events over 8 hours: at least 95 % are 6 pixels or more from the next of their row."""
+    timeline = show(
+        "ocs.FileTimeline(day)",
+        "day = every[every['session_id'].isin(every['session_id'].value_counts().index[:3])]\n"
+        "day = day.sort_values(['session_id', 'seq']).head(300)\n"
+        "day = day.assign(session_id='ses_1', seq=pd.array(range(300), 'Int32'),\n"
+        "    time=pd.date_range('2026-03-07 09:00', '2026-03-07 17:00', 300, tz='UTC'))",
+    )
+    lab.page.set_viewport_size({"width": 1576, "height": 1000})
+    lab.page.wait_for_function(f"{CANVAS}.clientWidth >= 1395 && {CANVAS}.clientWidth <= 1405")
+    assert timeline.seen() == 300
+    found = timeline.root.evaluate("""(root) => [...Array(300).keys()].map((place) => {
+        const { x, y } = root.timeline.where(place);
+        return [x, y, root.timeline.pick(x, y)];
+    })""")
+    rows: dict[float, list[float]] = {}
+    for x, y, _ in found:
+        rows.setdefault(y, []).append(x)
+
+    def is_apart(x: float, y: float) -> bool:
+        others = sorted(abs(other - x) for other in rows[y])
+        return min([*others[1:2], math.inf]) >= 6
+
+    apart = [is_apart(x, y) for x, y, _ in found]
+    picked = [place == by for place, (_, _, by) in enumerate(found)]
+    assert sum(apart) >= 0.95 * 300
+    assert sum(picked) >= 0.95 * 300
+
+
+def test_hostile_content_is_shown_and_does_nothing(lab: Lab, show: Show) -> None:
+    outside = "https://evil.example/x.png"
+    hostile = (
+        f"</style><script>alert(1)</script><img src={outside} onerror=alert(2)>"
+        "<svg onload=alert(3)>\u202egnp.exe\x1b[31m\u0000'\"&amp;"
+    )
+    timeline = show(
+        "ocs.FileTimeline(bad)",
+        f"text = {hostile!r}\n"
+        "bad = events.head(40).copy()\n"
+        "bad['file_path'] = bad['file_path'].astype('str').fillna('x') + text\n"
+        "bad['command'] = bad['error'] = bad['event_id'] = text + bad['event_id']\n"
+        "bad['session_id'] = text",
+    )
+    timeline.painted(40)
+    timeline.click(7)
+    lab.python_until("timeline.selected == bad['event_id'].iloc[7]", "True")
+    timeline.canvas.hover(position=dict(zip("xy", timeline.where(12), strict=True)))  # type: ignore[arg-type]
+    tip = lab.page.locator(".ocs-tip")
+    expect(tip).to_contain_text("<script>alert(1)</script>")
+    for text in (tip.inner_text(), timeline.status.inner_text()):
+        assert "⟨U+202E⟩" in text and "␛" in text
+        assert not {"\u202e", "\x1b", "\x00"} & set(text)
+    lab.python(
+        "None",
+        "timeline.side = ocs.FileTimeline(bad, side_by_side=True)",
+        "timeline.file = timeline._picture.names[0]",
+    )
+    assert (
+        lab.page.locator("script, img").evaluate_all(
+            "(found, host) => found.filter((one) => one.src.includes(host)).length", "evil"
+        )
+        == 0
+    )
+    assert lab.python("'<script' in timeline._repr_mimebundle_()[0]['text/html']") == "False"
