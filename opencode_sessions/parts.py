@@ -57,7 +57,7 @@ class ToolCall:
 def extract_text(parts: object) -> str | None:
     """The text of a message: each part's `text`, else `content`, joined by newlines; else None."""
     texts = []
-    for part in _parts(parts):
+    for part in listed(parts):
         text = next(
             (v for k in ("text", "content") if isinstance(v := part.get(k), str) and v), None
         )
@@ -68,13 +68,13 @@ def extract_text(parts: object) -> str | None:
 
 def message_id(parts: object) -> str | None:
     """opencode's id of the message these parts belong to, if they say it."""
-    found = (as_text(part.get("messageID")) for part in _parts(parts))
+    found = (as_text(part.get("messageID")) for part in listed(parts))
     return next((id for id in found if id), None)
 
 
 def tool_calls(parts: object) -> Iterator[ToolCall]:
     """Every tool call among the parts, file or not, in order."""
-    for part in _parts(parts):
+    for part in listed(parts):
         kind = part.get("type")
         call = None
         if kind == "tool":
@@ -89,16 +89,16 @@ def tool_calls(parts: object) -> Iterator[ToolCall]:
 
 def changed_files(parts: object) -> list[str]:
     """The files that changed in these steps, as opencode's own snapshots tell: absolute paths."""
-    lists = (part.get("files") for part in _parts(parts) if part.get("type") == "patch")
+    lists = (part.get("files") for part in listed(parts) if part.get("type") == "patch")
     return [file for files in lists if isinstance(files, list) for file in files if as_text(file)]
 
 
-def _parts(parts: object) -> list[dict[str, Any]]:
+def listed(parts: object) -> list[dict[str, Any]]:
+    """The parts that are one, each without what `opencode run --format json` wrapped it in."""
     return [_unwrapped(part) for part in as_dicts(parts)]
 
 
 def _unwrapped(part: dict[str, Any]) -> dict[str, Any]:
-    """The part itself, where `opencode run --format json` wrapped it in a line of its own."""
     inner = as_dict(part.get("part"))
     return inner if "type" in inner else part
 

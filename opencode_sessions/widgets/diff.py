@@ -1,18 +1,22 @@
 """A change as HTML: a unified diff, the text that was written, or what an edit asked for in vain.
 
-`read_lines` says what each line of the text is, `diff_html` shows them. A line is shown, counted as
-hidden, or one of the four file headers a diff begins with, which the explorer's heading replaces.
+`read_lines` says what each line of the text is, `diff_html` shows them, the changed words marked and
+the code in its colours. A line is shown, counted as hidden, or one of the four file headers a diff
+begins with, which the explorer's heading replaces.
 """
 
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
+from . import colours
 from .text import escaped
 
 Kind = Literal["diff", "content", "new file", "new text"]
 Mark = Literal["+", "-", " ", "@", "\\"]
+Range = tuple[int, int]  # of characters of a line
 
 LINES_SHOWN = 400  # more is slow to lay out and nobody reads it here
 WIDTH_SHOWN = 2_000  # characters of a line: minified code is one line of a megabyte
@@ -26,24 +30,6 @@ CLASSES = {"+": "add", "-": "del", " ": "same", "@": "hunk", "\\": "hunk"}
 SIGNS = {"+": "+", "-": "\N{MINUS SIGN}"}
 NAMES = {"+": "added", "-": "removed"}
 
-STYLE = """
-.ocs-diff { border-collapse: collapse; width: 100%;
-  color: var(--jp-content-font-color1, CanvasText);
-  font: 12px/1.5 var(--jp-code-font-family, monospace); }
-.ocs-diff td { padding: 0 .6em !important; vertical-align: top; border: 0; }
-.ocs-diff .t, .ocs-diff .m { text-align: left !important; }
-.ocs-diff .n { width: 1%; text-align: right !important; white-space: nowrap; user-select: none;
-  color: var(--jp-content-font-color2, GrayText); }
-.ocs-diff .m { width: 1%; padding: 0 !important; user-select: none; }
-.ocs-diff .t { white-space: pre-wrap; overflow-wrap: anywhere; tab-size: 4; }
-.ocs-diff tr { background: none !important; }
-.ocs-diff tr.add { background: rgba(0, 114, 178, .16) !important; }
-.ocs-diff tr.del { background: rgba(213, 94, 0, .16) !important; }
-.ocs-diff ins { background: rgba(0, 114, 178, .38); text-decoration: none; color: inherit; }
-.ocs-diff del { background: rgba(213, 94, 0, .38); text-decoration: none; color: inherit; }
-.ocs-diff .hunk td { color: var(--jp-content-font-color2, GrayText); }
-"""
-
 
 class Line(NamedTuple):
     """One line of a change: its mark, its number before and after, its text without the mark."""
@@ -54,11 +40,16 @@ class Line(NamedTuple):
     text: str
 
 
-def diff_html(text: str, kind: Kind = "diff", limit: int = LINES_SHOWN) -> str:
-    """The change as an HTML table (class `ocs-diff`, see `STYLE`), at most `limit` lines of it."""
+def diff_html(
+    text: str, kind: Kind = "diff", limit: int = LINES_SHOWN, path: str | None = None
+) -> str:
+    """The change as an HTML table (class `ocs-diff`), at most `limit` lines of it.
+
+    `path` is the file's: its name says how to colour the code.
+    """
     lines = read_lines(text, kind)
     shown, hidden = lines[:limit], lines[limit:]
-    rows = [_row(line, inner) for line, inner in zip(shown, _with_words(shown), strict=True)]
+    rows = [_row(line, inner) for line, inner in zip(shown, _inner(shown, path), strict=True)]
     if hidden:
         added, removed = (sum(line.mark == mark for line in hidden) for mark in "+-")
         rows.append(
@@ -137,19 +128,30 @@ def _unnumbered(line: str) -> Line:
     return Line(" ", None, None, line[1:] if line.startswith(" ") else line)
 
 
-def _with_words(lines: Sequence[Line]) -> Iterator[str]:
+def _inner(lines: Sequence[Line], path: str | None) -> Iterator[str]:
     """The HTML of each line's text; a line that replaces another has the changed words marked."""
-    marked: dict[int, str] = {}
+    changed: dict[int, list[Range]] = {}
     start = 0
     while start < len(lines):
         middle = _end_of_run(lines, start, "-")
         end = _end_of_run(lines, middle, "+")
         for removed, added in zip(range(start, middle), range(middle, end), strict=False):
             if pair := _changed_words(lines[removed].text, lines[added].text):
-                marked[removed], marked[added] = pair
+                changed[removed], changed[added] = pair
         start = max(end, start + 1)
-    for number, line in enumerate(lines):
-        yield marked.get(number) or _cut(line.text)
+    for number, (line, spans) in enumerate(zip(lines, _colours(lines, path), strict=True)):
+        yield _marked(line, changed.get(number, ()), spans)
+
+
+def _colours(lines: Sequence[Line], path: str | None) -> list[list[colours.Span]]:
+    """Each line's colours: the old and the new text are read apart, as each was a file."""
+    found: list[list[colours.Span]] = [[] for _ in lines]
+    for other in "+-":  # what both texts have is read with the new one last
+        places = [n for n, line in enumerate(lines) if line.mark not in (other, "@", "\\")]
+        texts = [lines[n].text[:WIDTH_SHOWN] for n in places]
+        for place, spans in zip(places, colours.spans(texts, path), strict=True):
+            found[place] = spans
+    return found
 
 
 def _end_of_run(lines: Sequence[Line], start: int, mark: Mark) -> int:
@@ -158,8 +160,8 @@ def _end_of_run(lines: Sequence[Line], start: int, mark: Mark) -> int:
     return start
 
 
-def _changed_words(old: str, new: str) -> tuple[str, str] | None:
-    """Both lines with what differs in <del> and <ins>; None where they have little in common."""
+def _changed_words(old: str, new: str) -> tuple[list[Range], list[Range]] | None:
+    """What of both lines differs; None where they have little in common."""
     if len(old) > WIDTH_SHOWN or len(new) > WIDTH_SHOWN:
         return None
     before, after = WORD.findall(old), WORD.findall(new)
@@ -168,21 +170,38 @@ def _changed_words(old: str, new: str) -> tuple[str, str] | None:
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     if matcher.ratio() < ALIKE:
         return None
-    left = right = ""
-    for what, i, j, k, m in matcher.get_opcodes():
-        out, into = _escaped("".join(before[i:j])), _escaped("".join(after[k:m]))
-        left += f"<del>{out}</del>" if what != "equal" and out else out
-        right += f"<ins>{into}</ins>" if what != "equal" and into else into
-    return left, right
-
-
-def _cut(text: str) -> str:
-    more = len(text) - WIDTH_SHOWN
+    left = list(accumulate(map(len, before), initial=0))
+    right = list(accumulate(map(len, after), initial=0))
+    changes = [codes for what, *codes in matcher.get_opcodes() if what != "equal"]
     return (
-        _escaped(text)
-        if more <= 0
-        else f"{_escaped(text[:WIDTH_SHOWN])} … {more:,} characters more"
+        [(left[i], left[j]) for i, j, _, _ in changes if i < j],
+        [(right[k], right[m]) for _, _, k, m in changes if k < m],
     )
+
+
+def _marked(line: Line, changed: Sequence[Range], spans: Sequence[colours.Span]) -> str:
+    """The line with its changed words in <ins> or <del>, and within them its colours."""
+    text, tag = line.text[:WIDTH_SHOWN], "ins" if line.mark == "+" else "del"
+    html, at = "", 0
+    for start, end in changed:
+        inner = _coloured(text, start, end, spans)
+        html += f"{_coloured(text, at, start, spans)}<{tag}>{inner}</{tag}>"
+        at = end
+    html += _coloured(text, at, len(text), spans)
+    more = len(line.text) - len(text)
+    return f"{html} … {more:,} characters more" if more else html
+
+
+def _coloured(text: str, start: int, end: int, spans: Sequence[colours.Span]) -> str:
+    """The HTML of text[start:end]."""
+    html, at = "", start
+    for left, right, colour in spans:
+        left, right = max(left, at), min(right, end)
+        if left < right:
+            html += f"{_escaped(text[at:left])}<span class='ocs-{colour}'>"
+            html += f"{_escaped(text[left:right])}</span>"
+            at = right
+    return html + _escaped(text[at:end])
 
 
 def _escaped(text: str) -> str:

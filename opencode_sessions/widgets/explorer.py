@@ -1,36 +1,42 @@
 """`explore`: sessions, their files, each file's timeline and every change, in a notebook.
 
 Choosing is setting a trait, from Python or by a picker; showing follows from the trait. What has to
-be loaded first is loaded by `Loading`, one request at a time. What its task raises would vanish: it
-becomes `explorer.problem` and the one alert line.
+be loaded or takes a while is done by `Loading`, for each purpose the newest request. What its tasks
+raise would vanish: it becomes `explorer.problem` and the one alert line.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets
+import numpy as np
 import pandas as pd
 import traitlets
 
 from ..analytics import Frames
 from ..service import OpencodeSessionService
-from . import panels
+from . import files, panels
 from .cells import close_with_cell
 from .loading import Loading
-from .source import FromFrames, Source, finish, newest, row, session_row
-from .story import SHELL, Story, newest_change, no_events
+from .message import message_html
+from .picture import Picture
+from .sessions import SHOWN, SessionList, listed_note, session_label, title
+from .source import FromFrames, Row, Source, row, together
+from .story import SHELL, Story, newest_change, no_events, steps
 from .svg import legend_html, timeline_svg
 from .text import escaped, visible
+from .traits import Pandas
+from .view import View, fill, parts
 
 NEVER_LOADED = (
-    "This explorer lives in a running notebook. <code>await explorer.settled()</code> before it is "
-    "shown keeps its picture here as well."
+    "This explorer lives in a running notebook. `await explorer.settled()` before it is shown keeps "
+    "its picture here as well."
 )
 NO_SESSIONS = (
-    "No sessions here yet. <code>await svc.import_opencode()</code> imports what opencode left on "
-    "this machine; then <code>ocs.explore(svc)</code> again."
+    "No sessions here yet. `await svc.import_opencode()` imports what opencode left on this machine; "
+    "then `ocs.explore(svc)` again."
 )
 NO_EVENTS = "This session touched no files and ran no commands. Choose another."
 
@@ -38,7 +44,8 @@ NO_EVENTS = "This session touched no files and ran no commands. Choose another."
 def explore(source: OpencodeSessionService | Frames) -> "SessionExplorer":
     """A widget to look through sessions: pick one and a file, see its timeline and each change.
 
-    Returns at once and fills as it loads. Frames show changes if loaded with `diffs=True`.
+    Returns at once and fills as it loads. Frames show changes if loaded with `diffs=True`, and what
+    was said if loaded with `parts=True`.
 
     Raises:
         TypeError: the source is neither a service nor frames.
@@ -46,63 +53,49 @@ def explore(source: OpencodeSessionService | Frames) -> "SessionExplorer":
     if not isinstance(source, OpencodeSessionService | Frames):
         raise TypeError(
             f"explore() shows a service or frames, not {type(source).__name__}. "
-            "Try `ocs.explore(svc)` or `ocs.explore(await svc.frames(diffs=True))`."
+            "Try `ocs.explore(svc)` or `ocs.explore(await svc.frames(diffs=True, parts=True))`."
         )
     return SessionExplorer(source)
 
 
 class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """What `explore` makes; Python reads and sets what is chosen.
+    """What `explore` makes; Python reads and sets what is chosen, and may observe each of these.
 
-    `session` is a session's id, `file` a path as the frames show it ("" for the commands), `event`
-    an event_id of it, `events` the chosen file's events as a DataFrame. What was set is on view
-    once `await explorer.settled()` has returned; `problem` is then None, or what went wrong.
+    `selected`, an event_id, is what all else follows from: `session` (a session's id), `file` (a
+    path as the frames show it, "" for the commands). `beside` is a second session, shown on one
+    axis with the first. As pandas objects: `event`, the selected event as a Series; `events`, those
+    of the chosen file, as `file_timeline` has them; `selection`, those brushed in the timeline, all
+    of the session when nothing is. Set to events of another session, they bring that one.
+
+    What was set is on view once `await explorer.settled()` has returned; `problem` is then None, or
+    what went wrong.
     """
 
     session = traitlets.Unicode(None, allow_none=True)
+    beside = traitlets.Unicode(None, allow_none=True)
     file = traitlets.Unicode(None, allow_none=True)
-    event = traitlets.Unicode(None, allow_none=True)
+    selected = traitlets.Unicode(None, allow_none=True)
+    event = Pandas(pd.Series, allow_none=True)
+    events = Pandas(pd.DataFrame)
+    selection = Pandas(pd.DataFrame)
     problem = traitlets.Instance(Exception, allow_none=True)
 
     def __init__(self, source: OpencodeSessionService | Frames) -> None:
+        is_frames = isinstance(source, Frames)
         self._source: Source = FromFrames(source) if isinstance(source, Frames) else source
-        self._loading = Loading(self._show_loading, self._show_problem)
-        self._painter: int | None = None  # the thread that sets traits and pickers by itself
+        self._loading = Loading(self._show_loading, self._show_problem, is_at_once=is_frames)
+        self._painter: int | None = None  # the thread that sets traits and panels by itself
         self._last_file: str | None = None
-        self._sessions = pd.DataFrame(columns=panels.SESSION)
+        self._list = SessionList(pd.DataFrame(columns=SHOWN))
         self._story: Story | None = None  # of the session, once it is loaded
-        self._events = no_events()
-        self._make_panels()
-        super().__init__(
-            [
-                ipywidgets.HTML(f"<style>{panels.STYLE}</style>", layout={"display": "none"}),
-                self._alert,
-                self._session_filter,
-                self._session_picker,
-                self._note,
-                ipywidgets.HBox(
-                    [
-                        ipywidgets.VBox(
-                            [self._file_filter, self._file_picker],
-                            layout={"width": "30%", "min_width": "200px"},
-                        ),
-                        ipywidgets.VBox(
-                            [self._timeline, self._slider, self._change],
-                            layout={"width": "70%", "padding": "0 0 0 8px"},
-                        ),
-                    ]
-                ),
-            ]
-        )
+        self._is_unfolded = False
+        self._brushed: pd.DataFrame | None = None  # events to brush once they are on view
+        self._view = View()
+        super().__init__(self._view.rows(), events=no_events(), selection=no_events())
         self.add_class("ocs-explorer")
         self._wire()
         close_with_cell(self)
         self._loading.post(self._open)
-
-    @property
-    def events(self) -> pd.DataFrame:
-        """The chosen file's events of the session, in order, as `file_timeline` has them."""
-        return self._events
 
     async def settled(self) -> None:
         """Returns when everything asked for is on view, or `problem` says why not."""
@@ -111,7 +104,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
     def close(self) -> None:
         """Cancels what is loading and takes the widget off the page."""
         self._loading.post(self._loading.cancel)
-        for part in _parts(self):
+        for part in parts(self):
             part.close()
         super().close()
 
@@ -120,59 +113,78 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             return "<SessionExplorer: loading; `await explorer.settled()` waits for it>"
         if self.problem is not None:
             return f"<SessionExplorer: {visible(repr(self.problem))}>"
-        session = session_row(self._sessions, self.session)
+        session = self._list.find(self.session)
         if session is None:
             return "<SessionExplorer: no sessions>"
         file = "shell commands" if self.file == SHELL else visible(self.file or "no files")
-        return f"<SessionExplorer {panels.title(session)!r}: {file}, {len(self._events)} events>"
+        return f"<SessionExplorer {title(session)!r}: {file}, {len(self.events)} events>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        session = session_row(self._sessions, self.session)
-        if self._loading.is_waiting:
-            picture = panels.note_html(NEVER_LOADED)
-        else:
-            heading = f"<b>{escaped(panels.session_label(session))}</b>" if session else ""
-            shown = (self._alert, self._note, self._timeline, self._change)
-            picture = heading + "".join(panel.value for panel in shown)
         return {
             **super()._repr_mimebundle_(**kwargs),
             "text/plain": repr(self),
-            "text/html": f"<style>{panels.STYLE}</style><div class='ocs'>{picture}</div>",
+            "text/html": f"<style>{panels.STYLE}</style><div class='ocs'>{self._picture()}</div>",
         }
+
+    def _picture(self) -> str:
+        """What is on view, as HTML that needs no kernel."""
+        if self._loading.is_waiting:
+            return panels.note_html(NEVER_LOADED)
+        view, story = self._view, self._story
+        timeline = ""
+        if story is not None and self.selected is not None:
+            file = story.file_of(self.selected)
+            timeline = legend_html(story.events)
+            timeline += timeline_svg(story.events, story.names, file, self.selected)
+        html = [view.alert.value, panels.note_html(view.note.text), view.heading.value, timeline]
+        return "".join([*html, view.message.value, view.change.value])
 
     # -- choosing ----------------------------------------------------------------------------------
 
-    def _make_panels(self) -> None:
-        self._alert, self._timeline = ipywidgets.HTML(), ipywidgets.HTML()
-        self._note = ipywidgets.HTML(layout={"min_height": "1.5em"})  # so that nothing jumps
-        self._change = ipywidgets.HTML(layout={"max_height": "480px", "overflow": "auto"})
-        self._session_filter = _filter("filter sessions…")
-        self._session_picker = _picker("Sessions", rows=6)
-        self._file_filter = _filter("filter files…")
-        self._file_picker = _picker("Files, with the number of their events", rows=16)
-        self._slider = ipywidgets.IntSlider(
-            min=1, max=1, description="event", disabled=True, layout={"width": "98%"}
-        )
-
     def _wire(self) -> None:
-        self._session_filter.observe(lambda _: self._loading.post(self._list_sessions), "value")
-        self._file_filter.observe(lambda _: self._loading.post(self._list_files), "value")
-        self._session_picker.observe(lambda change: self._pick("session", change.new), "value")
-        self._file_picker.observe(lambda change: self._pick("file", change.new), "value")
-        self._slider.observe(lambda change: self._pick_event(change.new), "value")
-        self.observe(lambda _: self._chosen(self._open, "file", "event"), "session")
-        self.observe(lambda _: self._chosen(self._show_file, "event"), "file")
-        self.observe(lambda _: self._chosen(self._show_event), "event")
+        view, timeline = self._view, self._view.timeline
+        for control in (view.session_filter, view.sort):
+            control.observe(lambda _: self._loading.post(self._list_sessions), "value")
+        view.file_filter.observe(lambda _: self._loading.post(self._list_files), "value")
+        view.side_by_side.observe(lambda change: self._widen(change.new), "value")
+        view.sessions.observe(lambda change: self._pick("session", change.new), "value")
+        view.beside.observe(lambda change: self._pick("beside", change.new), "value")
+        view.files.observe(lambda change: self._pick_file(change.new), "value")
+        view.slider.observe(lambda change: self._pick_step(change.new), "value")
+        for name in ("selected", "file"):
+            timeline.observe(self._pick_mark, name)
+        timeline.observe(lambda _: self._if_chosen(self._take_brush), "brushed")
+        self.observe(lambda _: self._chosen(self._open, "file", "selected"), "session")
+        self.observe(lambda _: self._chosen(self._open), "beside")
+        self.observe(lambda _: self._chosen(self._show_file, "selected"), "file")
+        self.observe(lambda _: self._chosen(self._show_event), "selected")
+        self.observe(self._go_to, ["event", "events", "selection"])
 
     def _pick(self, name: str, value: str | None) -> None:
-        if value is not None and self._painter != threading.get_ident():
-            self._loading.post(lambda: setattr(self, name, value))
+        if value is not None:
+            self._if_chosen(lambda: setattr(self, name, value))
 
-    def _pick_event(self, number: int) -> None:
+    def _pick_file(self, name: str | None) -> None:
+        if name == files.FOLD:
+            self._if_chosen(self._unfold)
+        else:
+            self._pick("file", name)
+
+    def _pick_mark(self, change: Any) -> None:
+        if change.new is None:  # let go of in the timeline: here something is always chosen
+            self._if_chosen(self._show_event)
+        else:
+            self._pick(change.name, change.new)
+
+    def _pick_step(self, number: int) -> None:
+        ids, file = self.events["event_id"], self.file
+        if file is not None:
+            self._pick("selected", ids[steps(self.events, file)[number - 1]])
+
+    def _if_chosen(self, do: Callable[[], None]) -> None:
+        """Does something on the widget's loop, if a person chose it."""
         if self._painter != threading.get_ident():
-            self._loading.post(
-                lambda: setattr(self, "event", self._events["event_id"].iloc[number - 1])
-            )
+            self._loading.post(do)
 
     def _chosen(self, show: Callable[[], None], *depending: str) -> None:
         """Someone set a trait: those that depend on it start over."""
@@ -181,6 +193,29 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
                 for name in depending:
                     setattr(self, name, None)
             self._loading.post(show)
+
+    def _go_to(self, change: Any) -> None:
+        """Someone set events: their session, and their file or themselves, are chosen."""
+        if self._painter == threading.get_ident():
+            return
+        if change.name == "event":
+            if change.new is not None:
+                self._bring(change.new)
+            self.selected = None if change.new is None else change.new["event_id"]
+        elif change.new.empty:
+            raise traitlets.TraitError(f"`{change.name}` can only be set to events; here are none.")
+        elif change.name == "events":
+            first = row(change.new, 0)
+            self._bring(first)
+            self.file = first["file_path"] if first["event_type"] != "bash" else SHELL
+        else:
+            self._brushed = change.new
+            self._bring(row(change.new, 0))
+            self._loading.post(self._brush)
+
+    def _bring(self, event: Row) -> None:
+        if self._story is None or event["session_id"] not in set(self._story.events["session_id"]):
+            self.session = str(event["session_id"])
 
     @contextmanager
     def _painting(self) -> Iterator[None]:
@@ -195,151 +230,180 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
 
     def _open(self) -> None:
         self._story = None
-        if isinstance(self._source, FromFrames):
-            finish(self._load())
-        else:
-            self._loading.start(self._load)
+        self._loading.cancel("messages", "event")
+        self._loading.start("sessions", self._load)
 
     async def _load(self) -> None:
-        if session_row(self._sessions, self.session) is None:
-            self._sessions = (await self._source.sessions())[panels.SESSION]
+        if self._list.find(self.session) is None:
+            sessions = await self._source.sessions()
+            self._list = await self._loading.aside(SessionList, sessions)
             self._list_sessions()
-        session = self.session or newest(self._sessions)
+        session = self.session or self._list.newest()
         if session is None:
             self._clear(NO_SESSIONS)
             return
-        self._story = Story(await self._source.file_events(session, diffs=True))
+        beside = None if self.beside == session else self.beside
+        ids = [session] if beside is None else [session, beside]
+        events = together([await self._source.file_events(id, diffs=True) for id in ids])
+        story = await self._loading.aside(Story, events)
+        picture = await self._loading.aside(Picture, events, side_by_side=beside is not None)
+        self._story = story
+        self._is_unfolded = False
         with self._painting():
-            self.session = session
+            self.session, self.beside = session, beside
+            self._view.message.value = ""
+            self._view.timeline.show(picture)
+            self.selection = self._view.timeline.selection
+        self._view.heading.value = "".join(map(self._heading, ids))
         self._list_sessions()
         self._show_file()
+        self._brush()
+        if not events.empty:
+            self._loading.start("messages", lambda: self._load_messages(story, ids))
+
+    async def _load_messages(self, story: Story, ids: list[str]) -> None:
+        story.messages = together([await self._source.messages(id, parts=True) for id in ids])
+        self._show_event()
+
+    def _heading(self, session: str) -> str:
+        assert self._story is not None
+        found = self._list.find(session)
+        assert found is not None
+        story = self._story
+        is_own = story.events["session_id"] == found["session_id"]
+        files = set(story.names[is_own]) - {SHELL}
+        return panels.session_html(found, story.events[is_own], len(files))
 
     def _show_file(self) -> None:
         if self._story is None:
             if not self._loading.is_waiting:  # it failed; else this is shown when it is loaded
                 self._open()
             return
-        files = self._story.files.index
+        names = self._story.files.index
         if self.file is not None:
             file = self.file
-        elif files.empty:
+        elif self.selected is not None:
+            file = self._story.file_of(self.selected)
+        elif names.empty:
             self._clear(NO_EVENTS)
             return
         else:
-            file = str(self._last_file if self._last_file in files else files[0])
-        self._events = self._story.of(file)
+            file = str(self._last_file if self._last_file in names else names[0])
+        events = self._story.of(file)
         with self._painting():
-            self.file = self._last_file = file
+            self.events, self.file, self._last_file = events, file, file
         self._list_files()
         self._show_event()
 
     def _show_event(self) -> None:
         if self._story is None:
             return
-        event = self.event or newest_change(self._events)
+        event = self.selected or newest_change(self.events)
         name = self._story.file_of(event)
-        ids = self._events["event_id"]
+        ids = self.events["event_id"]
         if not (ids == event).any():  # of another file: show that one
             with self._painting():
                 self.file = name
             self._show_file()
             return
         place = int((ids == event).to_numpy().argmax())
+        stops = steps(self.events, name)
         with self._painting():
-            self.event = event
-            self._slider.max = len(ids)
-            self._slider.value = place + 1
-            self._slider.disabled = len(ids) == 1
-        story = self._story
-        picture = timeline_svg(story.events, story.names, name, event)
-        self._timeline.value = f"<div class='ocs'>{legend_html(story.events)}{picture}</div>"
-        self._change.value = panels.change_html(row(self._events, place), place + 1, len(ids))
+            self.selected, self.event = event, self.events.iloc[place]
+            self._view.timeline.file, self._view.timeline.selected = name, event
+            what = "command" if name == SHELL else "change"
+            self._view.show_step(int((stops <= place).sum()), len(stops), what)
+        story, shown = self._story, row(self.events, place)
+        self._loading.start("event", lambda: self._write(story, shown, place + 1, len(ids)))
+
+    async def _write(self, story: Story, event: Row, number: int, count: int) -> None:
+        change = await self._loading.aside(panels.change_html, event, number, count)
+        if story.messages is not None:
+            message = await self._loading.aside(message_html, story.messages, event)
+            self._view.message.value = message
+        self._view.change.value = change
         self._say("")
 
     def _list_sessions(self) -> None:
-        words = self._session_filter.value.casefold().split()
-        newest = self._sessions.sort_values("created_at", ascending=False, kind="stable")
-        options = [
-            (panels.session_label(row), str(row["session_id"])) for row in newest.to_dict("records")
-        ]
-        chosen = session_row(self._sessions, self.session)
-        self._fill(
-            self._session_picker, options, words, None if chosen is None else chosen["session_id"]
-        )
+        words = self._view.session_filter.value.casefold().split()
+        pairs = [(self._view.sessions, self.session), (self._view.beside, self.beside)]
+        for picker, session in pairs:
+            found = self._list.find(session)
+            chosen = None if found is None else str(found["session_id"])
+            listed = self._list.listed(self._view.sort.value, words, chosen)
+            with self._painting():
+                fill(picker, listed.options, chosen)
+        self._view.listed.value = panels.note_html(listed_note(listed, len(self._list)))
+        with self._painting():
+            self._view.side_by_side.value |= self.beside is not None
+        self._view.beside.layout.display = None if self._view.side_by_side.value else "none"
+
+    def _widen(self, is_wide: bool) -> None:
+        if is_wide:
+            self._if_chosen(self._list_sessions)
+        else:
+            self._if_chosen(self._narrow)
+
+    def _narrow(self) -> None:
+        self.beside = None
+        self._list_sessions()
 
     def _list_files(self) -> None:
-        files = self._story.files if self._story is not None else None
-        words = self._file_filter.value.casefold().split()
-        options = []
-        if files is not None and not files.empty:
-            width = len(str(files["events"].max()))
-            options = [
-                (panels.file_label(name, events, failed, width), name)
-                for name, events, failed in files.itertuples()
-            ]
-        chosen = None
-        if self._story is not None and not self._events.empty and self.file is not None:
-            chosen = self._story.file_of(self._events["event_id"].iloc[-1])
-        self._fill(self._file_picker, options, words, chosen)
+        options: tuple[tuple[str, str], ...] = ()
+        note, chosen = "", None
+        if self._story is not None:
+            words = self._view.file_filter.value.casefold().split()
+            options, note = files.listed(self._story.files, words, is_unfolded=self._is_unfolded)
+            if not self.events.empty and self.file is not None:
+                chosen = self._story.file_of(self.events["event_id"].iloc[-1])
+        with self._painting():
+            fill(self._view.files, options, chosen)
+        self._view.files_listed.value = panels.note_html(note)
 
-    def _fill(
-        self,
-        picker: Any,
-        options: Sequence[tuple[str, str]],
-        words: Sequence[str],
-        value: str | None,
-    ) -> None:
-        """Gives a picker the options with all these words; `value` is chosen if it is there."""
-        fitting = tuple(
-            (label, value)
-            for label, value in options
-            if all(word in label.casefold() for word in words)
-        )
-        with self._painting(), picker.hold_sync():
-            if picker.options != fitting:
-                picker.index = None
-                picker.options = fitting
-            picker.value = value if any(value == other for _, other in fitting) else None
+    def _unfold(self) -> None:
+        self._is_unfolded = True
+        self._list_files()
+
+    def _take_brush(self) -> None:
+        with self._painting():
+            self.selection = self._view.timeline.selection
+
+    def _brush(self) -> None:
+        """Brushes what was asked for, from its first event to its last."""
+        if self._story is None or self._brushed is None:
+            return
+        timeline = self._view.timeline
+        events, wanted, self._brushed = timeline.events, self._brushed["event_id"], None
+        places = events.groupby("session_id", observed=True).cumcount().to_numpy()
+        brushed = places[events["event_id"].isin(wanted).to_numpy(bool)]
+        if not self.beside:
+            brushed = np.flatnonzero(events["event_id"].isin(wanted))
+        with self._painting():
+            timeline.brushed = [int(brushed.min()), int(brushed.max())] if len(brushed) else None
+            self.selection = timeline.selection
 
     def _show_loading(self) -> None:
-        self._note.value = panels.note_html("Loading…")
+        self._view.note.text = "Loading…"
 
     def _show_problem(self, problem: Exception) -> None:
         with self._painting():  # what is not on view is not chosen: choosing it again tries again
             self.session = None if self._story is None else self.session
-            self.file = self.event = None
+            self.file = self.selected = None
         self._list_sessions()
         self._clear("")
         self._say("", problem)
 
     def _clear(self, note: str) -> None:
-        self._events = no_events()
         with self._painting():
-            self._slider.value = self._slider.max = 1
-            self._slider.disabled = True
-        self._timeline.value = self._change.value = ""
+            self.events, self.event = no_events(), None
+            self._view.timeline.selected = self._view.timeline.file = None
+            if self._story is None:
+                self._view.timeline.events, self.selection = None, no_events()
+            self._view.clear()
         self._list_files()
         self._say(note)
 
     def _say(self, note: str, problem: Exception | None = None) -> None:
-        self._note.value = panels.note_html(note)
-        self._alert.value = "" if problem is None else panels.problem_html(problem)
+        self._view.note.text = note
+        self._view.alert.value = "" if problem is None else panels.problem_html(problem)
         self.problem = problem
-
-
-def _filter(placeholder: str) -> Any:
-    return ipywidgets.Text(placeholder=placeholder, tooltip=placeholder, layout={"width": "99%"})
-
-
-def _picker(name: str, rows: int) -> Any:
-    return ipywidgets.Select(options=(), rows=rows, tooltip=name, layout={"width": "99%"})
-
-
-def _parts(widget: Any) -> Iterator[Any]:
-    """Every widget within this one, layouts and styles included."""
-    for child in getattr(widget, "children", ()):
-        yield from _parts(child)
-        yield child
-    yield widget.layout
-    if hasattr(widget, "style"):
-        yield widget.style

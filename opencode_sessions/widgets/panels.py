@@ -1,71 +1,49 @@
-"""What the explorer shows, as text and HTML: pure functions of rows.
+"""What the explorer says of a session, an event and a problem, as HTML: pure functions of rows.
 
-Everything here that an agent typed goes through `text.visible` or `text.escaped`.
+Everything here that an agent typed goes through `text.escaped`.
 """
 
 import traceback
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..analytics.counting import FAILED
+from ..analytics.counting import FAILED, counted
+from ..analytics.files import event_totals
 from ..errors import OpencodeSessionsError
 from . import diff
-from .text import escaped, visible
+from .sessions import title
+from .source import Row
+from .text import escaped, escaped_lines, is_known, number_of
 
-TITLE_LETTERS = 90
+STYLE = (Path(__file__).parent / "static" / "explorer.css").read_text(encoding="utf-8")
 ERROR_LETTERS = 1_500
-FIGURE_SPACE = "\u2007"  # as wide as a digit: numbers stand under each other in any font
 PATCH_TOOLS = ("apply_patch", "patch")
 DIFF_START = ("@@ -", "--- ", "diff --git ", "Index: ")
 
-Row = Mapping[Any, Any]  # of a frame, as its `to_dict` has it
-SESSION = [
-    *("session_id", "opencode_session_id", "parent_session_id"),
-    *("title", "created_at", "file_events", "origin"),
-]
 
-STYLE = (
-    diff.STYLE
-    + """
-.ocs { color: var(--jp-content-font-color1, CanvasText); line-height: 1.5;
-  font-family: var(--jp-ui-font-family, sans-serif); font-size: 13px; }
-.ocs-legend, .ocs-meta, .ocs-note { font-size: 12px;
-  color: var(--jp-content-font-color2, GrayText); }
-.ocs-head { margin-top: .4em; overflow-wrap: anywhere; }
-.ocs-path { font-family: var(--jp-code-font-family, monospace); font-weight: bold; }
-.ocs-failed { border: 1.5px solid currentColor; border-radius: 1em; padding: 0 .6em; }
-.ocs pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .4em 0; padding: .4em .6em;
-  font: 12px/1.5 var(--jp-code-font-family, monospace); color: inherit;
-  background: rgba(128, 128, 128, .12); }
-.ocs-change { border-top: 1px solid var(--jp-border-color2, #bbb); margin-top: .4em; }
-.ocs-alert { border-left: 4px solid var(--jp-error-color1, #d32f2f); padding: .2em .8em; }
-"""
-)
-
-
-def session_label(session: Row) -> str:
-    """A session as the picker lists it."""
-    started = session["created_at"]
-    when: str = "" if pd.isna(started) else f"{started:%Y-%m-%d %H:%M}  "
-    inner: str = "" if pd.isna(session["parent_session_id"]) else "└ "
-    events = f"  ·  {_counted(session['file_events'], 'event')}"
-    origin = f"  ·  {visible(session['origin'])}" if _is_known(session["origin"]) else ""
-    return f"{when}{inner}{title(session)}{events}{origin}"
-
-
-def title(session: Row) -> str:
-    """A session's title, short, with nothing hidden in it; plain text, not HTML."""
-    name = session["title"] if _is_known(session["title"]) else "(no title)"
-    return visible(name[:TITLE_LETTERS]) + ("…" if len(name) > TITLE_LETTERS else "")
-
-
-def file_label(path: str, events: int, failed: int, width: int) -> str:
-    """A file as the picker lists it: how many events, its path, how many failed."""
-    count = str(events).rjust(width, FIGURE_SPACE)
-    name = visible(path) if path else "shell commands"
-    return f"{count}  {name}{f'  ({failed} failed)' if failed else ''}"
+def session_html(session: Row, events: pd.DataFrame, files: int) -> str:
+    """A session's title and what it did in numbers; `events` are its own."""
+    own = counted(events)
+    totals = event_totals(own, pd.Series(0, index=own.index)).sum(min_count=1)
+    failed = int(events["status"].isin(FAILED).sum())
+    lines = [totals["additions"], totals["deletions"]]
+    agent = [session[name] for name in ("agent_name", "model") if is_known(session[name])]
+    meta = [
+        _time(session["created_at"]),
+        number_of(len(events), "event"),
+        number_of(files, "file"),
+        f"+{lines[0]:,} \N{MINUS SIGN}{lines[1]:,}" if all(map(is_known, lines)) else "",
+        f"{failed:,} failed" if failed else "",
+        *(escaped(str(name)) for name in agent),
+        "subagent" if is_known(session["parent_session_id"]) else "",
+    ]
+    said = " · ".join(word for word in meta if word)
+    return (
+        f"<div class='ocs ocs-session'><b>{escaped(title(session))}</b>"
+        f" &ensp;<span class='ocs-meta'>{said}</span></div>"
+    )
 
 
 def change_html(event: Row, number: int, count: int) -> str:
@@ -73,9 +51,9 @@ def change_html(event: Row, number: int, count: int) -> str:
     meta = [
         f"event {number} of {count}",
         _time(event["time"]),
-        f"turn {event['turn']}" if _is_known(event["turn"]) else "",
+        f"turn {event['turn']}" if is_known(event["turn"]) else "",
         _lines(event),
-        *(escaped(str(event[name])) for name in ("agent_name", "model") if _is_known(event[name])),
+        *(escaped(str(event[name])) for name in ("agent_name", "model") if is_known(event[name])),
         "undone later" if event["is_undone"] else "",
         "copied by a fork" if event["is_fork_copy"] else "",
     ]
@@ -97,22 +75,24 @@ def problem_html(problem: Exception) -> str:
     return (
         f"<div class='ocs ocs-alert' role='alert'><b>{type(problem).__name__}</b>: "
         f"{escaped(str(problem)[:ERROR_LETTERS])}{advice}"
-        f"<details><summary>Traceback</summary><pre>{_lines_of(trace)}</pre></details></div>"
+        f"<details><summary>Traceback</summary><pre>{escaped_lines(trace)}</pre></details></div>"
     )
 
 
 def note_html(text: str) -> str:
-    """A line of our own that says what is going on, or what to do next; read out as it changes."""
-    return f"<div class='ocs ocs-note' aria-live='polite'>{text}</div>" if text else ""
+    """A line of our own that says what is there, or what to do next; code stands in backticks."""
+    pieces = text.split("`")
+    pieces[1::2] = [f"<code>{piece}</code>" for piece in pieces[1::2]]
+    return f"<div class='ocs ocs-note'>{''.join(pieces)}</div>" if text else ""
 
 
 def _head(event: Row) -> str:
     words = [f"<b>{escaped(str(event['event_type']))}</b>"]
-    if _is_known(event["file_path"]):
+    if is_known(event["file_path"]):
         words.append(f"<span class='ocs-path'>{escaped(event['file_path'])}</span>")
-    if _is_known(event["new_file_path"]):
+    if is_known(event["new_file_path"]):
         words.append(f"→ <span class='ocs-path'>{escaped(event['new_file_path'])}</span>")
-    if _is_known(event["additions"]) and _is_known(event["deletions"]):
+    if is_known(event["additions"]) and is_known(event["deletions"]):
         words.append(f"+{event['additions']} \N{MINUS SIGN}{event['deletions']}")
     if event["status"] in FAILED:
         words.append(f"<span class='ocs-failed'>{escaped(str(event['status']))}</span>")
@@ -122,29 +102,30 @@ def _head(event: Row) -> str:
 
 
 def _error(event: Row) -> str:
-    if not _is_known(event["error"]):
+    if not is_known(event["error"]):
         return ""
-    return f"<pre>{_lines_of(event['error'][:ERROR_LETTERS])}</pre>"
+    return f"<pre>{escaped_lines(event['error'][:ERROR_LETTERS])}</pre>"
 
 
 def _body(event: Row) -> str:
     if event["event_type"] == "bash":
-        command = event["command"] if _is_known(event["command"]) else ""
-        return f"<pre>$ {_lines_of(command)}</pre>"
+        command = event["command"] if is_known(event["command"]) else ""
+        return f"<pre>$ {escaped_lines(command)}</pre>"
     if event["event_type"] == "read":
-        return ""
+        return note_html("Nothing was changed. What the model got to see is in the message.")
     if "diff" not in event:
         return note_html(
-            "These frames have no diffs. Load them with <code>await svc.frames(diffs=True)</code> "
-            "or <code>ocs.read_opencode(diffs=True)</code>."
+            "These frames have no diffs. Load them with `await svc.frames(diffs=True)` or "
+            "`ocs.read_opencode(diffs=True)`."
         )
-    if not _is_known(event["diff"]):
+    if not is_known(event["diff"]):
         return note_html("No text of this change was recorded.")
     kind = kind_of(event)
     note = "The new text; what it replaced was not recorded." if kind == "new text" else ""
     if event["status"] != "completed":
         note = "This was asked for and not done."
-    return note_html(note) + diff.diff_html(event["diff"], kind)
+    names = [event[name] for name in ("new_file_path", "file_path") if is_known(event[name])]
+    return note_html(note) + diff.diff_html(event["diff"], kind, path=next(iter(names), None))
 
 
 def kind_of(event: Row) -> diff.Kind:
@@ -154,7 +135,7 @@ def kind_of(event: Row) -> diff.Kind:
     if event["event_type"] == "write" and event["tool"] not in PATCH_TOOLS:
         is_patch_file = str(event["file_path"]).endswith((".patch", ".diff"))
         if not text.startswith(DIFF_START) or is_patch_file:
-            is_new = _is_known(event["is_new_file"]) and event["is_new_file"]
+            is_new = is_known(event["is_new_file"]) and event["is_new_file"]
             return "new file" if is_new else "content"
     elif not is_diff and not diff.has_marks(text):
         return "new text"
@@ -167,18 +148,6 @@ def _time(time: Any) -> str:
 
 def _lines(event: Row) -> str:
     first, last = event["start_line"], event["end_line"]
-    if not (_is_known(first) and _is_known(last)):
+    if not (is_known(first) and is_known(last)):
         return ""
     return f"line {first}" if first == last else f"lines {first}\N{EN DASH}{last}"
-
-
-def _lines_of(text: str) -> str:
-    return escaped(text, keep="\n\t")
-
-
-def _counted(count: Any, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def _is_known(value: Any) -> bool:
-    return not pd.isna(value)

@@ -1,13 +1,14 @@
-"""Sessions and their events, from a service or from frames."""
+"""Sessions, their messages and events, from a service or from frames."""
 
-from collections.abc import Coroutine
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import pandas as pd
 
 from ..analytics import Frames
 from ..errors import SessionNotFound
-from .panels import Row
+
+Row = Mapping[Any, Any]  # of a frame, by its columns
 
 
 class Source(Protocol):
@@ -18,6 +19,9 @@ class Source(Protocol):
 
     async def file_events(self, session: str, *, diffs: bool) -> pd.DataFrame:
         """One session's file events, in order."""
+
+    async def messages(self, session: str, *, parts: bool) -> pd.DataFrame:
+        """One session's messages, in order."""
 
 
 class FromFrames:
@@ -36,25 +40,17 @@ class FromFrames:
         Raises:
             SessionNotFound: no session has this id.
         """
-        if not _is_of(self._frames.sessions, session).any():
+        if not is_of(self._frames.sessions, session).any():
             raise SessionNotFound(
                 f"No session {session!r} in these frames. See `frames.sessions.session_id`."
             )
         events = self._frames.file_events
-        return events[_is_of(events, session)].reset_index(drop=True)
+        return events[is_of(events, session)].reset_index(drop=True)
 
-
-def session_row(sessions: pd.DataFrame, session: str | None) -> Row | None:
-    """The session with this id, its row's or opencode's."""
-    found = sessions[_is_of(sessions, session)] if session is not None else sessions.head(0)
-    return None if found.empty else row(found, 0)
-
-
-def newest(sessions: pd.DataFrame) -> str | None:
-    """The id of the newest session that touched a file, else of the newest."""
-    busy = sessions[sessions["file_events"] > 0]
-    by_age = (sessions if busy.empty else busy).sort_values("created_at", kind="stable")
-    return None if by_age.empty else str(by_age["session_id"].iloc[-1])
+    async def messages(self, session: str, *, parts: bool) -> pd.DataFrame:
+        """One session's messages, in order; with parts if the frames have them."""
+        messages = self._frames.messages
+        return messages[is_of(messages, session)].reset_index(drop=True)
 
 
 def row(frame: pd.DataFrame, place: int) -> Row:
@@ -62,13 +58,15 @@ def row(frame: pd.DataFrame, place: int) -> Row:
     return {name: frame[name].iloc[place] for name in frame}
 
 
-def finish(work: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine that waits for nothing, with or without a loop."""
-    try:
-        work.send(None)
-    except StopIteration:
-        return
-
-
-def _is_of(frame: pd.DataFrame, session: str) -> "pd.Series[bool]":
+def is_of(frame: pd.DataFrame, session: str) -> "pd.Series[bool]":
+    """Which rows are of the session with this id, its row's or opencode's."""
     return (frame["session_id"] == session) | (frame["opencode_session_id"] == session)
+
+
+def together(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of several sessions as one frame, with the dtypes they had."""
+    if len(frames) == 1:
+        return frames[0]
+    joined = pd.concat(frames, ignore_index=True)
+    texts = [name for name in joined if isinstance(frames[0][name].dtype, pd.CategoricalDtype)]
+    return joined.astype(dict.fromkeys(texts, "category"))

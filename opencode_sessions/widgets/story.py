@@ -1,12 +1,12 @@
-"""One session's file events by file, as the explorer asks for them."""
+"""What one session did, or two side by side: its file events by file, and its messages."""
 
 import difflib
 
 import pandas as pd
 
 from ..analytics import file_timeline
-from ..analytics.columns import COLUMNS
-from ..analytics.counting import EXTRAS, FAILED, is_mutation
+from ..analytics.columns import COLUMNS, EVENT_TYPES
+from ..analytics.counting import EXTRAS, FAILED, MUTATIONS, is_mutation
 from ..errors import OpencodeSessionsError
 
 SHELL = ""  # as a file's name: the commands, which have none
@@ -14,12 +14,16 @@ ADDED = ("file_id", "last_path", "version")  # by `file_timeline`
 
 
 class Story:
-    """What a session did, fork copies and undone turns included.
+    """File events by file, fork copies and undone turns included.
 
-    `events` are the session's file events in order, `names` the file each of them is about: its
-    last name, or SHELL. `files` has a row a name, the busiest first, the commands last: `events`,
-    `failed`.
+    `events` are all file events, in order; `names` the file each of them is about: its last name,
+    or SHELL. `files` has a row a name, the busiest first, the commands last: `events`, `failed`, a
+    column for each type of event, and `former`: its other names, joined by ", ".
+
+    `messages` are those of the sessions with their parts, None until they are loaded.
     """
+
+    messages: pd.DataFrame | None = None
 
     def __init__(self, events: pd.DataFrame) -> None:
         self.events = events
@@ -27,10 +31,12 @@ class Story:
         last_names = self._histories.set_index("event_id")["last_path"].astype("str")
         names = events["event_id"].map(last_names)
         self.names = names.astype("str").fillna(SHELL)
-        files = pd.DataFrame({"events": 1, "failed": events["status"].isin(FAILED)})
+        types = {name: events["event_type"].eq(name) for name in EVENT_TYPES}
+        files = pd.DataFrame({"events": 1, "failed": events["status"].isin(FAILED), **types})
         files = (
             files.groupby(self.names).sum().sort_values("events", ascending=False, kind="stable")
         )
+        files["former"] = _former_names(self._histories).reindex(files.index, fill_value="")
         is_shell = files.index == SHELL
         self.files = pd.concat([files[~is_shell], files[is_shell]])
 
@@ -80,3 +86,17 @@ def newest_change(events: pd.DataFrame) -> str:
     """The event_id of the last of these events that changed its file, else of the last."""
     changes = events[is_mutation(events)]
     return str((events if changes.empty else changes)["event_id"].iloc[-1])
+
+
+def steps(events: pd.DataFrame, file: str) -> pd.Index:
+    """The places of what one steps through: a file's changes, those tried in vain too; commands."""
+    if file == SHELL:
+        return pd.RangeIndex(len(events))
+    return events.index[events["event_type"].isin(MUTATIONS)]
+
+
+def _former_names(histories: pd.DataFrame) -> pd.Series:
+    """The other names of each file that had some, by its last one."""
+    pairs = histories[["last_path", "file_path"]].astype("str").drop_duplicates()
+    pairs = pairs[pairs["last_path"] != pairs["file_path"]]
+    return pairs.groupby("last_path")["file_path"].agg(", ".join)

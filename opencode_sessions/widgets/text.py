@@ -1,11 +1,15 @@
 """What an agent typed, made harmless to show.
 
 Besides HTML, a title or a line of code may hold characters that hide or reorder what stands around
-them (a right-to-left override makes `exe.txt` of `txt.exe`): each is shown as a sign of its own.
+them (a right-to-left override makes `exe.txt` of `txt.exe`), or that pile up over the lines above:
+each is shown as a sign of its own.
 """
 
 import html
 import unicodedata
+from typing import Any
+
+import pandas as pd
 
 DELETE = 0x7F
 HIDING = {
@@ -15,13 +19,20 @@ HIDING = {
     "Zl",
     "Zp",
 }  # control, format (bidi, zero width), surrogates, separators
+PILED = 4  # marks on one letter: no script needs more, and each makes it higher
 
 
 def visible(text: str, keep: str = "") -> str:
     """Text with every control and bidi character as a visible sign, but for those in `keep`."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c in keep or not _hides(c) else _sign(c) for c in text)
+    shown, marks = [], 0
+    for character in text:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        hides = category in HIDING and character not in keep
+        shown.append(_sign(character) if hides or marks > PILED else character)
+    return "".join(shown)
 
 
 def escaped(text: str, keep: str = "") -> str:
@@ -29,8 +40,27 @@ def escaped(text: str, keep: str = "") -> str:
     return html.escape(visible(text, keep))
 
 
-def _hides(character: str) -> bool:
-    return unicodedata.category(character) in HIDING
+def escaped_lines(text: str) -> str:
+    """`escaped(text)` that keeps its lines and tabs."""
+    return escaped(text, keep="\n\t")
+
+
+def cut(text: str, letters: int, lines: int) -> tuple[str, str]:
+    """The beginning of a text, and a note of how much is left out ("" if nothing is)."""
+    rows = text[:letters].split("\n")
+    shown = "\n".join(rows[:lines])
+    left = len(text) - len(shown)
+    return shown, f"… {left:,} more characters are not shown" if left else ""
+
+
+def number_of(count: Any, what: str) -> str:
+    """A number of things, in words: 1 event, 2 events."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def is_known(value: Any) -> bool:
+    """Whether a cell holds a value."""
+    return not pd.isna(value)
 
 
 def _sign(character: str) -> str:

@@ -1,0 +1,137 @@
+"""The list of sessions: in an order, subagents under the one that called them, narrowed by words."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from .source import Row, is_of, row
+from .text import is_known, number_of, visible
+
+LISTED = 200  # options a page lays out and a kernel sends without a delay
+TITLE_LETTERS = 90
+SHOWN = [
+    *("session_id", "opencode_session_id", "parent_session_id", "title", "created_at"),
+    *("file_events", "turns", "origin", "archived_at", "deleted_at", "project", "agent_name"),
+    "model",
+]
+# By what, and whether the smallest comes first.
+SORTS = {
+    "newest first": ("created_at", False),
+    "oldest first": ("created_at", True),
+    "most events first": ("file_events", False),
+    "by title": ("title", True),
+}
+
+
+class Listed(NamedTuple):
+    """What a list shows: options as (label, session_id), and how many would fit the words."""
+
+    options: tuple[tuple[str, str], ...]
+    total: int
+
+
+class _Entry(NamedTuple):
+    id: str
+    label: str
+    haystack: str
+
+
+class SessionList:
+    """The sessions of a store, to be listed and looked up."""
+
+    def __init__(self, sessions: pd.DataFrame) -> None:
+        self._sessions = sessions[SHOWN]
+        self._ordered: dict[str, list[_Entry]] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def find(self, session: str | None) -> Row | None:
+        """The session with this id, its row's or opencode's."""
+        if session is None:
+            return None
+        found = self._sessions[is_of(self._sessions, session)]
+        return None if found.empty else row(found, 0)
+
+    def newest(self) -> str | None:
+        """The id of the newest session that touched a file, else of the newest."""
+        busy = self._sessions[self._sessions["file_events"] > 0]
+        by_age = (self._sessions if busy.empty else busy).sort_values("created_at", kind="stable")
+        return None if by_age.empty else str(by_age["session_id"].iloc[-1])
+
+    def listed(self, sort: str, words: Sequence[str], chosen: str | None) -> Listed:
+        """The first `LISTED` sessions with all these words in this order, and the chosen one."""
+        if sort not in self._ordered:
+            self._ordered[sort] = list(self._entries(*SORTS[sort]))
+        fitting = [e for e in self._ordered[sort] if all(word in e.haystack for word in words)]
+        shown = fitting[:LISTED]
+        if further := [entry for entry in fitting[LISTED:] if entry.id == chosen]:
+            shown[-1:] = further
+        return Listed(tuple((entry.label, entry.id) for entry in shown), len(fitting))
+
+    def _entries(self, by: str, is_ascending: bool) -> Iterator[_Entry]:
+        """Every session once, in this order; subagents follow the one that called them, in time."""
+        table = self._sessions.sort_values(
+            [by, "created_at"], ascending=[is_ascending, True], kind="stable"
+        )
+        rows = {str(row["session_id"]): row for row in table.to_dict("records")}
+        children: dict[str, list[str]] = defaultdict(list)
+        roots = []
+        for id, session in rows.items():
+            parent = session["parent_session_id"]
+            if is_known(parent) and parent in rows and parent != id:
+                children[parent].append(id)
+            else:
+                roots.append(id)
+        width = len(f"{self._sessions['file_events'].max():,}") if rows else 0
+        # Sessions that call each other in a circle hang under no root: they come last.
+        waiting = [(id, 0) for id in (*roots, *rows)][::-1]
+        while waiting:
+            id, depth = waiting.pop()
+            if (found := rows.pop(id, None)) is not None:
+                called = sorted(children[id], key=lambda id: _age(rows.get(id)), reverse=True)
+                waiting += [(child, depth + 1) for child in called]
+                yield _entry(found, depth, width)
+
+
+def session_label(session: Row, depth: int = 0, width: int = 0) -> str:
+    """A session as the list shows it, `depth` levels below the one that began it."""
+    started = session["created_at"]
+    when: str = f"{'':<16}" if pd.isna(started) else f"{started:%Y-%m-%d %H:%M}"
+    count = f"{session['file_events']:,}".rjust(width)
+    events = f"{count} event{' ' if session['file_events'] == 1 else 's'}"
+    is_called = depth or is_known(session["parent_session_id"])
+    inner = "   " * max(depth - 1, 0) + "└ " if is_called else ""
+    marks = [name for name in ("archived", "deleted") if is_known(session[f"{name}_at"])]
+    marks += [visible(session["origin"])] if is_known(session["origin"]) else []
+    return f"{when}  {events}  {inner}{title(session)}{''.join(f'  · {mark}' for mark in marks)}"
+
+
+def title(session: Row) -> str:
+    """A session's title, short, with nothing hidden in it; plain text, not HTML."""
+    name = session["title"] if is_known(session["title"]) else "(no title)"
+    return visible(name[:TITLE_LETTERS]) + ("…" if len(name) > TITLE_LETTERS else "")
+
+
+def listed_note(listed: Listed, total: int) -> str:
+    """How many sessions there are, and how many of them the list shows."""
+    shown = len(listed.options)
+    of = "" if listed.total == total else f" of {total:,}"
+    if shown == listed.total:
+        return f"{number_of(shown, 'session') if not of else f'{shown:,}'}{of}"
+    more = listed.total - shown
+    return f"{shown:,} of {listed.total:,} · {more:,} more: the filter searches all"
+
+
+def _entry(session: Row, depth: int, width: int) -> _Entry:
+    names = ("title", "project", "agent_name", "model", "session_id", "opencode_session_id")
+    label = session_label(session, depth, width)
+    said = [label, *(str(session[name]) for name in names if is_known(session[name]))]
+    return _Entry(str(session["session_id"]), label, "\n".join(said).casefold())
+
+
+def _age(session: Row | None) -> Any:
+    created = None if session is None else session["created_at"]
+    return pd.Timestamp.max.tz_localize("UTC") if created is None or pd.isna(created) else created
