@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exploring import Gate, Source
 from hypothesis import settings
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
@@ -149,6 +150,56 @@ def serve(
 async def service(serve: Serve) -> ocs.OpencodeSessionService:
     """A service in each of the three modes: in memory, on an AsyncSession, on a file."""
     return await serve()
+
+
+@pytest.fixture(scope="session")
+def in_memory(recordings: dict[str, Recording]) -> ocs.OpencodeSessionService:
+    """The rich recording in a service without a database, to be read: all tests share it."""
+    service = ocs.OpencodeSessionService()
+    recording = recordings[TRAILMAP].database
+    asyncio.run(service.import_opencode(recording, origin="ana", progress=False))
+    return service
+
+
+@pytest.fixture(scope="session")
+def as_frames(in_memory: ocs.OpencodeSessionService) -> ocs.analytics.Frames:
+    """The same with diffs and parts."""
+    return asyncio.run(in_memory.frames(diffs=True, parts=True))
+
+
+@pytest.fixture(scope="session")
+def on_file(recordings: dict[str, Recording], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in a file."""
+    path = tmp_path_factory.mktemp("store") / "sessions.db"
+
+    async def fill() -> None:
+        async with ocs.open(path) as service:
+            recording = recordings[TRAILMAP].database
+            await service.import_opencode(recording, origin="ana", progress=False)
+
+    asyncio.run(fill())
+    return path
+
+
+@pytest.fixture(params=["memory", "sqlite", "frames"])
+async def source(
+    request: pytest.FixtureRequest,
+    in_memory: ocs.OpencodeSessionService,
+    as_frames: ocs.analytics.Frames,
+    on_file: Path,
+) -> AsyncIterator[Source]:
+    """What an explorer may be made of, with the rich recording in it."""
+    if request.param == "sqlite":
+        async with ocs.open(on_file) as service:
+            yield service
+    else:
+        yield in_memory if request.param == "memory" else as_frames
+
+
+@pytest.fixture
+def gate(as_frames: ocs.analytics.Frames) -> Gate:
+    """A source that answers when it is let."""
+    return Gate(as_frames)
 
 
 def _unpacked(name: str, folder: Path) -> Recording:

@@ -5,9 +5,7 @@ be loaded or takes a while is done by `Loading`, for each purpose the newest req
 raise would vanish: it becomes `explorer.problem` and the one alert line.
 """
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
@@ -17,26 +15,28 @@ import traitlets
 
 from ..analytics import Frames
 from ..service import OpencodeSessionService
-from . import files, panels
+from . import panels
 from .cells import close_with_cell
 from .loading import Loading
 from .message import message_html
+from .painting import Painting
+from .pickers import FilePicker, SessionPicker
 from .picture import Picture
-from .sessions import SHOWN, SessionList, listed_note, session_label, title
+from .sessions import SHOWN, SessionList, title
 from .source import FromFrames, Row, Source, row, together
 from .story import SHELL, Story, newest_change, no_events, steps
 from .svg import legend_html, timeline_svg
-from .text import escaped, visible
+from .text import visible
 from .traits import Pandas
-from .view import View, fill, parts
+from .view import View, parts
 
 NEVER_LOADED = (
-    "This explorer lives in a running notebook. `await explorer.settled()` before it is shown keeps "
-    "its picture here as well."
+    "This explorer lives in a running notebook. `await explorer.settled()` before it is shown "
+    "keeps its picture here as well."
 )
 NO_SESSIONS = (
-    "No sessions here yet. `await svc.import_opencode()` imports what opencode left on this machine; "
-    "then `ocs.explore(svc)` again."
+    "No sessions here yet. `await svc.import_opencode()` imports what opencode left on this "
+    "machine; then `ocs.explore(svc)` again."
 )
 NO_EVENTS = "This session touched no files and ran no commands. Choose another."
 
@@ -84,14 +84,22 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         is_frames = isinstance(source, Frames)
         self._source: Source = FromFrames(source) if isinstance(source, Frames) else source
         self._loading = Loading(self._show_loading, self._show_problem, is_at_once=is_frames)
-        self._painter: int | None = None  # the thread that sets traits and panels by itself
+        self._painting = Painting()
         self._last_file: str | None = None
         self._list = SessionList(pd.DataFrame(columns=SHOWN))
         self._story: Story | None = None  # of the session, once it is loaded
-        self._is_unfolded = False
+        self._shown: Row = {}  # the selected event
         self._brushed: pd.DataFrame | None = None  # events to brush once they are on view
-        self._view = View()
-        super().__init__(self._view.rows(), events=no_events(), selection=no_events())
+        self._view, post = View(), self._loading.post
+        self._sessions = SessionPicker(
+            self._painting,
+            post,
+            lambda id: setattr(self, "session", id),
+            lambda id: setattr(self, "beside", id or None),
+        )
+        self._files = FilePicker(self._painting, post, lambda name: setattr(self, "file", name))
+        rows = self._view.rows(self._sessions, self._files)
+        super().__init__(rows, events=no_events(), selection=no_events())
         self.add_class("ocs-explorer")
         self._wire()
         close_with_cell(self)
@@ -142,53 +150,36 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
     # -- choosing ----------------------------------------------------------------------------------
 
     def _wire(self) -> None:
-        view, timeline = self._view, self._view.timeline
-        for control in (view.session_filter, view.sort):
-            control.observe(lambda _: self._loading.post(self._list_sessions), "value")
-        view.file_filter.observe(lambda _: self._loading.post(self._list_files), "value")
-        view.side_by_side.observe(lambda change: self._widen(change.new), "value")
-        view.sessions.observe(lambda change: self._pick("session", change.new), "value")
-        view.beside.observe(lambda change: self._pick("beside", change.new), "value")
-        view.files.observe(lambda change: self._pick_file(change.new), "value")
-        view.slider.observe(lambda change: self._pick_step(change.new), "value")
         for name in ("selected", "file"):
-            timeline.observe(self._pick_mark, name)
-        timeline.observe(lambda _: self._if_chosen(self._take_brush), "brushed")
+            self._view.timeline.observe(self._pick_mark, name)
+        self._view.timeline.observe(lambda _: self._if_chosen(self._take_brush), "brushed")
+        self._view.slider.observe(lambda change: self._pick_step(change.new), "value")
         self.observe(lambda _: self._chosen(self._open, "file", "selected"), "session")
         self.observe(lambda _: self._chosen(self._open), "beside")
         self.observe(lambda _: self._chosen(self._show_file, "selected"), "file")
         self.observe(lambda _: self._chosen(self._show_event), "selected")
         self.observe(self._go_to, ["event", "events", "selection"])
 
-    def _pick(self, name: str, value: str | None) -> None:
-        if value is not None:
-            self._if_chosen(lambda: setattr(self, name, value))
-
-    def _pick_file(self, name: str | None) -> None:
-        if name == files.FOLD:
-            self._if_chosen(self._unfold)
-        else:
-            self._pick("file", name)
-
     def _pick_mark(self, change: Any) -> None:
         if change.new is None:  # let go of in the timeline: here something is always chosen
             self._if_chosen(self._show_event)
         else:
-            self._pick(change.name, change.new)
+            self._if_chosen(lambda: setattr(self, change.name, change.new))
 
     def _pick_step(self, number: int) -> None:
-        ids, file = self.events["event_id"], self.file
-        if file is not None:
-            self._pick("selected", ids[steps(self.events, file)[number - 1]])
+        if self.file is not None and not self._painting.is_ours:
+            place = steps(self.events, self.file)[number - 1]
+            chosen = str(self.events["event_id"].iloc[place])
+            self._if_chosen(lambda: setattr(self, "selected", chosen))
 
     def _if_chosen(self, do: Callable[[], None]) -> None:
         """Does something on the widget's loop, if a person chose it."""
-        if self._painter != threading.get_ident():
+        if not self._painting.is_ours:
             self._loading.post(do)
 
     def _chosen(self, show: Callable[[], None], *depending: str) -> None:
         """Someone set a trait: those that depend on it start over."""
-        if self._painter != threading.get_ident():
+        if not self._painting.is_ours:
             with self._painting():
                 for name in depending:
                     setattr(self, name, None)
@@ -196,7 +187,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
 
     def _go_to(self, change: Any) -> None:
         """Someone set events: their session, and their file or themselves, are chosen."""
-        if self._painter == threading.get_ident():
+        if self._painting.is_ours:
             return
         if change.name == "event":
             if change.new is not None:
@@ -217,15 +208,6 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         if self._story is None or event["session_id"] not in set(self._story.events["session_id"]):
             self.session = str(event["session_id"])
 
-    @contextmanager
-    def _painting(self) -> Iterator[None]:
-        """What this thread sets meanwhile is our doing and no choice."""
-        before, self._painter = self._painter, threading.get_ident()
-        try:
-            yield
-        finally:
-            self._painter = before
-
     # -- showing -----------------------------------------------------------------------------------
 
     def _open(self) -> None:
@@ -234,21 +216,24 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._loading.start("sessions", self._load)
 
     async def _load(self) -> None:
-        if self._list.find(self.session) is None:
+        wanted = (self.session, *filter(None, [self.beside]))
+        if any(self._list.find(id) is None for id in wanted):
             sessions = await self._source.sessions()
             self._list = await self._loading.aside(SessionList, sessions)
             self._list_sessions()
         session = self.session or self._list.newest()
         if session is None:
-            self._clear(NO_SESSIONS)
+            self._clear()
+            self._say(NO_SESSIONS)
             return
         beside = None if self.beside == session else self.beside
         ids = [session] if beside is None else [session, beside]
         events = together([await self._source.file_events(id, diffs=True) for id in ids])
         story = await self._loading.aside(Story, events)
         picture = await self._loading.aside(Picture, events, side_by_side=beside is not None)
+        names = {str(one["session_id"]): title(one) for one in map(self._list.find, ids) if one}
+        picture.groups = [group._replace(session=names[group.session]) for group in picture.groups]
         self._story = story
-        self._is_unfolded = False
         with self._painting():
             self.session, self.beside = session, beside
             self._view.message.value = ""
@@ -263,7 +248,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
 
     async def _load_messages(self, story: Story, ids: list[str]) -> None:
         story.messages = together([await self._source.messages(id, parts=True) for id in ids])
-        self._show_event()
+        await self._write_message(story)
+        self._say("")
 
     def _heading(self, session: str) -> str:
         assert self._story is not None
@@ -285,7 +271,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         elif self.selected is not None:
             file = self._story.file_of(self.selected)
         elif names.empty:
-            self._clear(NO_EVENTS)
+            self._clear()
+            self._say(NO_EVENTS)
             return
         else:
             file = str(self._last_file if self._last_file in names else names[0])
@@ -313,56 +300,31 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._view.timeline.file, self._view.timeline.selected = name, event
             what = "command" if name == SHELL else "change"
             self._view.show_step(int((stops <= place).sum()), len(stops), what)
-        story, shown = self._story, row(self.events, place)
-        self._loading.start("event", lambda: self._write(story, shown, place + 1, len(ids)))
+        story, self._shown = self._story, row(self.events, place)
+        self._loading.start("event", lambda: self._write(story, place + 1, len(ids)))
 
-    async def _write(self, story: Story, event: Row, number: int, count: int) -> None:
-        change = await self._loading.aside(panels.change_html, event, number, count)
-        if story.messages is not None:
-            message = await self._loading.aside(message_html, story.messages, event)
-            self._view.message.value = message
+    async def _write(self, story: Story, number: int, count: int) -> None:
+        change = await self._loading.aside(panels.change_html, self._shown, number, count)
         self._view.change.value = change
+        await self._write_message(story)
         self._say("")
 
+    async def _write_message(self, story: Story) -> None:
+        """Writes the message around the event that is shown, once the messages are there."""
+        event = self._shown
+        if story.messages is not None and event:
+            message = await self._loading.aside(message_html, story.messages, event)
+            if event is self._shown:
+                self._view.message.value = message
+
     def _list_sessions(self) -> None:
-        words = self._view.session_filter.value.casefold().split()
-        pairs = [(self._view.sessions, self.session), (self._view.beside, self.beside)]
-        for picker, session in pairs:
-            found = self._list.find(session)
-            chosen = None if found is None else str(found["session_id"])
-            listed = self._list.listed(self._view.sort.value, words, chosen)
-            with self._painting():
-                fill(picker, listed.options, chosen)
-        self._view.listed.value = panels.note_html(listed_note(listed, len(self._list)))
-        with self._painting():
-            self._view.side_by_side.value |= self.beside is not None
-        self._view.beside.layout.display = None if self._view.side_by_side.value else "none"
-
-    def _widen(self, is_wide: bool) -> None:
-        if is_wide:
-            self._if_chosen(self._list_sessions)
-        else:
-            self._if_chosen(self._narrow)
-
-    def _narrow(self) -> None:
-        self.beside = None
-        self._list_sessions()
+        self._sessions.show(self._list, self.session, self.beside)
 
     def _list_files(self) -> None:
-        options: tuple[tuple[str, str], ...] = ()
-        note, chosen = "", None
-        if self._story is not None:
-            words = self._view.file_filter.value.casefold().split()
-            options, note = files.listed(self._story.files, words, is_unfolded=self._is_unfolded)
-            if not self.events.empty and self.file is not None:
-                chosen = self._story.file_of(self.events["event_id"].iloc[-1])
-        with self._painting():
-            fill(self._view.files, options, chosen)
-        self._view.files_listed.value = panels.note_html(note)
-
-    def _unfold(self) -> None:
-        self._is_unfolded = True
-        self._list_files()
+        chosen = None
+        if self._story is not None and not self.events.empty:
+            chosen = self._story.file_of(self.events["event_id"].iloc[-1])
+        self._files.show(None if self._story is None else self._story.files, chosen)
 
     def _take_brush(self) -> None:
         with self._painting():
@@ -386,22 +348,20 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._view.note.text = "Loading…"
 
     def _show_problem(self, problem: Exception) -> None:
+        self._say("", problem)  # first of all: what follows shows something as well
         with self._painting():  # what is not on view is not chosen: choosing it again tries again
             self.session = None if self._story is None else self.session
             self.file = self.selected = None
         self._list_sessions()
-        self._clear("")
-        self._say("", problem)
+        self._clear()
 
-    def _clear(self, note: str) -> None:
+    def _clear(self) -> None:
         with self._painting():
-            self.events, self.event = no_events(), None
-            self._view.timeline.selected = self._view.timeline.file = None
+            self.events, self.event, self._shown = no_events(), None, {}
             if self._story is None:
                 self._view.timeline.events, self.selection = None, no_events()
             self._view.clear()
         self._list_files()
-        self._say(note)
 
     def _say(self, note: str, problem: Exception | None = None) -> None:
         self._view.note.text = note

@@ -1,8 +1,9 @@
 """The list of a session's files: the busiest first, what was done to each, its former names."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from .story import SHELL
@@ -30,7 +31,8 @@ def listed(files: pd.DataFrame, words: Sequence[str], *, is_unfolded: bool) -> L
 
     A word may be part of a path, of a former one, or "failed".
     """
-    fitting = files[[_fits(*row, words) for row in _said(files)]] if words else files
+    said = zip(files.index, files["former"], files["failed"], strict=True)
+    fitting = files[np.array([_fits(*row, words=words) for row in said], bool)]
     folds = len(fitting) > FOLDED_FROM and not is_unfolded
     shown = fitting.head(FOLDED_FROM) if folds else fitting
     width = max((len(str(count)) for count in shown["events"]), default=0)
@@ -49,7 +51,7 @@ def listed(files: pd.DataFrame, words: Sequence[str], *, is_unfolded: bool) -> L
     return Listed(tuple(options), f"{count:,}{of} file{'' if total == 1 else 's'}")
 
 
-def file_label(name: str, file: dict[str, object], width: int, worst: int) -> str:
+def file_label(name: str, file: Mapping[Any, Any], width: int, worst: int) -> str:
     """A file as the list shows it: how many events, how many failed, its name, what they were."""
     count = f"{file['events']:>{width}}".replace(" ", FIGURE_SPACE)
     failed = f"{FAILED_SIGN}{file['failed']}" if file["failed"] else ""
@@ -70,10 +72,6 @@ def _short(name: str) -> str:
     return "…" + end[max(end.find("/"), 0) :]
 
 
-def _said(files: pd.DataFrame) -> zip:  # type: ignore[type-arg]
-    return zip(files.index, files["former"], files["failed"], strict=True)
-
-
-def _fits(name: str, former: str, failed: int, words: Sequence[str]) -> bool:
+def _fits(name: str, former: str, failed: int, *, words: Sequence[str]) -> bool:
     said = f"{name or 'shell commands'}\n{former}\n{'failed' if failed else ''}".casefold()
     return all(word in said for word in words)

@@ -1,9 +1,10 @@
-"""The message around an event: the prompt it answers, what the model thought and said, its calls."""
+"""The message around an event: the prompt it answers, what was thought and said, its calls."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..loose import as_text
@@ -26,10 +27,10 @@ def message_html(messages: pd.DataFrame, event: Row) -> str:
 
     The call of the event is open, with its input and output; the others are a line each.
     """
-    found = messages[messages["message_id"] == event["message_id"]]
-    if found.empty:
+    found = np.flatnonzero(messages["message_id"] == event["message_id"])
+    if not len(found):
         return _framed(note_html("The message of this event is not stored."))
-    message = row(found, 0)
+    message = row(messages, found[0])
     body = "".join((*_prompt(messages, message), *_said(message, event)))
     if "parts" not in message:
         body += note_html(NO_PARTS)
@@ -44,14 +45,13 @@ def _prompt(messages: pd.DataFrame, message: Row) -> Iterator[str]:
     """What the user asked for, and how the model was set to work on it."""
     is_before = messages["session_id"].eq(message["session_id"]) & messages["role"].eq("user")
     is_before &= messages["seq"].le(message["seq"]).fillna(False)
-    prompts = messages[is_before]
+    prompts = np.flatnonzero(is_before)
     about = [f"turn {message['turn']}"] if is_known(message["turn"]) else []
     about += [escaped(str(message[n])) for n in ("agent_name", "model") if is_known(message[n])]
     meta = f"<span class='ocs-meta'>{' · '.join(about)}</span>"
     yield f"<div class='ocs-head'><b>Message</b> {meta}</div>"
-    if not prompts.empty and message["role"] != "user":
-        text = _text_of(row(prompts, len(prompts) - 1))
-        yield _folded("Prompt", text, "ocs-prompt")
+    if len(prompts) and message["role"] != "user":
+        yield _folded("Prompt", _text_of(row(messages, prompts[-1])), "ocs-prompt")
 
 
 def _text_of(message: Row) -> str:
@@ -104,7 +104,7 @@ def _call(call: ToolCall) -> str:
         took = f"{(call.ended_ms - call.started_ms) / 1000:.1f} s"
     exit_code = call.metadata.get("exit")
     about = [call.status, took, f"exit {exit_code}" if isinstance(exit_code, int) else ""]
-    title = f" <span class='ocs-title'>{escaped(call.title)}</span>" if call.title else ""
+    title = f" <span class='ocs-title'>{escaped(_summary(call.title))}</span>" if call.title else ""
     meta = " · ".join(word for word in about if word)
     html = (
         f"<div class='ocs-call'><div><b>{escaped(call.tool)}</b>{title}"

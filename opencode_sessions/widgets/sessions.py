@@ -1,4 +1,4 @@
-"""The list of sessions: in an order, subagents under the one that called them, narrowed by words."""
+"""The list of sessions: in an order, subagents under their parent, narrowed by words."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .source import Row, is_of, row
+from .source import Row
 from .text import is_known, number_of, visible
 
 LISTED = 200  # options a page lays out and a kernel sends without a delay
@@ -43,6 +43,8 @@ class SessionList:
 
     def __init__(self, sessions: pd.DataFrame) -> None:
         self._sessions = sessions[SHOWN]
+        self._rows = {str(one["session_id"]): one for one in self._sessions.to_dict("records")}
+        self._row_ids = {one["opencode_session_id"]: id for id, one in self._rows.items()}
         self._ordered: dict[str, list[_Entry]] = {}
 
     def __len__(self) -> int:
@@ -50,10 +52,7 @@ class SessionList:
 
     def find(self, session: str | None) -> Row | None:
         """The session with this id, its row's or opencode's."""
-        if session is None:
-            return None
-        found = self._sessions[is_of(self._sessions, session)]
-        return None if found.empty else row(found, 0)
+        return self._rows.get(session or "") or self._rows.get(self._row_ids.get(session, ""))
 
     def newest(self) -> str | None:
         """The id of the newest session that touched a file, else of the newest."""
@@ -76,7 +75,7 @@ class SessionList:
         table = self._sessions.sort_values(
             [by, "created_at"], ascending=[is_ascending, True], kind="stable"
         )
-        rows = {str(row["session_id"]): row for row in table.to_dict("records")}
+        rows = {str(id): self._rows[id] for id in table["session_id"]}
         children: dict[str, list[str]] = defaultdict(list)
         roots = []
         for id, session in rows.items():

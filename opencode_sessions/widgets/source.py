@@ -55,7 +55,7 @@ class FromFrames:
 
 def row(frame: pd.DataFrame, place: int) -> Row:
     """The row at this place."""
-    return {name: frame[name].iloc[place] for name in frame}
+    return frame.iloc[place].to_dict()
 
 
 def is_of(frame: pd.DataFrame, session: str) -> "pd.Series[bool]":

@@ -10,6 +10,7 @@ class Pandas(traitlets.Instance[Any]):
 
     def set(self, obj: traitlets.HasTraits, value: Any) -> None:
         """Validates, keeps and announces it."""
+        assert self.name is not None
         new, old = self._validate(obj, value), obj._trait_values.get(self.name)
         obj._trait_values[self.name] = new
         if new is not old:

@@ -1,61 +1,40 @@
-"""The explorer's panels: what they are, where they stand, and how a list is filled."""
+"""Where the explorer's panels stand."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets
 
 from . import panels
-from .sessions import SORTS
+from .pickers import FilePicker, SessionPicker
 from .status import StatusLine
 from .timeline import FileTimeline
 
-Options = Sequence[tuple[str, str]]
-
 
 class View:
-    """Native controls, one `FileTimeline`, and HTML; they know nothing of sessions."""
+    """The panels beside the two lists: a timeline, a slider to step through changes, and HTML."""
 
     def __init__(self) -> None:
-        self.alert, self.note = ipywidgets.HTML(), StatusLine()
-        self.session_filter = _filter("filter sessions…", width="240px")
-        self.sort = ipywidgets.Dropdown(
-            options=list(SORTS), tooltip="Order of the sessions", layout={"width": "160px"}
-        )
-        self.side_by_side = ipywidgets.ToggleButton(
-            description="Side by side",
-            tooltip="Choose a second session, to see both on one axis",
-            layout={"width": "110px"},
-        )
-        self.listed = ipywidgets.HTML()
-        self.sessions = _picker("Sessions", rows=7)
-        self.beside = _picker("The session beside it", rows=7)
-        self.heading = ipywidgets.HTML()
-        self.file_filter = _filter("filter files…", width="99%")
-        self.files = _picker("Files, with the number of their events", rows=13)
-        self.files_listed = ipywidgets.HTML()
+        self.note, self.alert, self.heading = StatusLine(), ipywidgets.HTML(), ipywidgets.HTML()
         self.timeline = FileTimeline()
         self.slider = ipywidgets.IntSlider(
             min=1, max=1, disabled=True, readout=False, layout={"width": "60%"}
         )
         self.step = ipywidgets.Label()
         self.message, self.change = ipywidgets.HTML(), ipywidgets.HTML()
-        self.beside.layout.display = "none"
 
-    def rows(self) -> list[Any]:
-        """The panels from top to bottom."""
-        bar = _row(
-            "ocs-bar", self.session_filter, self.sort, self.side_by_side, self.listed, self.note
-        )
-        files = ipywidgets.VBox([self.file_filter, self.files, self.files_listed])
+    def rows(self, sessions: SessionPicker, files: FilePicker) -> list[Any]:
+        """All panels, from top to bottom."""
+        bar = (sessions.filter, sessions.sort, sessions.wide, sessions.note, self.note)
+        left = ipywidgets.VBox([files.filter, files.list, files.note])
         steps = _row("ocs-bar", self.slider, self.step)
         return [
             ipywidgets.HTML(f"<style>{panels.STYLE}</style>", layout={"display": "none"}),
-            bar,
+            _row("ocs-bar", *bar),
             self.alert,
-            _row("ocs-lists", self.sessions, self.beside),
+            _row("ocs-lists", sessions.first, sessions.second),
             self.heading,
-            _row("ocs-middle", files, ipywidgets.VBox([self.timeline, steps])),
+            _row("ocs-middle", left, ipywidgets.VBox([self.timeline, steps])),
             _row("ocs-bottom", self.message, self.change),
         ]
 
@@ -68,19 +47,11 @@ class View:
         self.step.value = f"{what} {number} of {count}" if count else ""
 
     def clear(self) -> None:
-        """Takes away what was said of a session."""
+        """Takes away what was said of a session, and what was chosen in it."""
+        self.timeline.selected = self.timeline.file = None
         for panel in (self.heading, self.message, self.change):
             panel.value = ""
         self.show_step(0, 0, "")
-
-
-def fill(picker: Any, options: Options, value: str | None) -> None:
-    """Gives a picker its options; `value` is chosen if it is there."""
-    with picker.hold_sync():
-        if picker.options != tuple(options):
-            picker.index = None
-            picker.options = tuple(options)
-        picker.value = value if any(value == other for _, other in options) else None
 
 
 def parts(widget: Any) -> Iterator[Any]:
@@ -97,11 +68,3 @@ def _row(name: str, *children: Any) -> Any:
     row = ipywidgets.HBox(children)
     row.add_class(name)
     return row
-
-
-def _filter(placeholder: str, width: str) -> Any:
-    return ipywidgets.Text(placeholder=placeholder, tooltip=placeholder, layout={"width": width})
-
-
-def _picker(name: str, rows: int) -> Any:
-    return ipywidgets.Select(options=(), rows=rows, tooltip=name, layout={"width": "99%"})

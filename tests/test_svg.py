@@ -1,0 +1,52 @@
+"""The static picture of a session: a mark an event, a ring a failure, whatever its size."""
+
+import re
+
+import pandas as pd
+from exploring import CLEAN_UP
+
+import opencode_sessions as ocs
+from opencode_sessions.analytics.counting import FAILED
+from opencode_sessions.widgets.svg import MARKS, legend_html, timeline_svg
+
+
+def of_clean_up(frames: ocs.analytics.Frames) -> pd.DataFrame:
+    events = frames.file_events
+    return events[events["session_id"] == CLEAN_UP].reset_index(drop=True)
+
+
+def test_the_picture_has_a_mark_for_each_event_and_a_ring_for_each_failed_one(
+    as_frames: ocs.analytics.Frames,
+) -> None:
+    events = of_clean_up(as_frames)
+    names = events["file_path"].astype("str").fillna("")
+    in_rows = [*names[names != ""].value_counts().index[:9], ""]
+    chosen = events.loc[names == in_rows[3], "event_id"].iloc[-1]
+    svg = timeline_svg(events, names, in_rows[3], chosen)
+    shown = events[names.isin(in_rows)]
+    assert svg.count(" UTC</title>") == len(shown)
+    assert svg.count("<circle r='7'") == shown["status"].isin(FAILED).sum() > 0
+    assert svg.count("<rect ") == 1
+    assert re.findall(r">turn (\d)<", svg) == list("1234567")
+    assert "failed" in legend_html(events)
+
+
+def test_a_file_far_down_gets_a_row_when_it_is_chosen(as_frames: ocs.analytics.Frames) -> None:
+    events = of_clean_up(as_frames)
+    names = events["file_path"].astype("str").fillna("")
+    assert "trailmap/model.py" not in timeline_svg(events, names, "", None)
+    assert "trailmap/model.py" in timeline_svg(events, names, "trailmap/model.py", None)
+
+
+def test_of_a_huge_session_the_marks_around_the_chosen_one_are_drawn(
+    as_frames: ocs.analytics.Frames,
+) -> None:
+    one = of_clean_up(as_frames)
+    events = pd.concat([one] * 30, ignore_index=True)
+    events["event_id"] = [f"prt_{n}" for n in range(len(events))]
+    names = events["file_path"].astype("str").fillna("")
+    for place in (0, len(events) // 2, len(events) - 1):
+        svg = timeline_svg(events, names, names.iloc[place], f"prt_{place}")
+        assert svg.count(" UTC</title>") == MARKS
+        assert svg.count("<rect ") == 1
+        assert f"<title>{place + 1}: " in svg
