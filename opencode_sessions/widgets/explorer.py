@@ -230,9 +230,12 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         ids = [session] if beside is None else [session, beside]
         events = together([await self._source.file_events(id, diffs=True) for id in ids])
         story = await self._loading.aside(Story, events)
-        picture = await self._loading.aside(Picture, events, side_by_side=beside is not None)
-        names = {str(one["session_id"]): title(one) for one in map(self._list.find, ids) if one}
-        picture.groups = [group._replace(session=names[group.session]) for group in picture.groups]
+        is_wide = beside is not None
+        picture = await self._loading.aside(
+            Picture, events, side_by_side=is_wide, names=story.names
+        )
+        titles = {str(one["session_id"]): title(one) for one in map(self._list.find, ids) if one}
+        picture.groups = [each._replace(session=titles[each.session]) for each in picture.groups]
         self._story = story
         with self._painting():
             self.session, self.beside = session, beside

@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..analytics.counting import FAILED, counted
-from ..analytics.files import event_totals
+from ..analytics.counting import FAILED, is_counted, is_mutation
 from ..errors import OpencodeSessionsError
 from . import diff
 from .sessions import title
@@ -25,16 +24,15 @@ DIFF_START = ("@@ -", "--- ", "diff --git ", "Index: ")
 
 def session_html(session: Row, events: pd.DataFrame, files: int) -> str:
     """A session's title and what it did in numbers; `events` are its own."""
-    own = counted(events)
-    totals = event_totals(own, pd.Series(0, index=own.index)).sum(min_count=1)
     failed = int(events["status"].isin(FAILED).sum())
-    lines = [totals["additions"], totals["deletions"]]
+    changes = events[is_counted(events) & is_mutation(events)]
+    lines = changes[["additions", "deletions"]].dropna().sum()
     agent = [session[name] for name in ("agent_name", "model") if is_known(session[name])]
     meta = [
         _time(session["created_at"]),
         number_of(len(events), "event"),
         number_of(files, "file"),
-        f"+{lines[0]:,} \N{MINUS SIGN}{lines[1]:,}" if all(map(is_known, lines)) else "",
+        f"+{lines['additions']:,} \N{MINUS SIGN}{lines['deletions']:,}" if len(changes) else "",
         f"{failed:,} failed" if failed else "",
         *(escaped(str(name)) for name in agent),
         "subagent" if is_known(session["parent_session_id"]) else "",

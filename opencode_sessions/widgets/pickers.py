@@ -62,13 +62,14 @@ class SessionPicker:
     def _fill(self) -> None:
         self.second.layout.display = None if self.wide.value else "none"
         words = self.filter.value.casefold().split()
-        for picker, session in ((self.second, self._beside), (self.first, self._chosen)):
+        lists = [(self.first, self._chosen), (self.second, self._beside)]
+        for picker, session in lists[: 1 + self.wide.value]:
             found = self._list.find(session)
             chosen = None if found is None else str(found["session_id"])
             listed = self._list.listed(self.sort.value, words, chosen)
             with self._painting():
                 _fill(picker, listed.options, chosen)
-        self.note.value = note_html(sessions.listed_note(listed, len(self._list)))
+            self.note.value = note_html(sessions.listed_note(listed, len(self._list)))
 
 
 class FilePicker:

@@ -56,12 +56,20 @@ class Picture:
     bits), `lines` (u1: added and removed, as a logarithm), `time` (f8: milliseconds, NaN where not
     known). `turns` (u4) has for each turn the place where it begins, and its number.
 
+    `names` are the files of the events, where somebody has worked them out.
+
     Raises:
         TypeError: the events are no DataFrame.
         OpencodeSessionsError: they lack a column.
     """
 
-    def __init__(self, events: pd.DataFrame, *, side_by_side: bool = False) -> None:
+    def __init__(
+        self,
+        events: pd.DataFrame,
+        *,
+        side_by_side: bool = False,
+        names: "pd.Series[str] | None" = None,
+    ) -> None:
         _check(events)
         sessions = codes(events["session_id"])
         if side_by_side:
@@ -71,8 +79,9 @@ class Picture:
             places = places_in_order(events[["session_id", "seq", "time"]])
         if not np.array_equal(places, np.arange(len(events))):
             events, sessions = events.iloc[places], sessions[places]
+            names = None if names is None else names.iloc[places]
         self.events = events.reset_index(drop=True)
-        file, files = _files(self.events)
+        file, files = _files(self.events) if names is None else _coded(names)
         self.groups: list[Group] = []
         self.names: list[str] = []
         self.counts: list[int] = []
@@ -191,6 +200,11 @@ def _files(events: pd.DataFrame) -> "tuple[Column, pd.Index[str]]":
     file = np.full(len(events), -1, "i8")
     file[histories["place"].to_numpy()] = histories["last_path"].cat.codes
     return file, histories["last_path"].cat.categories
+
+
+def _coded(names: "pd.Series[str]") -> "tuple[Column, pd.Index[str]]":
+    files = names.where(names != SHELL).astype("category")
+    return codes(files), files.cat.categories
 
 
 def _runs(values: Column) -> Iterator[tuple[int, int]]:

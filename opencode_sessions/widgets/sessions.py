@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -45,10 +45,12 @@ class SessionList:
         self._sessions = sessions[SHOWN]
         self._rows = {str(one["session_id"]): one for one in self._sessions.to_dict("records")}
         self._row_ids = {one["opencode_session_id"]: id for id, one in self._rows.items()}
+        width = len(f"{sessions['file_events'].max():,}") if self._rows else 0
+        self._entries = {id: _entry(one, self._depth(id), width) for id, one in self._rows.items()}
         self._ordered: dict[str, list[_Entry]] = {}
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._rows)
 
     def find(self, session: str | None) -> Row | None:
         """The session with this id, its row's or opencode's."""
@@ -63,36 +65,42 @@ class SessionList:
     def listed(self, sort: str, words: Sequence[str], chosen: str | None) -> Listed:
         """The first `LISTED` sessions with all these words in this order, and the chosen one."""
         if sort not in self._ordered:
-            self._ordered[sort] = list(self._entries(*SORTS[sort]))
+            self._ordered[sort] = [self._entries[id] for id in self._in_order(*SORTS[sort])]
         fitting = [e for e in self._ordered[sort] if all(word in e.haystack for word in words)]
         shown = fitting[:LISTED]
         if further := [entry for entry in fitting[LISTED:] if entry.id == chosen]:
             shown[-1:] = further
         return Listed(tuple((entry.label, entry.id) for entry in shown), len(fitting))
 
-    def _entries(self, by: str, is_ascending: bool) -> Iterator[_Entry]:
-        """Every session once, in this order; subagents follow the one that called them, in time."""
+    def _in_order(self, by: str, is_ascending: bool) -> Iterator[str]:
+        """Every id once, in this order; subagents follow the one that called them, in time."""
         table = self._sessions.sort_values(
             [by, "created_at"], ascending=[is_ascending, True], kind="stable"
         )
-        rows = {str(id): self._rows[id] for id in table["session_id"]}
-        children: dict[str, list[str]] = defaultdict(list)
-        roots = []
-        for id, session in rows.items():
-            parent = session["parent_session_id"]
-            if is_known(parent) and parent in rows and parent != id:
-                children[parent].append(id)
-            else:
-                roots.append(id)
-        width = len(f"{self._sessions['file_events'].max():,}") if rows else 0
+        ids = table["session_id"].astype("str").tolist()
+        children: dict[str | None, list[str]] = defaultdict(list)
+        for id in self._sessions.sort_values("created_at", kind="stable")["session_id"]:
+            children[self._parent(id)].append(id)
+        roots = [id for id in ids if self._parent(id) is None]
         # Sessions that call each other in a circle hang under no root: they come last.
-        waiting = [(id, 0) for id in (*roots, *rows)][::-1]
+        waiting, left = [*reversed(ids), *reversed(roots)], set(ids)
         while waiting:
-            id, depth = waiting.pop()
-            if (found := rows.pop(id, None)) is not None:
-                called = sorted(children[id], key=lambda id: _age(rows.get(id)), reverse=True)
-                waiting += [(child, depth + 1) for child in called]
-                yield _entry(found, depth, width)
+            if (id := waiting.pop()) in left:
+                left.remove(id)
+                waiting += reversed(children[id])
+                yield id
+
+    def _parent(self, session: str) -> str | None:
+        """The session that called this one, if it is here."""
+        parent = self._rows[session]["parent_session_id"]
+        return parent if is_known(parent) and parent in self._rows else None
+
+    def _depth(self, session: str) -> int:
+        """How many sessions stand above it; a circle ends where it closes."""
+        above = [session]
+        while (parent := self._parent(above[-1])) is not None and parent not in above:
+            above.append(parent)
+        return len(above) - 1
 
 
 def session_label(session: Row, depth: int = 0, width: int = 0) -> str:
@@ -129,8 +137,3 @@ def _entry(session: Row, depth: int, width: int) -> _Entry:
     label = session_label(session, depth, width)
     said = [label, *(str(session[name]) for name in names if is_known(session[name]))]
     return _Entry(str(session["session_id"]), label, "\n".join(said).casefold())
-
-
-def _age(session: Row | None) -> Any:
-    created = None if session is None else session["created_at"]
-    return pd.Timestamp.max.tz_localize("UTC") if created is None or pd.isna(created) else created
