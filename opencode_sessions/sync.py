@@ -42,7 +42,7 @@ from .store import (
 from .store.values import clean, packed
 
 TRIES = 3
-READER = 1  # goes up when the same data would give other rows: then everything is read again
+READER = 2  # goes up when the same data would give other rows: then everything is read again
 BATCH = 500  # ids in one statement
 # What tells whether a stored session is wanted.
 TOLD = ("updated_at", "created_at", "project_id", "workdir", "worktree")

@@ -697,7 +697,7 @@ async def test_killed_at_any_point_the_next_import_completes(
     expected = ocs.read_opencode(database, diffs=True, parts=True)
     chance = random.Random(18)
     stores = [shutil.copy(empty.store, tmp_path / f"{number}.db") for number in range(5)]
-    jobs = [(str(store), chance.randrange(1, 60)) for store in stores for _kill in range(6)]
+    jobs = [(str(store), chance.randrange(1, 100)) for store in stores for _kill in range(6)]
     ran = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", IMPORTS, database, json.dumps(jobs)],
