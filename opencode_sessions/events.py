@@ -19,6 +19,7 @@ Evidence = Literal["tool_meta", "tool_input", "snapshot", "patch_part", "shell"]
 EVENT_TYPES: tuple[EventType, ...] = ("read", "write", "edit", "delete", "move", "bash")
 EVIDENCE: tuple[Evidence, ...] = ("tool_meta", "tool_input", "snapshot", "patch_part", "shell")
 
+ERROR = 1  # severity, in the language server protocol
 PATH_KEYS = ("filePath", "file_path", "path")
 EDIT_TOOLS = ("edit", "multiedit")
 PATCH_TOOLS = ("apply_patch", "patch")
@@ -119,6 +120,33 @@ def diff_change(diff: str) -> Change:
         else:
             old_left, new_left, line = old_left - 1, new_left - 1, line + 1
     return Change(added, removed, first, last)
+
+
+def errors_left(call: ToolCall, event: FileEvent) -> int | None:
+    """How many errors a language server saw in the file of this change; None where none looked.
+
+    opencode keeps what its servers have said of any file. It waits a moment for them: what a slow
+    one says of this change comes with the next.
+    """
+    said = as_dict(call.metadata.get("diagnostics"))
+    if not said:
+        return None
+    given = call.metadata
+    files = as_dicts(given.get("files"))
+    named = [given.get("filepath"), as_dict(given.get("filediff")).get("file")]
+    named += [file.get("movePath") or file.get("filePath") for file in files]
+    path = _posix(event.new_file_path or event.file_path or "")
+    end = "/" + UPWARDS.sub("", path).lstrip("/")
+    full = (_posix(name) for name in map(as_text, named) if name)
+    path = next((name for name in full if name.endswith(end)), path)
+    found = next((found for file, found in said.items() if _posix(file) == path), None)
+    if found is None:
+        return None
+    return sum(diagnostic.get("severity") == ERROR for diagnostic in as_dicts(found))
+
+
+def _posix(path: str) -> str:
+    return posixpath.normpath(path.replace("\\", "/"))
 
 
 # Nine digits: a line number that is longer is none, and fits no column.

@@ -32,7 +32,7 @@ from .store.values import clean
 
 Deleted = Literal["keep", "drop"]
 TRIES = 3
-READER = 1  # goes up when the same data would give other rows: then everything is read again
+READER = 2  # goes up when the same data would give other rows: then everything is read again
 # What no application has said of a session or message: opencode's times, what takes the whole
 # session to know, and what is the import's own.
 NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone", "deleted_at", "imported"}
