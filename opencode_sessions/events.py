@@ -204,7 +204,12 @@ def _lines_read(call: ToolCall) -> tuple[int | None, int | None]:
             display.get("lineEnd"), below=2**31
         )
     # Before 1.17 only the numbers in front of the printed lines tell what was read.
-    printed = READ_END.split(call.output or "", maxsplit=1)[0]
+    return lines_printed(call.output or "")
+
+
+def lines_printed(output: str) -> tuple[int | None, int | None]:
+    """The first and last line of a file that a read printed, by the numbers in front of them."""
+    printed = READ_END.split(output, maxsplit=1)[0]
     numbers = NUMBERED_LINE.findall(printed)
     return (int(numbers[0]), int(numbers[-1])) if numbers else (None, None)
 

@@ -90,7 +90,13 @@ def example() -> Frames:
         edit("units.py", additions=2, deletions=2, turn=2),
     )
     in_common = [name for name in frame("tool_calls", []) if name in events]
-    calls = frame("tool_calls", events[in_common].to_dict("records"))
+    calls = frame(
+        "tool_calls",
+        [
+            call | {"tool_call_id": f"t{n}", "input_hash": 1 if call["tool"] == "edit" else n}
+            for n, call in enumerate(events[in_common].to_dict("records"))
+        ],
+    )
     calls.loc[calls["tool"].eq("read"), "output_bytes"] = 4000
     prompt = {"role": "user", "reported_additions": 5, "reported_deletions": 3}
     answer = {"role": "assistant", "duration_s": 180.0}
@@ -114,7 +120,8 @@ def example() -> Frames:
     return Frames(
         sessions=frame("sessions", [session]),
         messages=frame(
-            "messages", [WHO | {"seq": n} | message for n, message in enumerate(messages)]
+            "messages",
+            [WHO | {"seq": n} | message for n, message in enumerate(messages)],
         ),
         tool_calls=calls,
         file_events=events,

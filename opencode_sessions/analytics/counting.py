@@ -69,12 +69,34 @@ def places_in_order(events: pd.DataFrame) -> Numbers:
     By time, but never against a session's own `seq`: calls of one step may start out of order.
     """
     session, seq = codes(events["session_id"]), events["seq"].to_numpy("int64", na_value=-1)
+    return np.lexsort((seq, session, clock(events))).astype("int64")
+
+
+def clock(events: pd.DataFrame) -> Numbers:
+    """When each event happened, in microseconds, and never before what its session did earlier."""
+    session, seq = codes(events["session_id"]), events["seq"].to_numpy("int64", na_value=-1)
     own = np.lexsort((seq, session))
     # NaT is the smallest integer, so a row without a time takes the one before it.
     started = events["time"].to_numpy("datetime64[us]").astype("int64")
     latest = np.empty_like(started)
     latest[own] = pd.Series(started[own]).groupby(session[own]).cummax().to_numpy()
-    return np.lexsort((seq, session, latest)).astype("int64")
+    return latest
+
+
+def grouped(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[Numbers, Numbers]:
+    """Which group each row is in, by these columns, and the place of each group's first row.
+
+    Groups are numbered from 0 in the order of the columns' values; NA is a value, the last.
+    """
+    key = np.zeros(len(rows), dtype="int64")
+    for column in columns:
+        code = codes(rows[column])
+        last = int(code.max(initial=-1)) + 1
+        # Numbered anew each time: a product of many codes would not fit.
+        key = pd.factorize(key * (last + 1) + np.where(code < 0, last, code), sort=True)[0]
+    first = np.empty(int(key.max(initial=-1)) + 1, dtype="int64")
+    first[key[::-1]] = np.arange(len(key))[::-1]
+    return key.astype("int64"), first
 
 
 def grouped(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[Numbers, Numbers]:
