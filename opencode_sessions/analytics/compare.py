@@ -114,10 +114,10 @@ def _groups(frames: Frames, table: pd.DataFrame, by: str | Sequence[str]) -> pd.
         sessions = frames.sessions.set_index("session_id")
         is_root = table["parent_session_id"].isna()
         return table["session_id"].map(sessions[by].astype("str")).astype("str").where(is_root)
-    ids = table[["session_id", "opencode_session_id"]].astype("str")
+    row_id, opencode_id = (table[name] for name in ("session_id", "opencode_session_id"))
     group = pd.Series(pd.NA, index=table.index, dtype="str")
     for session in by:
-        is_it = ids.eq(session).any(axis=1)
+        is_it = row_id.eq(session) | opencode_id.eq(session)
         if not is_it.any():
             raise KeyError(f"No session {session!r} in these frames.")
         group[is_it] = session

@@ -139,8 +139,8 @@ def cost_by_file(
     cache go to the files whose contents, as reads gave them, were in the context then, by their
     tokens among the context's (a token is four bytes): those read before in the session, copies of
     a fork among them, and since the last compaction. All else is `<conversation>`: prompts,
-    answers, reasoning, the outputs of other tools. What opencode pruned from the context, and what
-    commands printed, it does not know.
+    answers, reasoning, the outputs of other tools. It does not know what opencode pruned from the
+    context, nor, up to 0.5 where a message is a whole turn, what was read earlier in the turn.
 
     Args:
         frames: all frames of the sessions.
@@ -155,6 +155,11 @@ def cost_by_file(
             in the context; 0 for the conversation.
 
     >>> cost_by_file(frames)[["file_path", "estimate_usd", "written_usd", "read_usd"]].round(4)
+            file_path  estimate_usd  written_usd  read_usd
+    0      convert.py        0.0120       0.0107    0.0013
+    1  <conversation>        0.0119       0.0000    0.0000
+    2        notes.md        0.0034       0.0034    0.0000
+    3        units.py        0.0027       0.0027    0.0000
     """
     sessions, ids = oldest_first(frames)
     steps = frames.messages[STEP][frames.messages["role"].eq("assistant").to_numpy(bool)]

@@ -45,8 +45,8 @@ def hotspots(events: pd.DataFrame, *, include: Extra | Collection[Extra] = ()) -
 
     >>> hotspots(events)[["file_path", "turns", "mutations", "lines", "score"]]
       file_path  turns  mutations  lines  score
-    0  units.py      2          3     40    1.0
-    1  notes.md      1          1   <NA>   <NA>
+    0  units.py      2          3     42   1.00
+    1  notes.md      1          1      5   0.25
     """
     timeline = file_timeline(counted(events, include, READ), include=include)
     timeline = timeline[timeline["status"].eq("completed")]
