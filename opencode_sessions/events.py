@@ -142,7 +142,7 @@ def errors_left(call: ToolCall, event: FileEvent) -> int | None:
     found = next((found for file, found in said.items() if _posix(file) == path), None)
     if found is None:
         return None
-    return sum(diagnostic.get("severity") == ERROR for diagnostic in as_dicts(found))
+    return sum(1 for diagnostic in as_dicts(found) if diagnostic.get("severity") == ERROR)
 
 
 def _posix(path: str) -> str:

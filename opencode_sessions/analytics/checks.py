@@ -11,14 +11,15 @@ from .counting import Extra, Numbers, codes, counted, is_mutation
 from .frames import Frames
 from .rates import ratio
 from .results import gives, tidy
+from .touches import SHELL_MADE
 
 CHANGE = [
     *("session_id", "project", "agent_name", "model", "event_id", "turn", "seq", "time", "tool"),
     *("event_type", "status", "evidence", "file_path", "new_file_path", "errors_left"),
 ]
 EVENT = [
-    *("session_id", "project", "event_id", "turn", "seq", "time", "event_type", "status"),
-    *("command", "exit_code"),
+    *("session_id", "project", "event_id", "call_id", "turn", "seq", "event_type", "status"),
+    *("evidence", "command", "exit_code"),
 ]
 
 
@@ -73,20 +74,19 @@ def diagnostics(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> p
     session, path = codes(rows["session_id"]), codes(rows["file_path"])
     order = np.lexsort((rows["seq"], path, session))
     rows, session, path = rows.iloc[order], session[order], path[order]
-    of_path = pd.Series(session * (path.max(initial=0) + 1) + path, index=rows.index)
+    same = np.append(False, (np.diff(session) == 0) & (np.diff(path) == 0))[: len(rows)]
     after = rows["errors_left"].astype("Int64")
-    before = after.groupby(of_path).shift()
-    fixed_at = _fixed(
-        of_path.to_numpy(), before.fillna(0).to_numpy("int64"), after.to_numpy("int64")
-    )
-    is_worse = after > before.fillna(0)
+    before = after.shift().where(same)
+    was, left = (errors.fillna(0).to_numpy().astype("int64") for errors in (before, after))
+    fixed_at = _fixed(np.cumsum(~same), was, left)
+    is_worse = pd.Series(left > was, index=rows.index)
     seq = rows["seq"].astype("Int64")
-    ends = pd.Series(np.append(seq.array, pd.NA)[fixed_at], index=rows.index, dtype="Int64")
+    ends = seq.reset_index(drop=True).reindex(fixed_at)  # NA where it is -1
     table = rows.assign(
         errors_before=before,
         errors_after=after,
         errors_change=after - before,
-        fixed_after=(ends - seq).where(is_worse),
+        fixed_after=(ends.set_axis(rows.index) - seq).where(is_worse),
         is_fixed=pd.Series(fixed_at >= 0, index=rows.index, dtype="boolean").where(is_worse),
     )
     return tidy(table.iloc[np.lexsort((table["seq"], session))], diagnostics)
@@ -133,43 +133,52 @@ def verification(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> 
     0        4       1              2                 1                   3
     """
     rows = counted(frames.file_events, include, EVENT)
-    is_check = rows["status"].eq("completed") & rows["event_type"].eq("bash")
-    is_check = is_check.to_numpy(bool).copy()
+    is_run = rows["status"].eq("completed") & rows["event_type"].eq("bash")
+    is_check = is_run.to_numpy(bool).copy()
     is_check[is_check] = checks(rows["command"][is_check])
-    is_change = is_mutation(rows).to_numpy(bool)
-    rows = rows.assign(check=is_check, change=is_change)[is_check | is_change]
-    rows = rows.sort_values(["session_id", "seq"], kind="stable")
+    rows = rows.assign(check=is_check, change=is_mutation(rows), session=codes(rows["session_id"]))
+    rows = _in_order(rows[rows["check"] | rows["change"]])
     made, run = rows[rows["change"]], rows[rows["check"]]
-    by_session = rows.groupby("session_id", observed=True)
-    table = by_session[["project"]].first()
+    by_session = rows.groupby("session")
+    table = by_session[["session_id", "project"]].first()
     table["changes"], table["checks"] = by_session["change"].sum(), by_session["check"].sum()
-    failed = run["exit_code"].ne(0) & run["exit_code"].notna()
-    table["failed_checks"] = failed.groupby(run["session_id"], observed=True).sum()
-    last = made.groupby("session_id", observed=True)[["seq", "event_id"]].last()
-    last_run = run.groupby("session_id", observed=True)[["seq", "exit_code"]].last()
+    last, last_run = (
+        part.drop_duplicates("session", keep="last").set_index("session") for part in (made, run)
+    )
     table["last_change_event_id"] = last["event_id"]
     table["last_exit_code"] = last_run["exit_code"]
-    end = run["session_id"].map(last["seq"]).astype("Int64")
-    after = (
-        run[(run["seq"] > end).fillna(False)].groupby("session_id", observed=True)["seq"].first()
-    )
-    table["events_to_check"] = (after - last["seq"]).astype("Int64")
-    checked = made["session_id"].map(last_run["seq"]).astype("Int64")
-    late = (made["seq"] > checked).fillna(True)
-    table["unverified_changes"] = late.groupby(made["session_id"], observed=True).sum()
-    in_turn = rows.groupby(["session_id", "turn"], observed=True, dropna=False)
-    turns = in_turn.agg(change=("change", "any"), check=("check", "last")).reset_index()
-    turns = turns[turns["change"]].groupby("session_id", observed=True)["check"]
-    table["turns_changed"], table["turns_unverified"] = (
-        turns.size(),
-        turns.agg(lambda c: (~c).sum()),
-    )
-    counts = ["failed_checks", "unverified_changes", "turns_changed", "turns_unverified"]
-    table[counts] = table[counts].astype("Int64").fillna(0)
+    after = run[run["place"] >= run["session"].map(last["place"])]
+    table["events_to_check"] = after.groupby("session")["place"].first() - last["place"]
+    late = made[~(made["place"] <= made["session"].map(last_run["place"]))]
+    by_turn = rows.groupby(["session", "turn"], dropna=False)
+    turns = by_turn.agg(change=("change", "any"), check=("check", "last")).reset_index()
+    turns = turns[turns["change"]]
+    for name, some in {
+        "failed_checks": run[run["exit_code"].fillna(0).ne(0)],
+        "unverified_changes": late,
+        "turns_changed": turns,
+        "turns_unverified": turns[~turns["check"]],
+    }.items():
+        table[name] = some.groupby("session").size().astype("Int64")
+        table[name] = table[name].fillna(0)
     table["unverified_rate"] = ratio(table["turns_unverified"], table["turns_changed"])
-    unverified = table["unverified_changes"].gt(0)
-    table["unverified_at_end"] = unverified.astype("boolean").where(table["changes"].gt(0))
-    return tidy(table.reset_index(), verification)
+    unverified = table["unverified_changes"].gt(0).astype("boolean")
+    table["unverified_at_end"] = unverified.where(table["changes"].gt(0))
+    return tidy(table, verification)
+
+
+def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Changes and checks session by session, in order, by a `place` of their own.
+
+    A command that changes files and checks them as well (`sed -i ... && pytest`) has done so first,
+    though its changes are the later events.
+    """
+    rows = rows.sort_values(["session", "seq"], kind="stable")
+    check = rows[["session", "call_id", "seq"]].where(rows["check"]).ffill()
+    same = rows["evidence"].isin(SHELL_MADE) & rows["call_id"].eq(check["call_id"])
+    same &= rows["session"].eq(check["session"])
+    rows["place"] = rows["seq"].mask(same, check["seq"]).astype("float64")
+    return rows.sort_values(["session", "place", "check"], kind="stable")
 
 
 def _fixed(path: Numbers, before: Numbers, after: Numbers) -> Numbers:

@@ -99,22 +99,6 @@ def grouped(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[Numbers, Number
     return key.astype("int64"), first
 
 
-def grouped(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[Numbers, Numbers]:
-    """Which group each row is in, by these columns, and the place of each group's first row.
-
-    Groups are numbered from 0 in the order of the columns' values; NA is a value, the last.
-    """
-    key = np.zeros(len(rows), dtype="int64")
-    for column in columns:
-        code = codes(rows[column])
-        last = int(code.max(initial=-1)) + 1
-        # Numbered anew each time: a product of many codes would not fit.
-        key = pd.factorize(key * (last + 1) + np.where(code < 0, last, code), sort=True)[0]
-    first = np.empty(int(key.max(initial=-1)) + 1, dtype="int64")
-    first[key[::-1]] = np.arange(len(key))[::-1]
-    return key.astype("int64"), first
-
-
 def codes(values: "pd.Series[Any]") -> Numbers:
     """The values as numbers in the order of their categories; -1 where there is none."""
     if pd.api.types.is_integer_dtype(values.dtype):

@@ -5,12 +5,23 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from .counting import Extra, Flags, Numbers, counted
+from .columns import TIME
+from .counting import Extra, Flags, Floats, Numbers, counted
 from .frames import Frames
 from .rates import ratio
 from .results import gives, tidy
-from .touches import SHELL_MADE, Touches, changed_by_others, touches
-from .columns import TIME
+from .touches import (
+    DELETE,
+    EDIT,
+    MOVE,
+    NEVER,
+    READ,
+    SHELL_MADE,
+    WRITE,
+    Touches,
+    changed_by_others,
+    touches,
+)
 
 INFORMED_BY = ("read", "attachment", "own change")
 SHOWN = [
@@ -64,103 +75,94 @@ def blind_edits(
     1       edit    units.py  own change     False
     """
     events = frames.file_events
-    all_touches = touches(frames, include)
-    judged = np.flatnonzero(_is_judged(events, all_touches))
-    informs = ~all_touches.is_change | ~all_touches.by_shell | all_touches.is_target
-    source = all_touches.last(informs)[judged]
-    foreign = changed_by_others(all_touches)
-    is_stale = (source >= 0) & (foreign[judged] > all_touches.time[source])
+    found = touches(frames, include)
+    judged = np.flatnonzero(_is_judged(events, found))
+    informs = ~found.is_change | ~found.by_shell | found.is_target
+    source = found.last(informs)[judged]
+    foreign = changed_by_others(found)
+    is_stale = (source >= 0) & (foreign[judged] > found.time[source])
     is_blind = pd.array((source < 0) | is_stale, dtype="boolean")
     if region:
-        is_blind |= _misses_lines(events, all_touches, judged, foreign)
-    kind = np.where(all_touches.is_change[source], 2, np.where(all_touches.event[source] < 0, 1, 0))
-    table = (
-        events[SHOWN]
-        .iloc[all_touches.event[judged]]
-        .assign(
-            informed_by=pd.Categorical.from_codes(
-                np.where(source < 0, -1, kind), list(INFORMED_BY)
-            ),
-            is_stale=is_stale,
-            is_blind=is_blind,
-        )
+        open_ = ~((source < 0) | is_stale)
+        is_blind[open_] = _misses_lines(events, found, judged[open_], foreign)
+    kind = np.where(found.is_change[source], 2, np.where(found.event[source] < 0, 1, 0))
+    kind = np.where(source < 0, -1, kind).astype("int64")
+    table = events[SHOWN].iloc[found.event[judged]]
+    table = table.assign(
+        informed_by=pd.Categorical.from_codes(kind, pd.Index(INFORMED_BY)),
+        is_stale=is_stale,
+        is_blind=is_blind,
     )
-    order = np.lexsort((table["seq"], all_touches.session[judged], all_touches.time[judged]))
+    order = np.lexsort((table["seq"], found.session[judged], found.time[judged]))
     return tidy(table.iloc[order], blind_edits)
 
 
-def _is_judged(events: pd.DataFrame, touches: Touches) -> Flags:
+def _is_judged(events: pd.DataFrame, found: Touches) -> Flags:
     """Whether each touch is a change, named by its call, of a file that was there."""
-    row = touches.event
-    place = np.arange(len(row))
+    row, kind = found.event, found.kind
     is_new = np.append(events["is_new_file"].to_numpy("float64", na_value=np.nan), np.nan)[row]
-    kind = np.append(events["event_type"].astype("str").to_numpy(object), "")[row]
-    before = place - 1
-    was_left = (touches.is_move & ~touches.is_target) | (kind == "delete")
-    was_there = (before >= touches.start) & ~was_left[before]
-    is_there = np.where(np.isnan(is_new), (kind != "write") | was_there, is_new == 0)
-    lines = [
-        np.append(events[name].to_numpy("float64", na_value=0), 0)[row]
-        for name in ("additions", "deletions")
-    ]
-    is_rename = touches.is_move & (lines[0] + lines[1] == 0)
-    judged: Flags = touches.counts & touches.is_change & ~touches.by_shell & ~touches.is_target
-    return judged & is_there & ~is_rename
+    before = np.arange(len(row)) - 1
+    was_left = (kind == DELETE) | ((kind == MOVE) & ~found.is_target)
+    was_there = (before >= found.start) & ~was_left[before]
+    is_there = np.where(np.isnan(is_new), (kind != WRITE) | was_there, is_new == 0)
+    added, removed = (np.append(column, 0)[row] for column in _lines(events, 0))
+    is_rename = (kind == MOVE) & (added + removed == 0)
+    named = found.counts & found.is_change & ~found.by_shell & ~found.is_target
+    judged: Flags = named & is_there & ~is_rename
+    return judged
 
 
 def _misses_lines(
-    events: pd.DataFrame, touches: Touches, judged: Numbers, foreign: Numbers
-) -> "pd.arrays.BooleanArray":
+    events: pd.DataFrame, found: Touches, judged: Numbers, foreign: Numbers
+) -> pd.arrays.BooleanArray:
     """Whether each judged change touches no line that was seen; NA where that is not known.
 
     What a session knows of a path is a list of stretches of lines, as they are numbered now: a
     change moves what is below it, and what it writes is known.
     """
-    rows = np.flatnonzero(np.isin(touches.start, touches.start[judged]))
-    event = touches.event[rows]
-    kind = np.append(events["event_type"].astype("str").to_numpy(object), "read")[event]
-    added, removed = (
-        np.append(events[name].to_numpy("float64", na_value=np.nan), np.nan)[event]
-        for name in ("additions", "deletions")
-    )
-    is_judged = np.isin(rows, judged)
+    end = np.full(len(found.of), -1)
+    np.maximum.at(end, found.start[judged], judged)  # what comes after the last one tells nothing
+    rows = np.flatnonzero(np.arange(len(end)) <= end[found.start])
+    more = np.append(np.subtract(*_lines(events, np.nan)), np.nan)[found.event[rows]]
     given = (
-        *(touches.start[rows], touches.context[rows], touches.time[rows], foreign[rows]),
-        *(touches.first_line[rows], touches.last_line[rows], kind, added, removed),
-        *(touches.by_shell[rows], touches.is_target[rows], is_judged),
+        *(found.start[rows], found.context[rows], found.time[rows], foreign[rows]),
+        *(found.first_line[rows], found.last_line[rows], found.kind[rows], more),
+        *(found.by_shell[rows], found.is_target[rows], np.isin(rows, judged)),
     )
     misses: list[bool | None] = []
     known: list[tuple[float, float, int]] = []
     place: tuple[int, int] | None = None
-    is_guess = False
-    for start, context, time, changed, first, last, what, more, less, shell, arrived, asked in zip(
+    is_guess, told = False, NEVER
+    for start, context, time, changed, first, last, kind, grown, shell, arrived, asked in zip(
         *(column.tolist() for column in given), strict=True
     ):
         if place != (start, context):
-            place, known, is_guess = (start, context), [], False
-        known = [stretch for stretch in known if stretch[2] >= changed]
-        if what == "read":
-            if first:
-                known.append((first, last, time))
+            place, known, is_guess, told = (start, context), [], False, NEVER
+        if changed != told:  # by another session: only what was seen since counts
+            known, told = [stretch for stretch in known if stretch[2] >= changed], changed
+        if kind == READ:
+            known.append((first, last, time))
             is_guess = is_guess or not first
             continue
-        has_lines = what in ("edit", "move") and first > 0 and more == more and less == less
-        if has_lines:
-            end = last - (more - less)  # the last line it touches, as it was numbered before
-            low, high = (first, end) if end >= first else (first - 1, first)
-        else:
-            low, high = 0, np.inf
+        has_lines = kind in (EDIT, MOVE) and first > 0 and grown == grown
+        until = last - grown if has_lines else np.inf  # as lines were numbered before
         if asked:
+            can_tell = not is_guess and (has_lines or kind in (WRITE, DELETE))
+            low, high = (first, until) if until >= first else (first - 1, first)
             is_seen = any(a <= high and low <= b for a, b, _ in known)
-            can_tell = not is_guess and (has_lines or what in ("write", "delete"))
-            misses.append(False if is_seen and can_tell else True if can_tell else None)
+            misses.append(not is_seen if can_tell else None)
         if arrived or shell:
             is_guess = is_guess or arrived
-        elif what in ("write", "delete"):
-            known, is_guess = [(1, np.inf, time)] if what == "write" else [], False
+        elif kind in (WRITE, DELETE):
+            known, is_guess = [(1, np.inf, time)] if kind == WRITE else [], False
         elif has_lines:
-            known = list(_shifted(known, first, end, more - less)) + [(first, last, time)]
+            known = [*_shifted(known, first, until, grown), (first, last, time)]
     return pd.array(misses, dtype="boolean")
+
+
+def _lines(events: pd.DataFrame, unknown: float) -> list[Floats]:
+    """Lines added and removed by each event."""
+    return [events[n].to_numpy("float64", na_value=unknown) for n in ("additions", "deletions")]
 
 
 def _shifted(
@@ -202,7 +204,8 @@ def overwrites(
     wanted = ["event_type", "status", "evidence", "is_new_file", *columns]
     rows = counted(events, include, list(dict.fromkeys(wanted)))
     rows = rows[rows["status"].eq("completed") & ~rows["evidence"].isin(SHELL_MADE)]
-    over = rows["event_type"].eq("write") & rows["is_new_file"].eq(False).fillna(False).astype(bool)
+    was_there = rows["is_new_file"].eq(False).to_numpy(bool, na_value=False)
+    over = rows["event_type"].eq("write") & was_there
     cases = rows[columns].assign(writes=over, edits=rows["event_type"].eq("edit"))
     cases = cases[cases["writes"] | cases["edits"]].astype({"writes": "Int64", "edits": "Int64"})
     table = cases.groupby(columns, observed=True, dropna=False)[["writes", "edits"]].sum()

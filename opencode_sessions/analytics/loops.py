@@ -146,8 +146,8 @@ def churn_windows(
 
     >>> columns = ["file_path", "mutations", "messages"]
     >>> churn_windows(frames, mutations=2, messages=3)[columns]
-      file_path  mutations  messages
-    0  units.py          2         1
+        file_path  mutations  messages
+    0  convert.py          2         3
     """
     rows = counted(frames.file_events, include, CHURN)
     rows = rows[_is_own(rows)]
@@ -250,9 +250,9 @@ def _windows(is_first: Flags, message: Numbers, least: int, within: int) -> Numb
     begins &= message[last] - message < within
     latest = np.maximum.accumulate(np.where(begins, place, -least))
     earlier = np.append(-least, latest[:-1])[: len(latest)]
-    is_new = begins & ((place - earlier >= least) | (group != group[earlier]))
+    is_new = begins & ((place - earlier >= least) | (group != group[np.maximum(earlier, 0)]))
     is_in = (place - latest < least) & (latest >= 0)
-    return np.where(is_in, np.cumsum(is_new)[latest] - 1, -1)
+    return np.where(is_in, np.cumsum(is_new)[np.maximum(latest, 0)] - 1, -1)
 
 
 def _changes_before(asked: pd.DataFrame, changed: pd.DataFrame) -> Numbers:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 Z_95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
@@ -21,8 +20,8 @@ def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None)
         low, high (float64): its 95 % interval (see `wilson`).
 
     >>> rates(blind_edits(frames), "is_blind", by="tool")
-       tool  count  total      rate       low      high
-    0  edit      0      2  0.000000  0.000000  0.657620
+       tool  count  total  rate  low     high
+    0  edit      0      2   0.0  0.0  0.65762
     """
     columns = [by] if isinstance(by, str) else list(by or ())
     said = table[[*columns, flag]].dropna(subset=flag)
@@ -48,11 +47,10 @@ def wilson(
     count: "pd.Series[Any]", total: "pd.Series[Any]"
 ) -> "tuple[pd.Series[float], pd.Series[float]]":
     """The 95 % score interval of a rate: E. B. Wilson, JASA 22 (1927), 209-212; NA at 0/0."""
-    n = total.astype("float64")
+    n = total.astype("float64").mask(total.eq(0))
     share = ratio(count, total)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        middle = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
-        spread = share * (1 - share) / n + Z_95**2 / (4 * n**2)
-        half = Z_95 / (1 + Z_95**2 / n) * np.sqrt(spread)
+    middle = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
+    spread = (share * (1 - share) / n + Z_95**2 / (4 * n**2)) ** 0.5
+    half = spread * Z_95 / (1 + Z_95**2 / n)
     low, high = (middle - half).clip(0, 1), (middle + half).clip(0, 1)
     return low.mask(share.eq(0), 0.0), high.mask(share.eq(1), 1.0)

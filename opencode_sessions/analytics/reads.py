@@ -6,14 +6,29 @@ import numpy as np
 import pandas as pd
 
 from .columns import TIME
-from .counting import MUTATIONS, Extra, Numbers, counted, grouped
+from .counting import (
+    Extra,
+    Numbers,
+    counted,
+    expanded,
+    grouped,
+    numbered,
+    places_in_order,
+)
+from .files import all_names
 from .frames import Frames
 from .rates import ratio
 from .results import gives, tidy
-from .touches import Touches, changed_by_others, touches
+from .touches import KINDS, Touches, changed_by_others, touches
 
 COVERED = 0.9  # of its lines, from which on a read is redundant
+MOST_READS = 200  # of one file and nothing else changed: older ones of them are not looked at
+FAR = 2**32  # more than any line number
 BYTES_A_TOKEN = 4  # what English text and code come to, roughly
+SCOPE = [
+    *("session_id", "project", "seq", "time", "file_path", "new_file_path", "event_type"),
+    *("status", "is_new_file"),
+]
 SHOWN = [
     *("session_id", "project", "agent_name", "model", "event_id", "turn", "seq", "time"),
     *("file_path", "start_line", "end_line"),
@@ -40,9 +55,10 @@ def scope(
     """How much is read for what is changed: one row a group of `by` with any of either, sorted.
 
     Completed reads and changes, whatever made them; in which order they came is what `blind_edits`
-    asks. A file is there unless the first change of it in the group made it. A move counts for the
-    path it left. `by` is one or several columns of the events. Fork copies, undone turns and the
-    user's own calls are left out unless `include` names them ("fork_copies", "undone", "user").
+    asks. A file was there unless the first change of it in the group made it, or may have, or a
+    move brought it to this path. A move counts for the path it left. `by` is one or several columns
+    of the events. Fork copies, undone turns and the user's own calls are left out unless `include`
+    names them ("fork_copies", "undone", "user").
 
     Returns:
         the columns of `by`;
@@ -55,33 +71,38 @@ def scope(
 
     >>> scope(events)[["reads", "changes", "precision", "files_changed", "recall"]]
        reads  changes  precision  files_changed  recall
-    0      1        4        1.0              2     0.5
+    0      1        4        1.0              1     1.0
     """
     columns = [by] if isinstance(by, str) else list(by)
-    wanted = ["project", "file_path", "event_type", "status", "is_new_file", "seq", *columns]
-    rows = counted(events, include, list(dict.fromkeys(wanted)))
-    is_read, is_change = rows["event_type"].eq("read"), rows["event_type"].isin(MUTATIONS)
-    done = rows["status"].eq("completed") & rows["file_path"].notna() & (is_read | is_change)
-    rows = rows[done].sort_values("seq", kind="stable")
-    kinds = pd.DataFrame({"read": is_read, "change": is_change})[done].loc[rows.index]
-    kinds, rows = kinds.reset_index(drop=True), rows.reset_index(drop=True)
-    path, first = grouped(rows, [*columns, "project", "file_path"])
-    reads, changes = (
-        np.bincount(path, kinds[name], minlength=len(first)).astype("int64") for name in kinds
-    )
-    changed = rows[kinds["change"]].assign(path=path[kinds["change"]])
-    made = changed.drop_duplicates("path").set_index("path")["is_new_file"].eq(True)
-    is_there = ~made.reindex(range(len(first)), fill_value=False).fillna(False).to_numpy(bool)
+    rows = counted(events, include, list(dict.fromkeys([*SCOPE, *columns])))
+    done = rows["status"].eq("completed") & rows["file_path"].notna()
+    rows = rows[done & rows["event_type"].isin(KINDS)]
+    rows = rows.iloc[places_in_order(rows)].reset_index(drop=True)
+    is_move = rows["new_file_path"].notna() & rows["event_type"].eq("move")
+    # Where a move arrived is a row more: there the file is not met, but brought.
+    keys = pd.concat([rows, rows[is_move]], ignore_index=True)[[*columns, "project"]]
+    names = all_names(rows)
+    target = numbered(rows["new_file_path"], names)[is_move]
+    keys["path"] = np.append(numbered(rows["file_path"], names), target)
+    path, first = grouped(keys, [*columns, "project", "path"])
+    path, arrived = path[: len(rows)], path[len(rows) :]
+    is_read = rows["event_type"].eq("read").to_numpy(bool)
+    reads, changes = (np.bincount(path[some], minlength=len(first)) for some in (is_read, ~is_read))
+    # A write that says neither is not known to have found a file.
+    is_new = rows["is_new_file"].fillna(rows["event_type"].eq("write")).to_numpy(bool)
+    is_there = np.zeros(len(first), dtype=bool)
+    is_there[path[~is_read][::-1]] = ~is_new[~is_read][::-1]  # the first one stays
+    is_there[arrived] = False
     files = (
-        rows[columns]
+        keys[columns]
         .iloc[first]
         .assign(
             reads=reads,
             changes=changes,
             files_read=reads > 0,
             files_read_changed=(reads > 0) & (changes > 0),
-            files_changed=(changes > 0) & is_there,
-            files_changed_read=(changes > 0) & is_there & (reads > 0),
+            files_changed=is_there,
+            files_changed_read=is_there & (reads > 0),
         )
     )
     counts = [column for column in files if column not in columns]
@@ -168,37 +189,27 @@ def redundant_reads(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
 def _covered(events: pd.DataFrame, found: Touches) -> Numbers:
     """How many lines of each read are in the context already; 0 for what is no read."""
     covered = np.zeros(len(found.of), dtype="int64")
-    is_read = ~found.is_change & (found.first_line > 0)
     foreign = changed_by_others(found)
-    changes = np.cumsum(found.is_change & ~is_read)
-    rows = np.flatnonzero(is_read)
-    # Reads of one context, path and time between changes follow each other.
+    changes = np.cumsum(found.is_change)
+    rows = np.flatnonzero(~found.is_change & (found.first_line > 0))
+    # Reads of one context and path between changes follow each other.
     same = (np.diff(found.of[rows]) == 0) & (np.diff(found.context[rows]) == 0)
     same &= (np.diff(changes[rows]) == 0) & (foreign[rows][1:] <= found.time[rows][:-1])
     follows = np.append(False, same)[: len(rows)]
-    needed = follows | np.append(follows[1:], False)[: len(rows)]
-    rows, follows = rows[needed], follows[needed]
-    gone = _pruned(events, found.event[rows])
-    seen: list[tuple[int, int, int]] = []
-    for row, goes_on, first, last, now, until in zip(
-        rows.tolist(),
-        follows.tolist(),
-        found.first_line[rows].tolist(),
-        found.last_line[rows].tolist(),
-        found.time[rows].tolist(),
-        gone.tolist(),
-        strict=True,
-    ):
-        if not goes_on:
-            seen = []
-        stretches = sorted((a, b) for a, b, end in seen if end > now)
-        end = first - 1
-        for a, b in stretches:
-            start, stop = max(a, first, end + 1), min(b, last)
-            if stop >= start:
-                covered[row] += stop - start + 1
-                end = stop
-        seen.append((first, last, until))
+    place = np.arange(len(rows))
+    begin = np.maximum.accumulate(np.where(follows, 0, place))
+    later, earlier = expanded(np.maximum(begin, place - MOST_READS), place)
+    still = _pruned(events, found.event[rows])[earlier] > found.time[rows][later]
+    later, earlier = later[still], earlier[still]
+    low, high = (lines[rows] for lines in (found.first_line, found.last_line))
+    # The union's length: each earlier read adds what those that start before it have not.
+    order = np.lexsort((low[earlier], later))
+    later, earlier = later[order], earlier[order]
+    ends = later * FAR + np.minimum(high[earlier], high[later])
+    reached = np.append(-1, np.maximum.accumulate(ends)[:-1])[: len(ends)] - later * FAR
+    start = np.maximum(np.maximum(low[earlier], low[later]), reached + 1)
+    more = np.maximum(ends - later * FAR - start + 1, 0)
+    covered[rows] = np.bincount(later, more, minlength=len(rows))
     return covered
 
 

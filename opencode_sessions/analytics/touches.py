@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..events import lines_printed
 from ..loose import as_dict, as_text
-from .counting import MUTATIONS, Extra, Flags, Numbers, clock, codes, is_counted, numbered
+from .counting import Extra, Flags, Numbers, clock, codes, is_counted, numbered
 from .frames import Frames, posix_path
 
 SHELL_MADE = ("snapshot", "patch_part", "shell")
@@ -23,10 +23,12 @@ ATTACHED = re.compile(r"^Called the Read tool with the following input: (\{.*\})
 ATTACHED_MARK = "Called the Read tool with"
 ATTACHMENT = ("session_id", "file_path", "time", "start_line", "end_line")
 PATHS = ("file_path", "new_file_path")
-READ = [
+COLUMNS = [
     *("session_id", "project", "seq", "time", "actor", "is_fork_copy", "is_undone"),
     *(*PATHS, "event_type", "status", "evidence"),
 ]
+KINDS = ("read", "write", "edit", "delete", "move")
+READ, WRITE, EDIT, DELETE, MOVE = range(len(KINDS))
 NEVER = np.iinfo("int64").min
 
 
@@ -35,9 +37,9 @@ class Touches(NamedTuple):
 
     `event` is the row number in the events, -1 for an attachment; `of` numbers session and path
     together, `file` project and path; `time` is `clock`'s; `start` is the place of the first touch
-    of the same `of`. `is_target`: the second touch of a move. `counts` is False for what only tells
-    what a fork knows. Lines that are not known are 0. `context` is another number after each
-    compaction.
+    of the same `of`. `kind` is a place in `KINDS`. `is_target`: the second touch of a move.
+    `counts` is False for what only tells what a fork knows. Lines that are not known are 0.
+    `context` is another number after each compaction.
     """
 
     event: Numbers
@@ -46,14 +48,18 @@ class Touches(NamedTuple):
     file: Numbers
     time: Numbers
     start: Numbers
-    is_change: Flags
-    is_move: Flags
+    kind: Numbers
     is_target: Flags
     by_shell: Flags
     counts: Flags
     first_line: Numbers
     last_line: Numbers
     context: Numbers
+
+    @property
+    def is_change(self) -> Flags:
+        """Whether each touch is a change."""
+        return self.kind > READ
 
     def last(self, which: Flags) -> Numbers:
         """The place of the last of these touches before each, of the same session and path; -1."""
@@ -65,19 +71,18 @@ class Touches(NamedTuple):
 def touches(frames: Frames, include: Extra | Collection[Extra] = ()) -> Touches:
     """All touches of the counted events, and of those a fork copied."""
     events = frames.file_events
-    extras: set[Extra] = {include} if isinstance(include, str) else {*include}  # type: ignore[arg-type]
-    is_change = events["event_type"].isin(MUTATIONS).to_numpy(bool)
+    extras: set[Extra] = {include} if isinstance(include, str) else {*include}
+    kind = numbered(events["event_type"], pd.Index(KINDS))
     kept = is_counted(events, {*extras, "fork_copies"}) & events["file_path"].notna().to_numpy(bool)
-    kept &= events["status"].eq("completed").to_numpy(bool)
-    kept &= is_change | events["event_type"].eq("read").to_numpy(bool)
+    kept &= events["status"].eq("completed").to_numpy(bool) & (kind >= 0)
     rows = np.flatnonzero(kept)
-    some, is_change = events[READ].iloc[rows], is_change[rows]
+    some, kind = events[COLUMNS].iloc[rows], kind[rows]
     attached = pd.DataFrame(_attachments(frames, extras), columns=[*ATTACHMENT])
     given = attached[["session_id", "file_path"]].astype("str")
     both = [*(some[column] for column in PATHS), given["file_path"]]
     names, sessions = _all_of(*both), _all_of(some["session_id"], given["session_id"])
     target = numbered(some["new_file_path"], names)
-    moves = np.flatnonzero((target >= 0) & is_change)
+    moves = np.flatnonzero((target >= 0) & (kind == MOVE))
     # A touch for each event, one more where a move arrives, and the attachments.
     ours = np.append(np.arange(len(rows)), moves)
     is_given = np.arange(len(ours) + len(given)) >= len(ours)
@@ -100,8 +105,7 @@ def touches(frames: Frames, include: Extra | Collection[Extra] = ()) -> Touches:
         file=each(codes(some["project"]), -2)[order] * len(names) + path[order],
         time=time[order],
         start=np.maximum.accumulate(np.where(is_first, np.arange(len(of)), 0)),
-        is_change=each(is_change)[order].astype(bool),
-        is_move=each(is_change & (target >= 0))[order].astype(bool),
+        kind=each(kind, READ)[order],
         is_target=(np.arange(len(of)) >= len(rows))[order] & ~is_given[order],
         by_shell=each(some["evidence"].isin(SHELL_MADE))[order].astype(bool),
         counts=each(is_counted(some, extras))[order].astype(bool),
@@ -186,7 +190,6 @@ def _path_of(input: str) -> str | None:
 
 def _all_of(*columns: "pd.Series[Any]") -> "pd.Index[str]":
     """Every value of these columns, sorted."""
-    names = [column.astype("category").cat.categories for column in columns]
-    return pd.Index(
-        np.unique(np.concatenate([each.to_numpy(object) for each in names])), dtype="str"
-    )
+    names = [column.astype("category").cat.categories.to_numpy(object) for column in columns]
+    found: pd.Index[str] = pd.Index(np.unique(np.concatenate(names)), dtype="str")
+    return found
