@@ -19,6 +19,7 @@ Evidence = Literal["tool_meta", "tool_input", "snapshot", "patch_part", "shell"]
 EVENT_TYPES: tuple[EventType, ...] = ("read", "write", "edit", "delete", "move", "bash")
 EVIDENCE: tuple[Evidence, ...] = ("tool_meta", "tool_input", "snapshot", "patch_part", "shell")
 
+ERROR = 1  # severity, in the language server protocol
 PATH_KEYS = ("filePath", "file_path", "path")
 EDIT_TOOLS = ("edit", "multiedit")
 PATCH_TOOLS = ("apply_patch", "patch")
@@ -121,6 +122,33 @@ def diff_change(diff: str) -> Change:
     return Change(added, removed, first, last)
 
 
+def errors_left(call: ToolCall, event: FileEvent) -> int | None:
+    """How many errors a language server saw in the file of this change; None where none looked.
+
+    opencode keeps what its servers have said of any file. It waits a moment for them: what a slow
+    one says of this change comes with the next.
+    """
+    said = as_dict(call.metadata.get("diagnostics"))
+    if not said:
+        return None
+    given = call.metadata
+    files = as_dicts(given.get("files"))
+    named = [given.get("filepath"), as_dict(given.get("filediff")).get("file")]
+    named += [file.get("movePath") or file.get("filePath") for file in files]
+    path = _posix(event.new_file_path or event.file_path or "")
+    end = "/" + UPWARDS.sub("", path).lstrip("/")
+    full = (_posix(name) for name in map(as_text, named) if name)
+    path = next((name for name in full if name.endswith(end)), path)
+    found = next((found for file, found in said.items() if _posix(file) == path), None)
+    if found is None:
+        return None
+    return sum(1 for diagnostic in as_dicts(found) if diagnostic.get("severity") == ERROR)
+
+
+def _posix(path: str) -> str:
+    return posixpath.normpath(path.replace("\\", "/"))
+
+
 # Nine digits: a line number that is longer is none, and fits no column.
 HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
 NUMBERED_LINE = re.compile(r"^(?:<content>)?(\d{1,9})[:|] ", re.MULTILINE)
@@ -176,7 +204,12 @@ def _lines_read(call: ToolCall) -> tuple[int | None, int | None]:
             display.get("lineEnd"), below=2**31
         )
     # Before 1.17 only the numbers in front of the printed lines tell what was read.
-    printed = READ_END.split(call.output or "", maxsplit=1)[0]
+    return lines_printed(call.output or "")
+
+
+def lines_printed(output: str) -> tuple[int | None, int | None]:
+    """The first and last line of a file that a read printed, by the numbers in front of them."""
+    printed = READ_END.split(output, maxsplit=1)[0]
     numbers = NUMBERED_LINE.findall(printed)
     return (int(numbers[0]), int(numbers[-1])) if numbers else (None, None)
 

@@ -230,6 +230,10 @@ class OpencodeFileEvent(Base):
     is_undone: Mapped[bool | None]
     source: Mapped[str | None]
     origin: Mapped[str | None]
+    output_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    exit_code: Mapped[int | None]
+    pruned_at: Mapped[datetime | None]
+    errors_left: Mapped[int | None]
 
     def __repr__(self) -> str:
         values = self.__dict__
@@ -252,6 +256,7 @@ class OpencodeToolCall(Base):
     call_id: Mapped[str | None]
     tool: Mapped[str]
     input: Mapped[dict[str, Any] | None]
+    input_hash: Mapped[int | None] = mapped_column(BigInteger)
     status: Mapped[str | None]
     error: Mapped[str | None]
     title: Mapped[str | None]

@@ -51,6 +51,7 @@ class ToolCall:
     metadata: dict[str, Any] = field(default_factory=dict)
     started_ms: float | None = None
     ended_ms: float | None = None
+    pruned_ms: float | None = None  # when its output was taken out of the model's context
     is_flat: bool = False
 
 
@@ -132,6 +133,7 @@ def _from_part(part: dict[str, Any]) -> ToolCall | None:
         metadata=as_dict(state.get("metadata")),
         started_ms=as_number(time.get("start")),
         ended_ms=as_number(time.get("end")),
+        pruned_ms=as_number(time.get("compacted")),
     )
 
 

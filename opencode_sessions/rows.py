@@ -12,6 +12,7 @@ from .loose import as_dicts, as_text
 from .models import Row, new_id
 from .records import MessageRecord, Reported, SessionRecord, Tokens, moment
 from .store import TableName
+from .store.values import fingerprint
 
 LONGEST_ID = 36
 COMMANDS = parts_.ToolCall(tool="bash", input={})
@@ -113,22 +114,37 @@ def message_call_rows(
 
 def call_row(call: parts_.ToolCall, id: str) -> Row:
     """What a tool call row says of the call itself."""
-    exit_code = call.metadata.get("exit")
     return {
         "id": id,
         "call_id": call.call_id,
         "tool": call.tool,
         "input": call.input,
+        "input_hash": _input_hash(call),
         "status": call.status,
         "error": call.error,
         "title": call.title,
-        "output_bytes": None
-        if call.output is None
-        else len(call.output.encode("utf-8", "replace")),
-        "exit_code": exit_code if type(exit_code) is int and abs(exit_code) < 2**31 else None,
+        "output_bytes": _output_bytes(call),
+        "exit_code": _exit_code(call),
         "child_session_id": _child(call),
         "duration_s": _duration(call),
     }
+
+
+def _input_hash(call: parts_.ToolCall) -> int:
+    """The same for calls that ask for the same; how a command is described is not what it asks."""
+    asked = call.input
+    if call.tool == "bash":
+        asked = {key: value for key, value in asked.items() if key != "description"}
+    return fingerprint(asked)
+
+
+def _output_bytes(call: parts_.ToolCall) -> int | None:
+    return None if call.output is None else len(call.output.encode("utf-8", "replace"))
+
+
+def _exit_code(call: parts_.ToolCall) -> int | None:
+    code = call.metadata.get("exit")
+    return code if type(code) is int and abs(code) < 2**31 else None
 
 
 def _child(call: parts_.ToolCall) -> str | None:
@@ -142,6 +158,7 @@ def event_row_of(
     call: parts_.ToolCall, event: events_.FileEvent, call_row_id: str, number: int
 ) -> Row:
     """What a file event row says of the event itself."""
+    puts_out = event.event_type in ("read", "bash")
     return {
         "id": row_id(f"{call_row_id}.{number}"),
         "tool_call_id": call_row_id,
@@ -161,6 +178,10 @@ def event_row_of(
         "start_line": event.start_line,
         "end_line": event.end_line,
         "evidence": event.evidence,
+        "output_bytes": _output_bytes(call) if puts_out else None,
+        "exit_code": _exit_code(call) if event.event_type == "bash" else None,
+        "pruned_at": moment(call.pruned_ms) if puts_out else None,
+        "errors_left": None if puts_out else events_.errors_left(call, event),
     }
 
 

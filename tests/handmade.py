@@ -22,9 +22,12 @@ DONE = WHO | {"status": "completed"}
 
 
 def frame(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """A frame of this name with these rows; what they do not say is NA."""
+    """A frame of this name with these rows; what they do not say is NA, or False."""
     columns = [column for column in COLUMNS[name] if not column.is_optional]  # type: ignore[index]
     empty = pd.DataFrame(rows, columns=[column.name for column in columns], dtype=object)
+    for column in columns:
+        if column.dtype == "bool":
+            empty[column.name] = empty[column.name].eq(True)
     return empty.astype(
         {
             column.name: pd.CategoricalDtype(list(FIXED[column.name]))
@@ -78,23 +81,35 @@ def example() -> Frames:
     """The session of the docstrings' examples: two turns, a rename, a failed edit, a new file."""
     failed = {"status": "error", "additions": None, "deletions": None}
     events = file_events(
-        read("convert.py"),
+        read("convert.py", start_line=1, end_line=40),
         edit("convert.py", **failed),
         edit("convert.py", additions=3),
         bash("pytest"),
         move("convert.py", "units.py", turn=2),
-        write("notes.md", turn=2, agent_name="plan"),
+        write("notes.md", turn=2, agent_name="plan", start_line=1, end_line=5),
         edit("units.py", additions=2, deletions=2, turn=2),
     )
     in_common = [name for name in frame("tool_calls", []) if name in events]
-    calls = frame("tool_calls", events[in_common].to_dict("records"))
+    calls = frame(
+        "tool_calls",
+        [
+            call | {"tool_call_id": f"t{n}", "input_hash": 1 if call["tool"] == "edit" else n}
+            for n, call in enumerate(events[in_common].to_dict("records"))
+        ],
+    )
+    calls.loc[calls["tool"].eq("read"), "output_bytes"] = 4000
     prompt = {"role": "user", "reported_additions": 5, "reported_deletions": 3}
     answer = {"role": "assistant", "duration_s": 180.0}
+    tokens = ["tokens_input", "tokens_output", "tokens_cache_read", "cost_usd"]
+    first, second = (
+        answer | dict(zip(tokens, numbers, strict=True))
+        for numbers in ([2000, 400, 0, 0.02], [500, 300, 2000, 0.01])
+    )
     messages = [
         prompt | {"turn": 1, "time": START - pd.Timedelta(seconds=20), "reported_files": 1},
-        answer | {"turn": 1, "time": START - pd.Timedelta(seconds=10)},
+        first | {"turn": 1, "time": START - pd.Timedelta(seconds=10), "message_id": "m1"},
         prompt | {"turn": 2, "time": START + pd.Timedelta(seconds=200), "reported_files": 3},
-        answer | {"turn": 2, "time": START + pd.Timedelta(seconds=210)},
+        second | {"turn": 2, "time": START + pd.Timedelta(seconds=210), "message_id": "m2"},
     ]
     session = {
         **{"session_id": "s1", "opencode_session_id": "s1", "root_session_id": "s1"},
@@ -105,7 +120,8 @@ def example() -> Frames:
     return Frames(
         sessions=frame("sessions", [session]),
         messages=frame(
-            "messages", [WHO | {"seq": n} | message for n, message in enumerate(messages)]
+            "messages",
+            [WHO | {"seq": n} | message for n, message in enumerate(messages)],
         ),
         tool_calls=calls,
         file_events=events,

@@ -1,6 +1,5 @@
 """The measures: on a few rows made by hand, and on recordings against what really happened."""
 
-import doctest
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -59,15 +58,6 @@ def numbers(table: pd.DataFrame, *columns: str) -> list[list[int | None]]:
 # What holds for all of them
 
 
-@pytest.mark.parametrize("function", OF_EVENTS + OF_FRAMES)
-def test_docstring_says_what_comes_out(function: Callable[..., pd.DataFrame]) -> None:
-    frames = example()
-    names = {"frames": frames, "events": frames.file_events, function.__name__: function}
-    (test,) = doctest.DocTestFinder(recurse=False).find(function, globs=names)
-    assert test.examples
-    assert doctest.DocTestRunner().run(test).failed == 0
-
-
 @pytest.mark.parametrize("function", OF_EVENTS)
 def test_events_are_left_as_they_were(
     function: Callable[..., pd.DataFrame], by_name: dict[str, Frames]
@@ -98,25 +88,6 @@ def test_frames_are_left_as_they_were(
         pd.testing.assert_frame_equal(getattr(frames, name), before[name])
     assert isinstance(table.index, pd.RangeIndex)
     assert list(table["session_id"]) == list(frames.sessions["session_id"])
-
-
-@pytest.mark.parametrize("function", OF_EVENTS)
-def test_no_events_have_the_same_columns(function: Callable[..., pd.DataFrame]) -> None:
-    events = example().file_events
-    empty = function(events.iloc[:0])
-    assert empty.empty and isinstance(empty.index, pd.RangeIndex)
-    wanted = function(events).dtypes.map(lambda dtype: str(dtype).split("[")[0])
-    assert empty.dtypes.map(lambda dtype: str(dtype).split("[")[0]).to_dict() == wanted.to_dict()
-
-
-@pytest.mark.parametrize("function", OF_FRAMES)
-def test_no_sessions_have_the_same_columns(function: Callable[..., pd.DataFrame]) -> None:
-    nothing = Frames(
-        **{name: frame(name, []) for name in ("sessions", "messages", "tool_calls", "file_events")}
-    )
-    empty = function(nothing)
-    assert empty.empty
-    assert empty.dtypes.astype(str).to_dict() == function(example()).dtypes.astype(str).to_dict()
 
 
 def test_text_columns_do_as_well_as_categories() -> None:

@@ -21,8 +21,8 @@ REPORTED_MONEY = " ".join(f"reported_{name}" for name in MONEY.split())
 PROMISED = {
     "file_events": f"""event_id {PLACE} turn message_id call_id seq time duration_s actor
         agent_name provider model tool event_type file_path new_file_path is_new_file command status
-        error additions deletions start_line end_line evidence is_fork_copy is_undone source origin
-        diff""",
+        error additions deletions start_line end_line evidence output_bytes exit_code pruned_at
+        errors_left is_fork_copy is_undone source origin diff""",
     "sessions": f"""{PLACE} project_id workdir title agent_name provider model opencode_version
         created_at updated_at archived_at deleted_at abi_thread_id turns messages tool_calls
         file_events {MONEY} {REPORTED} {REPORTED_MONEY} source origin""",
@@ -30,8 +30,8 @@ PROMISED = {
         duration_s deleted_at role agent_name provider model finish error is_compaction content
         {MONEY} {REPORTED} is_fork_copy is_undone source origin parts""",
     "tool_calls": f"""tool_call_id {PLACE} turn message_id call_id seq time duration_s actor
-        agent_name provider model tool status error title exit_code output_bytes child_session_id
-        is_fork_copy is_undone source origin input""",
+        agent_name provider model tool status error title exit_code output_bytes input_hash
+        child_session_id is_fork_copy is_undone source origin input""",
 }
 OPTIONAL = {"diff", "parts", "input"}
 FLAT = [

@@ -175,7 +175,9 @@ SCHEMA = {
             "created_at": "DATETIME",
             "duration_s": "FLOAT",
             **TEXTS(["seq", "turn", "additions", "deletions"], "INTEGER"),
-            **TEXTS(["start_line", "end_line"], "INTEGER"),
+            **TEXTS(["start_line", "end_line", "exit_code", "errors_left"], "INTEGER"),
+            "output_bytes": "BIGINT",
+            "pruned_at": "DATETIME",
             **TEXTS(["is_new_file", "is_fork_copy", "is_undone"], "BOOLEAN"),
         },
         "key": ["id"],
@@ -197,7 +199,7 @@ SCHEMA = {
             **TEXTS(["call_id", "status", "error", "title", "child_session_id"], "TEXT"),
             **TEXTS(["actor", "source", "origin"], "TEXT"),
             "input": "JSON",
-            "output_bytes": "BIGINT",
+            **TEXTS(["output_bytes", "input_hash"], "BIGINT"),
             **TEXTS(["exit_code", "seq", "turn"], "INTEGER"),
             "created_at": "DATETIME",
             "duration_s": "FLOAT",
@@ -472,7 +474,7 @@ async def test_four_openers_at_once(tmp_path: Path) -> None:
         assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(4,)]
     for file in olds:
         assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(10,)]
-        assert rows(file, f"SELECT * FROM {VERSION_TABLE}") == [("0004",)]
+        assert rows(file, f"SELECT * FROM {VERSION_TABLE}") == [("0005",)]
 
 
 async def test_killed_in_the_middle(tmp_path: Path) -> None:

@@ -7,12 +7,24 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from .columns import TIME
 from .counting import Extra, counted
 from .files import event_totals
+from .results import gives
 
 Freq = Literal["h", "D", "M"]
 
 
+@gives(
+    period=TIME,  # on the clock of `tz`
+    event_type="category",
+    events="Int64",
+    failed="Int64",
+    additions="Int64",
+    deletions="Int64",
+    churn="Int64",
+    lines_unknown="Int64",
+)
 def activity(
     events: pd.DataFrame,
     freq: Freq = "D",

@@ -1,248 +1,153 @@
-"""What opencode says a session changed, what its tool calls changed, and why they differ.
+"""Whether models, agents, projects or single sessions differ, and how sure one can be of it."""
 
-Every reason is a fact that is stored; none is a guess at how much it accounts for.
-"""
-
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
-from .counting import Extra, counted, is_mutation, mutations, numbered
-from .files import event_totals
+from .counting import Extra, Floats, counted
 from .frames import Frames
-from .sessions import WHO, files_changed, lean, oldest_first, paths_changed, session_of, turn_spans
+from .results import RESULTS, gives, tidy
+from .sessions import session_summary
 
-OURS = ["files", "additions", "deletions"]
-SHELL_MADE = ("snapshot", "patch_part", "shell")
-OUTSIDE = r"/|[A-Za-z]:/"  # paths inside the worktree are relative
+# What is compared of a session, and its unit.
+VALUES = {
+    "inclusive_cost_usd": "US dollars",
+    "inclusive_tokens_output": "tokens",
+    "turns": "messages",
+    "calls": "calls",
+    "failed_share": "share of calls",
+    "files_changed": "files",
+    "churn": "lines",
+    "active_s": "seconds",
+    "first_edit_s": "seconds",
+}
+ENOUGH = 8  # of fewer sessions an interval says more than they know
+RESAMPLES = 9_999
 
 
-def compare_with_opencode(
-    frames: Frames, *, include: Extra | Collection[Extra] = ()
+@gives(
+    measure="str",
+    unit="str",
+    group="str",
+    n="Int64",
+    median="float64",
+    low="float64",
+    high="float64",
+    note="str",
+    baseline="str",
+    pairs="Int64",
+    difference="float64",
+    difference_low="float64",
+    difference_high="float64",
+)
+def compare(
+    frames: Frames, by: str | Sequence[str] = "model", *, include: Extra | Collection[Extra] = ()
 ) -> pd.DataFrame:
-    """opencode's own files and lines per session, what tool calls changed, and why they differ.
+    """Groups of sessions side by side: one row a measure and group, the largest group first.
 
-    opencode compares git trees before and after; tool calls say what the session itself changed.
-    Fork copies, undone turns and the user's own calls are left out of `turns_*` and of ours unless
-    `include` names them ("fork_copies", "undone", "user").
+    What is compared is a session that nobody called, its subagents' costs and tokens with it, all
+    else its own. Sessions that began with the same prompt make pairs, the fairest comparison there
+    is: of each such prompt the group's median minus the baseline's. Intervals are 95 % bootstrap
+    percentile intervals of the median (Efron 1979), NA of fewer than 8. Fork copies, undone turns
+    and the user's own calls are left out unless `include` names them; what they cost is not.
 
-    Returns, one row a session, the oldest first:
-        session_id, opencode_session_id, parent_session_id, root_session_id, project, title,
-            opencode_version: as in `frames.sessions`;
-        reported_files, reported_additions, reported_deletions (Int64): opencode's summary of the
-            session; NA where it keeps none;
-        turns_files, turns_additions, turns_deletions (Int64): opencode's diffs of its turns, added
-            up: a file counts in each turn that changed it; NA where it keeps none;
-        files, additions, deletions (Int64): what completed tool calls changed: different paths, a
-            move's two, and lines; lines are NA where there were changes and none's are known;
-        lines_unknown (Int64): changes whose lines are not known, as an overwriting write's;
-        diff_files, diff_additions, diff_deletions (Int64): ours minus `reported_*`; NA where
-            either is;
-        why (str): what the data shows to set them apart, joined by "; "; "" where nothing does.
+    Args:
+        frames: all frames of the sessions.
+        by: a column of `frames.sessions` ("model", "agent_name", "project", ...), whose values are
+            the groups, NA none; or sessions, by row id or opencode's, each a group, the first one
+            the baseline.
+        include: as above.
 
-    >>> comparison = compare_with_opencode(frames)
-    >>> comparison[["title", "reported_additions", "turns_additions", "additions"]]
-       title  reported_additions  turns_additions  additions
-    0  Units                   0               10          5
-    >>> for reason in comparison["why"][0].split("; "):
-    ...     print(reason)
-    zeros since 1.17
-    1 shell command, whose changes no tool call tells
-    1 file changed in several turns, counted in each
-    1 file changed more than once in a turn, net in opencode
-    lines of 1 change not known
+    Returns:
+        measure, unit (str): inclusive_cost_usd, inclusive_tokens_output, turns, calls, failed_share
+            (failed by all calls, NA without any), files_changed, churn, active_s, first_edit_s, as
+            `session_summary` says;
+        group (str), n (Int64): the group, and how many of its sessions have the measure;
+        median, low, high (float64): over these sessions; NA without any;
+        note (str): "too few" where n is under 8;
+        baseline (str), pairs (Int64): the group that the others are compared with, and the prompts
+            that began sessions with the measure in both;
+        difference, difference_low, difference_high (float64): the median over these prompts, NA
+            without any.
+
+    Raises:
+        KeyError: no such column, or no such session.
+
+    >>> compare(frames, ["s1"])[["measure", "group", "n", "median", "note"]].head(3)
+                       measure group  n  median     note
+    0       inclusive_cost_usd    s1  1    0.03  too few
+    1  inclusive_tokens_output    s1  1  700.00  too few
+    2                    turns    s1  1    2.00  too few
     """
-    frames = lean(frames)
-    sessions, ids = oldest_first(frames)
-    events, messages = counted(frames.file_events, include), counted(frames.messages, include)
-    session = session_of(events, ids)
-    totals = event_totals(events, session)
-    table = sessions[[*WHO, "title", "opencode_version"]].copy()
-    reported = [f"reported_{name}" for name in OURS]
-    table[reported] = sessions[reported].astype("Int64")
-    of_turns = messages[reported].astype("Int64").groupby(session_of(messages, ids))
-    by_turn = of_turns.sum(min_count=1).reindex(table.index)
-    for name in OURS:
-        table[f"turns_{name}"] = by_turn[f"reported_{name}"]
-    table["files"] = files_changed(events, session).reindex(table.index, fill_value=0)
-    for name in ("additions", "deletions", "lines_unknown"):
-        table[name] = totals[name].reindex(table.index, fill_value=0)
-    for name in OURS:
-        table[f"diff_{name}"] = table[name] - table[f"reported_{name}"]
-    facts = _facts(frames, table, sessions, ids, include)
-    why = ["; ".join(_reasons(fact)) for fact in facts.itertuples()]
-    return table.assign(why=pd.Series(why, dtype="str"))
+    table = session_summary(frames, include=include)
+    table["failed_share"] = table["failed"] / table["calls"].where(table["calls"] > 0)
+    table["prompt"] = table["session_id"].map(_first_prompts(frames, include))
+    table["group"] = _groups(frames, table, by)
+    table = table.dropna(subset="group")
+    names = list(
+        table["group"].value_counts().sort_index().sort_values(ascending=False, kind="stable").index
+    )
+    if not isinstance(by, str):
+        names = list(dict.fromkeys(by))
+    rows = []
+    for measure, unit in VALUES.items():
+        values = table.dropna(subset=measure).astype({measure: "float64"})
+        by_prompt = values.groupby(["prompt", "group"])[measure].median().unstack("group")
+        for group in names:
+            mine = values.loc[values["group"] == group, measure].to_numpy()
+            row = {"measure": measure, "unit": unit, "group": group, "baseline": names[0]}
+            row |= {"n": len(mine), "note": "" if len(mine) >= ENOUGH else "too few"}
+            row |= dict(zip(["median", "low", "high"], _median(mine), strict=True))
+            if group != names[0]:
+                both = by_prompt.reindex(columns=[names[0], group]).dropna()
+                apart = (both[group] - both[names[0]]).to_numpy()
+                told = ["difference", "difference_low", "difference_high"]
+                row |= {"pairs": len(apart)} | dict(zip(told, _median(apart), strict=True))
+            rows.append(row)
+    return tidy(pd.DataFrame(rows, columns=list(RESULTS["compare"])), compare)
 
 
-def _facts(
-    frames: Frames,
-    table: pd.DataFrame,
-    sessions: pd.DataFrame,
-    ids: pd.Index,
-    include: Extra | Collection[Extra],
-) -> pd.DataFrame:
-    """The table with what else is known of each session beside it, for `_reasons` to read."""
-    happened = is_mutation(frames.file_events) | _ran(frames.file_events)
-    events = counted(frames.file_events, include)
-    left_out = frames.file_events[happened].drop(index=events.index, errors="ignore")
-    copied = left_out[left_out["is_fork_copy"]]
-    undone = left_out[left_out["is_undone"] & ~left_out["is_fork_copy"]]
-    paths = paths_changed(events, session_of(events, ids))
-    by_path = paths.groupby(["session", "path"])["changes"].agg(["size", "max"]).reset_index("path")
-    counts = {
-        "copied": copied.groupby(session_of(copied, ids)).size(),
-        "undone": undone.groupby(session_of(undone, ids)).size(),
-        "commands": _ran(events).groupby(session_of(events, ids)).sum(),
-        "in_turns": by_path["size"].gt(1).groupby("session").sum(),
-        "in_turn": by_path["max"].gt(1).groupby("session").sum(),
-        "outside": by_path["path"].str.match(OUTSIDE).groupby("session").sum(),
-    }
-    above = _above(sessions, ids)
-    counts |= _subagents(events, ids, above)
-    counts |= _others(frames, sessions, ids, above, include)
-    facts = table.copy()
-    for name, count in counts.items():
-        facts[name] = count.reindex(table.index, fill_value=0).astype("int64")
-    # Where the import looked for what commands changed, those changes are among ours.
-    facts["knows_shell"] = bool(frames.file_events["evidence"].isin(SHELL_MADE).any())
-    facts["has_git"] = sessions["project_id"].ne("global").to_numpy(bool)
-    facts["is_late"] = [_version(said) >= (1, 17) for said in table["opencode_version"]]
-    return facts
+def _groups(frames: Frames, table: pd.DataFrame, by: str | Sequence[str]) -> pd.Series:
+    """The group of each session of the table, NA for those that are compared with nobody."""
+    if isinstance(by, str):
+        sessions = frames.sessions.set_index("session_id")
+        is_root = table["parent_session_id"].isna()
+        return table["session_id"].map(sessions[by].astype("str")).astype("str").where(is_root)
+    row_id, opencode_id = (table[name] for name in ("session_id", "opencode_session_id"))
+    group = pd.Series(pd.NA, index=table.index, dtype="str")
+    for session in by:
+        is_it = row_id.eq(session) | opencode_id.eq(session)
+        if not is_it.any():
+            raise KeyError(f"No session {session!r} in these frames.")
+        group[is_it] = session
+    return group
 
 
-def _reasons(fact: Any) -> Iterator[str]:
-    """What sets opencode's numbers for one session apart from ours; `fact` is a row of `_facts`."""
-    ours = [fact.files, fact.additions, fact.deletions]
-    reported = [fact.reported_files, fact.reported_additions, fact.reported_deletions]
-    turns = [fact.turns_files, fact.turns_additions, fact.turns_deletions]
-    has_summary, has_diffs = _is_known(reported), _is_known(turns)
-    is_empty = has_summary and not any(reported)
-    if not has_summary:
-        yield "opencode keeps no summary of this session"
-    elif is_empty and (fact.files or (has_diffs and any(turns))):
-        yield "zeros since 1.17" if fact.is_late else "its summary is empty"
-    if fact.files and not fact.has_git:
-        yield "no git here, so opencode makes no diffs"
-        return
-    if has_diffs and not any(turns) and fact.files > fact.outside:
-        yield "the diffs of its turns are empty" + (" too" if is_empty else "")
-        return
-    told = [numbers for numbers in (reported, turns) if _is_known(numbers)]
-    if is_empty:
-        told.remove(reported)
-    is_same = _is_known(ours) and all(numbers == ours for numbers in told)
-    if not is_same or fact.copied or fact.undone:
-        yield from _causes(fact)
+def _first_prompts(frames: Frames, include: Extra | Collection[Extra]) -> pd.Series:
+    """The text of each session's first own prompt, by session id."""
+    prompts = counted(frames.messages, include, ["session_id", "seq", "role", "content"])
+    prompts = prompts[prompts["role"].eq("user")].sort_values("seq")
+    first = prompts.drop_duplicates("session_id").astype({"session_id": "str"})
+    return first.set_index("session_id")["content"]
 
 
-def _causes(fact: Any) -> Iterator[str]:
-    """What git trees take in that the session's tool calls do not, and the other way round."""
-    if fact.undone:
-        yield f"{_n(fact.undone, 'event')} undone"
-    if fact.copied:
-        yield f"{_n(fact.copied, 'event')} copied by the fork"
-    if fact.subagent_changes:
-        lines = f"+{fact.subagent_additions} -{fact.subagent_deletions}"
-        yield f"{_n(fact.subagent_changes, 'change')} by its subagents ({lines})"
-    if fact.other_changes:
-        others = _n(fact.other_sessions, "other session")
-        yield f"{_n(fact.other_changes, 'change')} by {others} at the same time"
-    if fact.commands and not fact.knows_shell:
-        yield f"{_n(fact.commands, 'shell command')}, whose changes no tool call tells"
-    if fact.in_turns:
-        yield f"{_n(fact.in_turns, 'file')} changed in several turns, counted in each"
-    if fact.in_turn:
-        yield f"{_n(fact.in_turn, 'file')} changed more than once in a turn, net in opencode"
-    if fact.lines_unknown:
-        yield f"lines of {_n(fact.lines_unknown, 'change')} not known"
-    if fact.outside:
-        yield f"{_n(fact.outside, 'file')} outside the worktree"
+def _median(values: Floats) -> tuple[float, float, float]:
+    """The median and the 95 % bootstrap percentile interval around it; NaN where too few.
 
-
-def _ran(events: pd.DataFrame) -> pd.Series:
-    """Whether each event is a command that ran, to its end or not."""
-    return events["event_type"].eq("bash") & events["status"].isin(["completed", "aborted"])
-
-
-def _above(sessions: pd.DataFrame, ids: pd.Index) -> list[list[int]]:
-    """The numbers of each session's parent, grandparent, ...; a circle ends where it closes."""
-    parents = numbered(sessions["parent_session_id"], ids).tolist()
-    lines = []
-    for session, parent in enumerate(parents):
-        line: list[int] = []
-        while parent >= 0 and parent != session and parent not in line:
-            line.append(parent)
-            parent = parents[parent]
-        lines.append(line)
-    return lines
-
-
-def _subagents(events: pd.DataFrame, ids: pd.Index, above: list[list[int]]) -> dict[str, pd.Series]:
-    """Changes and lines of all sessions below a session, per session that has any."""
-    changed = mutations(events)
-    totals = event_totals(changed, session_of(changed, ids))
-    pairs = [(parent, child) for child in totals.index for parent in above[child]]
-    parent, child = ([pair[side] for pair in pairs] for side in (0, 1))
-    given = totals.loc[child].fillna(0).groupby(np.array(parent, dtype="int64")).sum()
-    names = {"events": "changes", "additions": "additions", "deletions": "deletions"}
-    return {f"subagent_{name}": given[column] for column, name in names.items()}
-
-
-def _others(
-    frames: Frames,
-    sessions: pd.DataFrame,
-    ids: pd.Index,
-    above: list[list[int]],
-    include: Extra | Collection[Extra],
-) -> dict[str, pd.Series]:
-    """Changes that other sessions made in the same project while a session's turn was running.
-
-    They were on the disk between opencode's two git trees of that turn, undone later or not. A
-    subagent is no other session to those who called it.
+    A resample of n values is n draws from 0 to 1, each taking the value that many n-ths up the
+    sorted ones; so its median is where the middle draw, or two, are, and these are Beta
+    distributed. That makes the exact bootstrap, whatever n, without drawing n values.
     """
-    happened = mutations(counted(frames.file_events, "undone"))
-    happened = happened.dropna(subset="time").sort_values("time")
-    disk = sessions.groupby(["project", "origin"], observed=True, dropna=False).ngroup().to_numpy()
-    session, time = session_of(happened, ids).to_numpy(), _clock(happened["time"])
-    on_disk = pd.Series(np.arange(len(session))).groupby(disk[session]).indices
-    logs = {each: (time[rows], session[rows]) for each, rows in on_disk.items()}
-    spans = turn_spans(counted(frames.messages, include), counted(frames.tool_calls, include), ids)
-    start, end = _clock(spans["start"]), _clock(spans["end"])
-    who: dict[int, list[int]] = {}
-    for one, since, until in zip(spans["session"], start, end, strict=True):
-        times, sessions_then = logs.get(disk[one], (time[:0], session[:0]))
-        met = sessions_then[slice(*np.searchsorted(times, [since, until]))].tolist()
-        who.setdefault(one, []).extend(
-            other for other in met if other != one and one not in above[other]
-        )
-    return {
-        "other_changes": pd.Series(
-            {one: len(others) for one, others in who.items()}, dtype="int64"
-        ),
-        "other_sessions": pd.Series({one: len(set(o)) for one, o in who.items()}, dtype="int64"),
-    }
-
-
-def _clock(times: "pd.Series[Any]") -> np.ndarray[Any, np.dtype[Any]]:
-    clock: np.ndarray[Any, np.dtype[Any]] = times.dt.tz_localize(None).to_numpy()
-    return clock
-
-
-def _is_known(numbers: list[Any]) -> bool:
-    return not any(number is pd.NA for number in numbers)
-
-
-def _version(said: object) -> tuple[int, ...]:
-    """The leading numbers of a version: (1, 18, 33); () where it says none."""
-    numbers = []
-    for part in str(said).split("."):
-        if not part.isdecimal():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
-
-
-def _n(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    n = len(values)
+    if n < ENOUGH:
+        return (float(np.median(values)) if n else np.nan), np.nan, np.nan
+    ordered, rng = np.sort(values), np.random.default_rng(0)
+    middle = (n + 1) // 2
+    lower = rng.beta(middle, n + 1 - middle, RESAMPLES)
+    upper = lower
+    if n % 2 == 0:  # the next draw is the least of those above
+        upper = 1 - (1 - lower) * rng.random(RESAMPLES) ** (1 / (n - middle))
+    medians = (ordered[(n * lower).astype(int)] + ordered[(n * upper).astype(int)]) / 2
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(np.median(values)), float(low), float(high)

@@ -4,29 +4,37 @@ A fork's copies did not happen again, an undone turn was put back, and a `!` com
 none of them counts unless `include` names it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 Extra = Literal["fork_copies", "undone", "user"]
 EXTRAS: tuple[Extra, ...] = ("fork_copies", "undone", "user")
 MUTATIONS = ("write", "edit", "delete", "move")
+SHELL_MADE = ("snapshot", "patch_part", "shell")  # evidence of what commands changed
 FAILED = ("error", "denied", "aborted")
 
 
-def counted(rows: pd.DataFrame, include: Extra | Collection[Extra] = ()) -> pd.DataFrame:
+def counted(
+    rows: pd.DataFrame,
+    include: Extra | Collection[Extra] = (),
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """The rows a measure counts: without fork copies, undone turns and the user's own calls.
 
     `include` names those that count after all: "fork_copies", "undone", "user", one or several.
+    `columns` takes these alone: texts make copying a million rows slow.
 
     Raises:
         ValueError: `include` names something else.
     """
-    return rows[is_counted(rows, include)]
+    keep = is_counted(rows, include)
+    return (rows if columns is None else rows[list(columns)])[keep]
 
 
 def is_counted(rows: pd.DataFrame, include: Extra | Collection[Extra] = ()) -> Flags:
@@ -61,16 +69,40 @@ def places_in_order(events: pd.DataFrame) -> Numbers:
     By time, but never against a session's own `seq`: calls of one step may start out of order.
     """
     session, seq = codes(events["session_id"]), events["seq"].to_numpy("int64", na_value=-1)
+    return np.lexsort((seq, session, clock(events))).astype("int64")
+
+
+def clock(events: pd.DataFrame) -> Numbers:
+    """When each event happened, in microseconds, and never before what its session did earlier."""
+    session, seq = codes(events["session_id"]), events["seq"].to_numpy("int64", na_value=-1)
     own = np.lexsort((seq, session))
     # NaT is the smallest integer, so a row without a time takes the one before it.
     started = events["time"].to_numpy("datetime64[us]").astype("int64")
     latest = np.empty_like(started)
     latest[own] = pd.Series(started[own]).groupby(session[own]).cummax().to_numpy()
-    return np.lexsort((seq, session, latest)).astype("int64")
+    return latest
+
+
+def grouped(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[Numbers, Numbers]:
+    """Which group each row is in, by these columns, and the place of each group's first row.
+
+    Groups are numbered from 0 in the order of the columns' values; NA is a value, the last.
+    """
+    key = np.zeros(len(rows), dtype="int64")
+    for column in columns:
+        code = codes(rows[column])
+        last = int(code.max(initial=-1)) + 1
+        # Numbered anew each time: a product of many codes would not fit.
+        key = pd.factorize(key * (last + 1) + np.where(code < 0, last, code), sort=True)[0]
+    first = np.empty(int(key.max(initial=-1)) + 1, dtype="int64")
+    first[key[::-1]] = np.arange(len(key))[::-1]
+    return key.astype("int64"), first
 
 
 def codes(values: "pd.Series[Any]") -> Numbers:
     """The values as numbers in the order of their categories; -1 where there is none."""
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return pd.factorize(values, sort=True)[0].astype("int64")
     return values.astype("category").cat.codes.to_numpy().astype("int64")
 
 
@@ -79,3 +111,19 @@ def numbered(values: "pd.Series[Any]", names: "pd.Index[Any]") -> Numbers:
     values = values.astype("category")
     places = names.get_indexer(values.cat.categories)
     return np.append(places, -1)[values.cat.codes].astype("int64")
+
+
+def places_of(values: "pd.Series[Any]", ids: "pd.Series[Any]") -> Numbers:
+    """Where each value is among these ids, -1 where it is not; texts by the million."""
+    code = pd.factorize(pd.concat([ids, values], ignore_index=True))[0]
+    places = np.full(int(code.max(initial=-1)) + 2, -1, dtype="int64")
+    places[code[: len(ids)]] = np.arange(len(ids))
+    places[-1] = -1  # the code of NA
+    return places[code[len(ids) :]]
+
+
+def expanded(first: Numbers, last: Numbers) -> tuple[Numbers, Numbers]:
+    """Every number from each first up to its last, that one left out, beside whose it is."""
+    many = np.maximum(last - first, 0)
+    whose = np.repeat(np.arange(len(first)), many)
+    return whose, first[whose] + np.arange(len(whose)) - (np.cumsum(many) - many)[whose]

@@ -1,10 +1,13 @@
 """What happened to each file: its whole history under all its names, and its totals."""
 
 from collections.abc import Collection
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .columns import TIME
 from .counting import (
     FAILED,
     Extra,
@@ -12,17 +15,25 @@ from .counting import (
     Numbers,
     codes,
     counted,
+    grouped,
     is_counted,
     is_mutation,
     numbered,
     places_in_order,
 )
+from .results import gives, tidy
 
 PATHS = ["file_path", "new_file_path"]
+LINES = ["additions", "deletions"]
+SUMMED = [
+    *("session_id", "turn", "project", "file_path", "time", "agent_name", "model"),
+    *("event_type", "status", *LINES),
+]
 # What a timeline is worked out from.
 KEY = ["project", *PATHS, "event_type", "status", "is_fork_copy", "is_undone"]
 
 
+@gives(file_id="Int32", last_path="category", version="Int32")
 def file_timeline(
     events: pd.DataFrame,
     file_path: str | None = None,
@@ -53,7 +64,7 @@ def file_timeline(
     rows = np.flatnonzero(is_counted(events, include) & events["file_path"].notna())
     rows = rows[places_in_order(events[["session_id", "seq", "time"]].iloc[rows])]
     ordered = events[KEY].iloc[rows]
-    names = _names(ordered)
+    names = all_names(ordered)
     path = numbered(ordered["file_path"], names)
     target = numbered(ordered["new_file_path"], names)
     lasts = ~(ordered["is_fork_copy"] | ordered["is_undone"]).to_numpy(bool)
@@ -84,6 +95,27 @@ def file_timeline(
     return timeline.assign(**{name: values[shown] for name, values in added.items()})
 
 
+@gives(
+    project="category",
+    file_path="category",
+    events="Int64",
+    reads="Int64",
+    writes="Int64",
+    edits="Int64",
+    deletes="Int64",
+    moves="Int64",
+    failed="Int64",
+    sessions="Int64",
+    turns="Int64",
+    additions="Int64",
+    deletions="Int64",
+    churn="Int64",
+    lines_unknown="Int64",
+    first_time=TIME,
+    last_time=TIME,
+    agents="str",
+    models="str",
+)
 def file_summary(events: pd.DataFrame, *, include: Extra | Collection[Extra] = ()) -> pd.DataFrame:
     """What each path saw in all: one row a project and path, the busiest first.
 
@@ -106,21 +138,22 @@ def file_summary(events: pd.DataFrame, *, include: Extra | Collection[Extra] = (
     1    notes.md      0      0      0       0   <NA>
     2    units.py      0      1      0       0      4
     """
-    rows = counted(events, include)
+    rows = counted(events, include, SUMMED)
     rows = rows[rows["file_path"].notna()]
-    file = rows.groupby(["project", "file_path"], observed=True, dropna=False, sort=False).ngroup()
+    number, first = grouped(rows, ["project", "file_path"])
+    file = pd.Series(number, index=rows.index)
     totals = event_totals(rows, file)
-    in_file = rows.groupby(file)
-    totals.insert(0, "project", in_file["project"].first())
-    totals.insert(1, "file_path", in_file["file_path"].first())
+    for place, name in enumerate(["project", "file_path"]):
+        totals.insert(place, name, rows[name].iloc[first].array)
     totals.insert(9, "sessions", distinct(rows, file, ["session_id"]))
     totals.insert(10, "turns", distinct(rows, file, ["session_id", "turn"]))
-    totals["first_time"] = in_file["time"].min()
-    totals["last_time"] = in_file["time"].max()
+    in_file = rows["time"].groupby(number)
+    totals["first_time"], totals["last_time"] = in_file.min(), in_file.max()
     totals["agents"] = _joined(rows["agent_name"], file)
     totals["models"] = _joined(rows["model"], file)
     by = ["events", "file_path", "project"]
-    return totals.sort_values(by, ascending=[False, True, True], ignore_index=True)
+    totals = totals.sort_values(by, ascending=[False, True, True])
+    return tidy(totals, file_summary)
 
 
 def event_totals(rows: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
@@ -129,40 +162,37 @@ def event_totals(rows: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
     Columns: events, reads, writes, edits, deletes, moves, failed, additions, deletions, churn,
     lines_unknown, all Int64; lines are NA where there were changes and none's are known.
     """
-    done = rows["status"].eq("completed")
+    done = rows["status"].eq("completed").to_numpy(bool)
     kind = rows["event_type"]
-    is_change = is_mutation(rows)
-    is_known = is_change & rows["additions"].notna() & rows["deletions"].notna()
-    flags = {
-        f"{name}s": done & kind.eq(name) for name in ("read", "write", "edit", "delete", "move")
-    }
-    counts = pd.DataFrame(
-        {
-            "events": 1,
-            **flags,
-            "failed": rows["status"].isin(FAILED),
-            "additions": rows["additions"].where(is_known, 0),
-            "deletions": rows["deletions"].where(is_known, 0),
-            "lines_unknown": is_change & ~is_known,
-            "known": is_known,
-        },
-        index=rows.index,
-    )
-    totals = counts.astype("Int64").groupby(group).sum()
-    is_unknown = totals.pop("known").eq(0) & totals["lines_unknown"].gt(0)
-    for lines in ("additions", "deletions"):
-        totals[lines] = totals[lines].mask(is_unknown)
-    totals.insert(9, "churn", totals["additions"] + totals["deletions"])
-    return totals
+    is_change = is_mutation(rows).to_numpy(bool)
+    lines = {name: rows[name].to_numpy("float64", na_value=np.nan) for name in LINES}
+    is_known = is_change & ~np.isnan(lines["additions"]) & ~np.isnan(lines["deletions"])
+    number, names = pd.factorize(group, sort=True)
+
+    def total(of: Any) -> pd.Series:
+        counts = np.bincount(number, of, minlength=len(names))
+        return pd.Series(counts.astype("int64"), index=names, dtype="Int64")
+
+    totals = {"events": total(None)}
+    for name in ("read", "write", "edit", "delete", "move"):
+        totals[f"{name}s"] = total(done & kind.eq(name).to_numpy(bool))
+    totals["failed"] = total(rows["status"].isin(FAILED).to_numpy(bool))
+    unknown = total(is_change & ~is_known)
+    is_unknown = total(is_known).eq(0) & unknown.gt(0)
+    for name in LINES:
+        totals[name] = total(np.where(is_known, lines[name], 0)).mask(is_unknown)
+    totals["churn"] = totals["additions"] + totals["deletions"]
+    return pd.DataFrame({**totals, "lines_unknown": unknown})
 
 
 def distinct(rows: pd.DataFrame, group: pd.Series, columns: list[str]) -> pd.Series:
     """How many different values, or combinations of them, each group has (Int64)."""
-    pairs = rows[columns].assign(_group=group).drop_duplicates()
-    return pairs.groupby("_group").size().astype("Int64")
+    _, first = grouped(rows[columns].assign(_group=group), ["_group", *columns])
+    found = group.iloc[first]
+    return found.groupby(found).size().astype("Int64")
 
 
-def _names(rows: pd.DataFrame) -> "pd.Index[str]":
+def all_names(rows: pd.DataFrame) -> "pd.Index[str]":
     """Every path these rows name, sorted."""
     old, new = (rows[column].astype("category").cat.categories for column in PATHS)
     names: pd.Index[str] = pd.Index(old.union(new), dtype="str")
@@ -173,30 +203,38 @@ def _file_ids(path: Numbers, target: Numbers, *, is_delete: Flags, is_proof: Fla
     """Which file each event is about, events in order; `target` is -1 for what is no lasting move.
 
     A path that was moved away or deleted is another file from its next completed event on: a failed
-    try there still meant the one that was. Only what moves and deletes touch needs the walk.
+    try there still meant the one that was. So each path's events fall into stretches that are one
+    file each, and a stretch that a move began goes on with the file of the one it left.
     """
-    ends = np.flatnonzero((target >= 0) | is_delete)
-    touched = np.union1d(path[ends], target[ends])
-    keys = path.copy()  # a path nobody moved is its file's key
-    current: dict[int, int] = {}
-    left: set[int] = set()
-    fresh = int(path.max(initial=0)) + 1
-    for row in np.flatnonzero(np.isin(path, touched)):
-        at, to = int(path[row]), int(target[row])
-        if at not in current or (at in left and is_proof[row]):
-            current[at], fresh = fresh, fresh + 1
-            left.discard(at)
-        keys[row] = current[at]
-        if to >= 0 or is_delete[row]:
-            left.add(at)
-        if to >= 0:
-            current[to] = current[at]
-            left.discard(to)
-    return pd.factorize(keys)[0].astype("int64")
+    events = np.arange(len(path))
+    moves = np.flatnonzero(target >= 0)
+    # A move is there twice: where it left, and, just after, where it arrived.
+    at, event = np.append(path, target[moves]), np.append(events, moves)
+    is_arrival = np.append(np.zeros(len(path), dtype=bool), np.ones(len(moves), dtype=bool))
+    order = np.lexsort((2 * event + is_arrival, at))
+    at, event, is_arrival = at[order], event[order], is_arrival[order]
+    says = is_arrival | is_proof[event]  # what tells who is there
+    leaves = ~is_arrival & ((target >= 0) | is_delete)[event]
+    place = np.arange(len(at))
+    is_first = np.append(True, at[1:] != at[:-1])[: len(at)]
+    start = np.maximum.accumulate(np.where(is_first, place, 0))
+    told = np.append(-1, np.maximum.accumulate(np.where(says, place, -1))[:-1])[: len(at)]
+    is_left = (told >= start) & leaves[told]
+    stretch = np.cumsum(is_first | is_arrival | (says & is_left)) - 1
+    own = np.empty(len(path), dtype="int64")
+    own[event[~is_arrival]] = stretch[~is_arrival]
+    goes_on = np.arange(int(stretch[-1]) + 1 if len(stretch) else 0)
+    goes_on[stretch[is_arrival]] = own[event[is_arrival]]
+    while not np.array_equal(further := goes_on[goes_on], goes_on):
+        goes_on = further
+    return pd.factorize(goes_on[own])[0].astype("int64")
 
 
 def _joined(names: pd.Series, group: pd.Series) -> pd.Series:
     """The different names of each group, sorted, as one text."""
-    pairs = pd.DataFrame({"name": names, "group": group}).drop_duplicates().dropna()
-    pairs["name"] = pairs["name"].astype("str")
-    return pairs.sort_values("name").groupby("group")["name"].agg(", ".join).astype("str")
+    pairs = pd.DataFrame({"group": group, "name": names.astype("category")}).drop_duplicates()
+    pairs = pairs.dropna().astype({"name": "str"}).sort_values(["group", "name"])
+    texts, starts = pairs["name"].tolist(), np.flatnonzero(~pairs["group"].duplicated())
+    stretches = pairwise([*starts, len(texts)])
+    joined = [", ".join(texts[start:end]) for start, end in stretches]
+    return pd.Series(joined, index=pairs["group"].to_numpy()[starts], dtype="str")

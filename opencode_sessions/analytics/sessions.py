@@ -3,15 +3,75 @@
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from .counting import FAILED, Extra, counted, mutations, numbered
-from .files import PATHS, distinct, event_totals
+from ..store import MONEY
+from .columns import TIME
+from .costs import session_costs
+from .counting import FAILED, Extra, counted, grouped, is_mutation, mutations, numbered
+from .files import LINES, PATHS, all_names, distinct, event_totals
 from .frames import Frames
+from .lineage import WHO, oldest_first, session_of
+from .results import gives, tidy
 
-WHO = ["session_id", "opencode_session_id", "parent_session_id", "root_session_id", "project"]
+MESSAGE = [
+    *("message_id", "session_id", "turn", "seq", "time", "duration_s", "role"),
+    *("tokens_output", "tokens_reasoning"),
+]
+CALL = [
+    "session_id",
+    "turn",
+    "seq",
+    "time",
+    "duration_s",
+    "status",
+    "tool",
+    "message_id",
+    "call_id",
+]
+CHANGE = [
+    *("session_id", "turn", "time", "event_type", "status", "evidence", *PATHS, *LINES),
+    *("is_fork_copy", "is_undone"),
+]
+EVENT = [*CHANGE, "seq", "tool", "message_id", "call_id"]
+SPENT = {f"{whose}_{name}": "Int64" for whose in ("own", "inclusive") for name in MONEY}
+SPENT |= {f"{whose}_cost_usd": "float64" for whose in ("own", "inclusive")}
 
 
+@gives(
+    session_id="category",
+    opencode_session_id="category",
+    parent_session_id="category",
+    root_session_id="category",
+    project="category",
+    title="str",
+    agent_name="category",
+    model="category",
+    created_at=TIME,
+    turns="Int64",
+    calls="Int64",
+    failed="Int64",
+    denied="Int64",
+    aborted="Int64",
+    files_read="Int64",
+    files_changed="Int64",
+    reads="Int64",
+    writes="Int64",
+    edits="Int64",
+    deletes="Int64",
+    moves="Int64",
+    additions="Int64",
+    deletions="Int64",
+    churn="Int64",
+    lines_unknown="Int64",
+    duration_s="float64",
+    active_s="float64",
+    first_edit_s="float64",
+    first_edit_calls="Int64",
+    first_edit_tokens="Int64",
+    **SPENT,
+)
 def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> pd.DataFrame:
     """What each session did: one row a session, the oldest first; what its subagents did is theirs.
 
@@ -33,20 +93,21 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
         duration_s (float64): from the first message to the end of the last, pauses included; NA
             where there is none;
         active_s (float64): of that, from each prompt to the end of its turn;
-        first_edit_s, first_edit_calls (float64, Int64): from the first message to the start of the
-            first completed change, and tool calls before it; NA where nothing was changed.
+        first_edit_s, first_edit_calls, first_edit_tokens (float64, Int64, Int64): from the first
+            message to the start of the first completed change, tool calls before it, and tokens
+            the model wrote in the requests before, reasoning included; NA where nothing was
+            changed;
+        own_cost_usd, own_tokens_*, inclusive_cost_usd, inclusive_tokens_*: as `session_costs` says.
 
     >>> session_summary(frames)[["title", "calls", "failed", "files_changed", "first_edit_s"]]
        title  calls  failed  files_changed  first_edit_s
     0  Units      7       1              3         140.0
     """
-    frames = lean(frames)
     sessions, ids = oldest_first(frames)
-    events, calls, messages = (
-        counted(frame, include)
-        for frame in (frames.file_events, frames.tool_calls, frames.messages)
-    )
-    session, caller = session_of(events, ids), session_of(calls, ids)
+    events = counted(frames.file_events, include, EVENT)
+    calls = counted(frames.tool_calls, include, CALL)
+    messages = counted(frames.messages, include, MESSAGE)
+    session, caller, writer = (session_of(rows, ids) for rows in (events, calls, messages))
     prompts = messages[messages["role"].eq("user")]
     reads = events[events["event_type"].eq("read") & events["status"].eq("completed")]
     totals = event_totals(events, session)
@@ -74,33 +135,9 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     first = changed.sort_values("seq").drop_duplicates("session").set_index("session")
     summary["first_edit_s"] = (first["time"] - start).dt.total_seconds()
     summary["first_edit_calls"] = _calls_before(first, calls, caller)
-    return summary
-
-
-def lean(frames: Frames) -> Frames:
-    """The frames with the columns these measures read: texts make copying a million rows slow."""
-    common = ["session_id", "turn", "seq", "time", "is_fork_copy", "is_undone"]
-    call = [*common, "actor", "message_id", "call_id", "tool", "status"]
-    reported = ["reported_files", "reported_additions", "reported_deletions"]
-    return Frames(
-        sessions=frames.sessions,
-        messages=frames.messages[[*common, "role", "duration_s", *reported]],
-        tool_calls=frames.tool_calls[[*call, "duration_s"]],
-        file_events=frames.file_events[
-            [*call, "event_type", "evidence", *PATHS, "additions", "deletions"]
-        ],
-    )
-
-
-def oldest_first(frames: Frames) -> tuple[pd.DataFrame, pd.Index]:
-    """The sessions, the oldest first, and their ids in that order."""
-    sessions = frames.sessions.sort_values(["created_at", "session_id"], ignore_index=True)
-    return sessions, pd.Index(sessions["session_id"], dtype="str")
-
-
-def session_of(rows: pd.DataFrame, ids: pd.Index) -> pd.Series:
-    """The number of each row's session."""
-    return pd.Series(numbered(rows["session_id"], ids), index=rows.index)
+    summary["first_edit_tokens"] = _tokens_before(first, messages, writer)
+    costs = session_costs(frames)
+    return tidy(summary.join(costs[list(SPENT)]), session_summary)
 
 
 def files_changed(events: pd.DataFrame, session: pd.Series) -> pd.Series:
@@ -110,12 +147,18 @@ def files_changed(events: pd.DataFrame, session: pd.Series) -> pd.Series:
 
 
 def paths_changed(events: pd.DataFrame, session: pd.Series) -> pd.DataFrame:
-    """The paths that completed changes name, a move's both: session, turn, path, changes."""
-    changed = mutations(events).assign(session=session)
-    keys = ["session", "turn", "path"]
-    both = [changed[["session", "turn", column]].set_axis(keys, axis=1) for column in PATHS]
-    paths = pd.concat([part.astype({"path": "str"}) for part in both]).dropna(subset="path")
-    return paths.groupby(keys, dropna=False).size().rename("changes").reset_index()
+    """The paths that completed changes name, a move's both: session, turn, path, changes.
+
+    `path` is a number, its place among `all_names(events)`.
+    """
+    is_change = is_mutation(events).to_numpy(bool)
+    changed, names = events[is_change], all_names(events)
+    left, went = (numbered(changed[column], names) for column in PATHS)
+    keys = pd.DataFrame({"session": session[is_change].to_numpy(), "turn": changed["turn"].array})
+    both = pd.concat([keys.assign(path=left), keys[went >= 0].assign(path=went[went >= 0])])
+    both = both[both["path"] >= 0]
+    number, first = grouped(both, ["session", "turn", "path"])
+    return both.iloc[first].assign(changes=np.bincount(number)).reset_index(drop=True)
 
 
 def turn_spans(messages: pd.DataFrame, calls: pd.DataFrame, ids: pd.Index) -> pd.DataFrame:
@@ -125,16 +168,35 @@ def turn_spans(messages: pd.DataFrame, calls: pd.DataFrame, ids: pd.Index) -> pd
         took = pd.to_timedelta(rows["duration_s"].fillna(0), unit="s").astype("timedelta64[us]")
         part = {"turn": rows["turn"], "start": rows["time"], "end": rows["time"] + took}
         parts.append(pd.DataFrame({"session": session_of(rows, ids), **part}))
-    in_turn = pd.concat(parts).groupby(["session", "turn"], dropna=False)
-    return in_turn.agg({"start": "min", "end": "max"}).reset_index()
+    spans = pd.concat(parts, ignore_index=True)
+    number, first = grouped(spans, ["session", "turn"])
+    start, end = (spans[name].groupby(number) for name in ("start", "end"))
+    return (
+        spans[["session", "turn"]]
+        .iloc[first]
+        .reset_index(drop=True)
+        .assign(start=start.min(), end=end.max())
+    )
 
 
-def _calls_before(first: pd.DataFrame, calls: pd.DataFrame, caller: pd.Series) -> pd.Series:
+def _calls_before(first: pd.DataFrame, calls: pd.DataFrame, caller: pd.Series) -> "pd.Series[Any]":
     """Tool calls before each session's first change; `first` is indexed by session number."""
     same = ["message_id", "call_id", "tool", "time"]
-    near = calls[calls["message_id"].isin(first["message_id"])]
+    near = calls[calls["turn"].eq(caller.map(first["turn"])).to_numpy(bool, na_value=False)]
     found = near[[*same, "seq"]].merge(first[same].reset_index(), on=same)
     place = found.groupby("session")["seq"].min()
     edits = caller.map(place)
     before = (calls["seq"] < edits).groupby(caller).sum().astype("Int64")
     return before.where(before.index.isin(place.index))
+
+
+def _tokens_before(
+    first: pd.DataFrame, messages: pd.DataFrame, writer: pd.Series
+) -> "pd.Series[Any]":
+    """Tokens the model wrote before the request of each session's first change."""
+    near = messages[messages["turn"].eq(writer.map(first["turn"])).to_numpy(bool, na_value=False)]
+    asked = near[["message_id", "seq"]].merge(first["message_id"].reset_index(), on="message_id")
+    edits = writer.map(asked.set_index("session")["seq"])
+    wrote = messages["tokens_output"].fillna(0) + messages["tokens_reasoning"].fillna(0)
+    before = wrote.where((messages["seq"] < edits).fillna(False), 0).groupby(writer).sum()
+    return before.where(before.index.isin(asked["session"]))

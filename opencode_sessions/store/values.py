@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -64,6 +65,15 @@ class JsonText:
 
     def __repr__(self) -> str:
         return f"JsonText({self.text!r})"
+
+
+def fingerprint(value: Any) -> int:
+    """A number of 48 bits that equal values share, whatever the order of their keys."""
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except (TypeError, ValueError, RecursionError):
+        text = orjson.dumps(_scrub(value)[0], option=orjson.OPT_SORT_KEYS)
+    return int.from_bytes(blake2b(text, digest_size=6).digest())
 
 
 def clean(row: Row) -> tuple[Row, int]:

@@ -1,0 +1,213 @@
+"""How the agent changes files: whether it had looked at them, and whether it wrote them anew."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from .columns import TIME
+from .counting import Extra, Flags, Floats, Numbers, counted
+from .frames import Frames
+from .rates import ratio
+from .results import gives, tidy
+from .touches import (
+    DELETE,
+    EDIT,
+    MOVE,
+    NEVER,
+    READ,
+    SHELL_MADE,
+    WRITE,
+    Touches,
+    changed_by_others,
+    touches,
+)
+
+INFORMED_BY = ("read", "attachment", "own change")
+SHOWN = [
+    *("session_id", "project", "agent_name", "model", "event_id", "turn", "seq", "time"),
+    *("tool", "event_type", "file_path"),
+]
+
+
+@gives(
+    session_id="category",
+    project="category",
+    agent_name="category",
+    model="category",
+    event_id="str",
+    turn="Int32",
+    seq="Int32",
+    time=TIME,
+    tool="category",
+    event_type="category",
+    file_path="category",
+    informed_by="category",
+    is_stale="bool",
+    is_blind="boolean",
+)
+def blind_edits(
+    frames: Frames, region: bool = False, *, include: Extra | Collection[Extra] = ()
+) -> pd.DataFrame:
+    """Changes of files that were there, and whether the agent had seen the file before.
+
+    A change is informed if a completed read of the path, a file the user attached, or a change of
+    its own came earlier in the session, and no other session changed the file since; else it is
+    blind. A fork has seen what was copied into it; a subagent has seen nothing. Only calls that
+    name what they change are judged (write, edit, apply_patch), not what commands did: those inform
+    of nothing either, but a move by any means takes along what is known. A write is judged where
+    the file is known to have been there; a move that changes no line is not judged. With `region`
+    it is lines that must have been seen: those the change touches, or the ones beside an insertion,
+    since the context was last compacted (`is_blind` is NA where the lines are not known). The rate
+    is `1 - mean(informed)`: `rates(blind_edits(frames), "is_blind", by="model")`.
+
+    Returns, one row a change, in the order they happened:
+        session_id, project, agent_name, model, event_id, turn, seq, time, tool, event_type,
+            file_path: as in `frames.file_events`;
+        informed_by (category): the last of read, attachment, own change that came earlier; NA if
+            nothing did;
+        is_stale (bool): another session changed the file after that;
+        is_blind (boolean).
+
+    >>> blind_edits(frames)[["event_type", "file_path", "informed_by", "is_blind"]]
+      event_type   file_path informed_by  is_blind
+    0       edit  convert.py        read     False
+    1       edit    units.py  own change     False
+    """
+    events = frames.file_events
+    found = touches(frames, include)
+    judged = np.flatnonzero(_is_judged(events, found))
+    informs = ~found.is_change | ~found.by_shell | found.is_target
+    source = found.last(informs)[judged]
+    foreign = changed_by_others(found)
+    is_stale = (source >= 0) & (foreign[judged] > found.time[source])
+    is_blind = pd.array((source < 0) | is_stale, dtype="boolean")
+    if region:
+        open_ = ~((source < 0) | is_stale)
+        is_blind[open_] = _misses_lines(events, found, judged[open_], foreign)
+    kind = np.where(found.is_change[source], 2, np.where(found.event[source] < 0, 1, 0))
+    kind = np.where(source < 0, -1, kind).astype("int64")
+    table = events[SHOWN].iloc[found.event[judged]]
+    table = table.assign(
+        informed_by=pd.Categorical.from_codes(kind, pd.Index(INFORMED_BY)),
+        is_stale=is_stale,
+        is_blind=is_blind,
+    )
+    order = np.lexsort((table["seq"], found.session[judged], found.time[judged]))
+    return tidy(table.iloc[order], blind_edits)
+
+
+def _is_judged(events: pd.DataFrame, found: Touches) -> Flags:
+    """Whether each touch is a change, named by its call, of a file that was there."""
+    row, kind = found.event, found.kind
+    is_new = np.append(events["is_new_file"].to_numpy("float64", na_value=np.nan), np.nan)[row]
+    before = np.arange(len(row)) - 1
+    was_left = (kind == DELETE) | ((kind == MOVE) & ~found.is_target)
+    was_there = (before >= found.start) & ~was_left[before]
+    is_there = np.where(np.isnan(is_new), (kind != WRITE) | was_there, is_new == 0)
+    added, removed = (np.append(column, 0)[row] for column in _lines(events, 0))
+    is_rename = (kind == MOVE) & (added + removed == 0)
+    named = found.counts & found.is_change & ~found.by_shell & ~found.is_target
+    judged: Flags = named & is_there & ~is_rename
+    return judged
+
+
+def _misses_lines(
+    events: pd.DataFrame, found: Touches, judged: Numbers, foreign: Numbers
+) -> pd.arrays.BooleanArray:
+    """Whether each judged change touches no line that was seen; NA where that is not known.
+
+    What a session knows of a path is a list of stretches of lines, as they are numbered now: a
+    change moves what is below it, and what it writes is known.
+    """
+    end = np.full(len(found.of), -1)
+    np.maximum.at(end, found.start[judged], judged)  # what comes after the last one tells nothing
+    rows = np.flatnonzero(np.arange(len(end)) <= end[found.start])
+    more = np.append(np.subtract(*_lines(events, np.nan)), np.nan)[found.event[rows]]
+    given = (
+        *(found.start[rows], found.context[rows], found.time[rows], foreign[rows]),
+        *(found.first_line[rows], found.last_line[rows], found.kind[rows], more),
+        *(found.by_shell[rows], found.is_target[rows], np.isin(rows, judged)),
+    )
+    misses: list[bool | None] = []
+    known: list[tuple[float, float, int]] = []
+    place: tuple[int, int] | None = None
+    is_guess, told = False, NEVER
+    for start, context, time, changed, first, last, kind, grown, shell, arrived, asked in zip(
+        *(column.tolist() for column in given), strict=True
+    ):
+        if place != (start, context):
+            place, known, is_guess, told = (start, context), [], False, NEVER
+        if changed != told:  # by another session: only what was seen since counts
+            known, told = [stretch for stretch in known if stretch[2] >= changed], changed
+        if kind == READ:
+            known.append((first, last, time))
+            is_guess = is_guess or not first
+            continue
+        has_lines = kind in (EDIT, MOVE) and first > 0 and grown == grown
+        until = last - grown if has_lines else np.inf  # as lines were numbered before
+        if asked:
+            can_tell = not is_guess and (has_lines or kind in (WRITE, DELETE))
+            low, high = (first, until) if until >= first else (first - 1, first)
+            is_seen = any(a <= high and low <= b for a, b, _ in known)
+            misses.append(not is_seen if can_tell else None)
+        if arrived or shell:
+            is_guess = is_guess or arrived
+        elif kind in (WRITE, DELETE):
+            known, is_guess = [(1, np.inf, time)] if kind == WRITE else [], False
+        elif has_lines:
+            known = [*_shifted(known, first, until, grown), (first, last, time)]
+    return pd.array(misses, dtype="boolean")
+
+
+def _lines(events: pd.DataFrame, unknown: float) -> list[Floats]:
+    """Lines added and removed by each event."""
+    return [events[n].to_numpy("float64", na_value=unknown) for n in ("additions", "deletions")]
+
+
+def _shifted(
+    known: list[tuple[float, float, int]], first: float, end: float, more: float
+) -> Iterator[tuple[float, float, int]]:
+    """The stretches as they are numbered when lines from first to end became more, or fewer."""
+    for a, b, time in known:
+        if b < first:
+            yield a, b, time
+        elif a > end:
+            yield a + more, b + more, time
+        elif b + more >= a:
+            yield a, b + more, time
+
+
+@gives(writes="Int64", edits="Int64", overwrite_rate="float64")
+def overwrites(
+    events: pd.DataFrame,
+    by: str | Sequence[str] = "session_id",
+    *,
+    include: Extra | Collection[Extra] = (),
+) -> pd.DataFrame:
+    """How often a file that was there is written anew instead of edited.
+
+    Completed calls alone; a write that is not known to have found a file is not counted, nor is
+    what commands changed. `by` is one or several columns of the events. Fork copies, undone turns
+    and the user's own calls are left out unless `include` names them.
+
+    Returns, one row a group with any of them, sorted by `by`:
+        the columns of `by`;
+        writes (Int64): writes over a file that was there; edits (Int64);
+        overwrite_rate (float64): writes / (edits + writes), from 0 to 1.
+
+    >>> overwrites(events)
+      session_id  writes  edits  overwrite_rate
+    0         s1       0      2             0.0
+    """
+    columns = [by] if isinstance(by, str) else list(by)
+    wanted = ["event_type", "status", "evidence", "is_new_file", *columns]
+    rows = counted(events, include, list(dict.fromkeys(wanted)))
+    rows = rows[rows["status"].eq("completed") & ~rows["evidence"].isin(SHELL_MADE)]
+    was_there = rows["is_new_file"].eq(False).to_numpy(bool, na_value=False)
+    over = rows["event_type"].eq("write") & was_there
+    cases = rows[columns].assign(writes=over, edits=rows["event_type"].eq("edit"))
+    cases = cases[cases["writes"] | cases["edits"]].astype({"writes": "Int64", "edits": "Int64"})
+    table = cases.groupby(columns, observed=True, dropna=False)[["writes", "edits"]].sum()
+    table["overwrite_rate"] = ratio(table["writes"], table["writes"] + table["edits"])
+    return tidy(table.reset_index(), overwrites, columns)

@@ -1,0 +1,85 @@
+"""Who called whom: sessions and their subagents as a tree, with what each branch came to."""
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+
+from .costs import session_costs
+from .counting import Extra, Numbers, counted
+from .frames import Frames
+from .lineage import WHO, ancestry, oldest_first, parents, session_of
+from .results import gives, tidy
+from .sessions import CHANGE, paths_changed
+
+
+@gives(
+    session_id="category",
+    opencode_session_id="category",
+    parent_session_id="category",
+    root_session_id="category",
+    project="category",
+    title="str",
+    agent_name="category",
+    depth="Int64",
+    children="Int64",
+    descendants="Int64",
+    own_cost_usd="float64",
+    inclusive_cost_usd="float64",
+    own_files="Int64",
+    inclusive_files="Int64",
+)
+def session_tree(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> pd.DataFrame:
+    """Each session with the subagents it called below it: one row a session, in the tree's order.
+
+    The oldest root comes first, and after each session its children, the oldest first. Fork copies,
+    undone turns and the user's own calls are left out of the files unless `include` names them;
+    costs are those of `session_costs`.
+
+    Returns:
+        session_id, opencode_session_id, parent_session_id, root_session_id, project, title,
+            agent_name: as in `frames.sessions`;
+        depth (Int64): sessions above it, 0 for a root, and for one whose parent is not there;
+        children, descendants (Int64): sessions it called, and all below it;
+        own_cost_usd, inclusive_cost_usd (float64, US dollars): its own, and with all below it; NA
+            where none is known;
+        own_files, inclusive_files (Int64): different paths that completed changes name, its own,
+            and with all below it: a file that two of them changed is one.
+
+    >>> session_tree(frames)[["title", "depth", "children", "inclusive_cost_usd", "own_files"]]
+       title  depth  children  inclusive_cost_usd  own_files
+    0  Units      0         0                0.03          3
+    """
+    sessions, ids = oldest_first(frames)
+    parent = parents(sessions, ids)
+    below, above = ancestry(parent)
+    costs = session_costs(frames)
+    table = sessions[[*WHO, "title", "agent_name"]].copy()
+    table[["own_cost_usd", "inclusive_cost_usd"]] = costs[["own_cost_usd", "inclusive_cost_usd"]]
+    table["depth"] = np.bincount(below, minlength=len(ids)) - 1
+    table["descendants"] = np.bincount(above, minlength=len(ids)) - 1
+    table["children"] = np.bincount(parent[parent >= 0], minlength=len(ids))
+    events = counted(frames.file_events, include, CHANGE)
+    changed = paths_changed(events, session_of(events, ids))[["session", "path"]].drop_duplicates()
+    table["own_files"] = np.bincount(changed["session"], minlength=len(ids))
+    pairs = pd.DataFrame({"session": below, "above": above}).merge(changed, on="session")
+    pairs = pairs.drop_duplicates(["above", "path"])
+    table["inclusive_files"] = np.bincount(pairs["above"], minlength=len(ids))
+    return tidy(table.iloc[_in_order(parent)], session_tree)
+
+
+def _in_order(parent: Numbers) -> list[int]:
+    """The sessions in the tree's order, from each one's parent, -1 for none."""
+    children: dict[int, list[int]] = {}
+    for session, above in enumerate(parent.tolist()):
+        children.setdefault(above, []).append(session)
+    order: dict[int, None] = {}
+    # Parents in a circle hang from no root: they follow at the end.
+    for start in [*children.get(-1, []), *range(len(parent))]:
+        waiting = [start]
+        while waiting:
+            session = waiting.pop()
+            if session not in order:
+                order[session] = None
+                waiting += reversed(children.get(session, []))
+    return list(order)
