@@ -1,9 +1,9 @@
 """What an import says of itself: how many rows of each kind, what it left out, and why."""
 
-import html
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .shown import escaped, visible
 from .sources import Problem
 from .store import TableName
 
@@ -46,7 +46,7 @@ class ImportReport:
     seconds: float = 0.0
 
     def __repr__(self) -> str:
-        read = ", ".join(map(_printable, self.sources)) or "nothing read"
+        read = ", ".join(map(visible, self.sources)) or "nothing read"
         lines = [f"ImportReport: {read} ({self.seconds:.1f} s)"]
         lines.append(f"  {'':<12}{'new':>9}{'changed':>9}{'unchanged':>11}{'skipped':>9}")
         for name, count in self._counts():
@@ -64,9 +64,8 @@ class ImportReport:
             + "</tr>"
             for name, c in self._counts()
         )
-        read = ", ".join(map(_printable, self.sources)) or "nothing"
-        title = html.escape(f"Imported {read} in {self.seconds:.1f} s")
-        remarks = "".join(f"<li>{html.escape(line)}</li>" for line in self._remarks())
+        title = escaped(f"Imported {', '.join(self.sources) or 'nothing'} in {self.seconds:.1f} s")
+        remarks = "".join(f"<li>{escaped(line)}</li>" for line in self._remarks())
         listed = f"<ul>{remarks}</ul>" if remarks else ""
         return f"<p>{title}</p><table><thead><tr>{head}</tr></thead>{rows}</table>{listed}"
 
@@ -100,14 +99,9 @@ class ImportReport:
 
     def _remarks(self) -> Iterator[str]:
         for problem in self.problems[:PROBLEMS_SHOWN]:
-            yield _printable(f"skipped {problem.place}: {problem.reason}")
+            yield visible(f"skipped {problem.place}: {problem.reason}")
         if (more := len(self.problems) - PROBLEMS_SHOWN) > 0:
             yield f"and {more} more in .problems"
         if self.scrubbed:
             yield f"{self.scrubbed} values no database can hold were replaced"
-        yield from map(_printable, self.notes)
-
-
-def _printable(text: str) -> str:
-    """Text that an agent or a file's name may hold, without what a terminal obeys."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+        yield from map(visible, self.notes)

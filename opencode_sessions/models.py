@@ -29,7 +29,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, make_transient_to_detached, mapped_column
 from sqlalchemy.types import BigInteger, TypeDecorator
 
+from .shown import cut, fields_html, number_of
+
 Row = dict[str, Any]
+TEXT_LETTERS, TEXT_LINES = 300, 6  # of a value in a notebook
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -75,6 +78,23 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON(none_as_null=True),
         list[Any]: JSON(none_as_null=True),
     }
+
+    def _repr_html_(self) -> str:
+        values = (
+            (column.key, self.__dict__.get(column.key)) for column in table(type(self)).columns
+        )
+        known = [(name, _brief(value)) for name, value in values if value is not None]
+        return fields_html(type(self).__name__, known)
+
+
+def _brief(value: Any) -> str:
+    """A value in a table of them: a long text is cut, of parts and objects the number is enough."""
+    if isinstance(value, list | dict):
+        return number_of(len(value), "part" if isinstance(value, list) else "field")
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    shown, more = cut(str(value), TEXT_LETTERS, TEXT_LINES)
+    return f"{shown} {more}".rstrip()
 
 
 Id = String(36)

@@ -9,7 +9,7 @@ work.
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from .opening import Opening, default_database, open_store
 from .outbox import OnError, Outbox, PendingWrite
 from .reading import Reader
 from .rows import message_call_rows
+from .shown import fields_html
 from .store import Append, Delete, PutMessage, PutSession, Step, Store
 from .store.engine import Target
 from .store.memory import MemoryStore
@@ -303,14 +304,28 @@ class OpencodeSessionService(Reader):
         await self.close()
 
     def __repr__(self) -> str:
-        place = Path(self.store.place).name or self.store.place
-        about = []
+        about = [f"{n} {v}" if n == "newest" else f"{v} {n}" for n, v in self._about()]
+        return f"<OpencodeSessionService {self._place}{': ' if about else ''}{', '.join(about)}>"
+
+    def _repr_html_(self) -> str:
+        error = [("last error", str(self.last_error))] if self.last_error else []
+        return fields_html(f"OpencodeSessionService {self._place}", [*self._about(), *error])
+
+    @property
+    def _place(self) -> str:
+        return Path(self.store.place).name or self.store.place
+
+    def _about(self) -> Iterator[tuple[str, str]]:
+        """What is known without a look at the store."""
         if known := self.store.known:
-            about += [f"{known.sessions:,} sessions", f"{known.file_events:,} file events"]
-            about += [f"newest {known.newest:%Y-%m-%d %H:%M}"] if known.newest else []
-            about += [f"{known.writes_since:,} writes since"] if known.writes_since else []
-        about += [f"{len(self.pending):,} writes pending"] if self.pending else []
-        return f"<OpencodeSessionService {place}{': ' if about else ''}{', '.join(about)}>"
+            yield "sessions", f"{known.sessions:,}"
+            yield "file events", f"{known.file_events:,}"
+            if known.newest:
+                yield "newest", f"{known.newest:%Y-%m-%d %H:%M}"
+            if known.writes_since:
+                yield "writes since", f"{known.writes_since:,}"
+        if self.pending:
+            yield "writes pending", f"{len(self.pending):,}"
 
     def _id(self, instance: OpencodeSession | OpencodeMessage) -> str:
         return self._outbox.row_id(identity(instance))

@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import opencode_sessions as ocs
-from opencode_sessions.widgets import diff, panels
+from opencode_sessions.shown import escaped, visible
+from opencode_sessions.widgets import colours, diff, panels
 from opencode_sessions.widgets.diff import diff_html, read_lines
-from opencode_sessions.widgets.text import escaped, visible
 
-OURS = {"table", "tr", "td", "ins", "del"}
+OURS = {"table", "tr", "td", "ins", "del", "span"}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202eexe.txt\x1b[31m\x00"
 
 SIGN = re.compile(r"⟨U\+[0-9A-F]{4,6}⟩|[␀-␡]")
@@ -28,6 +28,7 @@ lines = st.one_of(
 )
 texts = st.lists(lines, max_size=20).map("\n".join)
 kinds = st.sampled_from(["diff", "content", "new file", "new text"])
+paths = st.sampled_from([None, "a.py", "a.md", "a.html", "a.js", "a.json", "Makefile", "a.what"])
 
 
 class Page(HTMLParser):
@@ -56,13 +57,13 @@ class Page(HTMLParser):
         return sum(name == kind for name, _ in self.rows)
 
 
-@given(texts, kinds, st.integers(0, 12))
-@example(HOSTILE, "diff", 9)
-@example(f"@@ -1 +1 @@\n-{HOSTILE}\n+{HOSTILE} ", "diff", 9)
+@given(texts, kinds, st.integers(0, 12), paths)
+@example(HOSTILE, "diff", 9, "a.html")
+@example(f"@@ -1 +1 @@\n-{HOSTILE}\n+{HOSTILE} ", "diff", 9, "a.py")
 def test_any_text_in_no_markup_out_and_every_line_accounted_for(
-    text: str, kind: diff.Kind, limit: int
+    text: str, kind: diff.Kind, limit: int, path: str | None
 ) -> None:
-    html = diff_html(text, kind, limit)
+    html = diff_html(text, kind, limit, path)
     page = Page(html)
     assert page.tags <= OURS
     assert page.attributes <= {"class", "colspan", "aria-label"}
@@ -114,6 +115,29 @@ def test_a_line_that_replaces_another_has_the_changed_words_marked() -> None:
     assert "width: int = <del>5</del>," in html
     assert "width: int = <ins>3</ins>," in html
     assert "<del>" not in diff_html("@@ -1 +1 @@\n-one two\n+(something else)")
+
+
+def test_code_has_its_colours_within_the_marked_words() -> None:
+    text = '@@ -1,2 +1,2 @@\n # note\n-def f(a=1):\n+def f(a="x"):\n'
+    html = diff_html(text, path="src/units.py")
+    assert "<span class='ocs-c'># note</span>" in html
+    assert "<span class='ocs-k'>def</span> <span class='ocs-d'>f</span>" in html
+    assert "<del><span class='ocs-n'>1</span></del>" in html
+    assert "<ins><span class='ocs-s'>&quot;x&quot;</span></ins>" in html
+    assert Page(html).rows[3][1][3] == 'def f(a="x"):'
+    assert "<span" not in diff_html(text, path="notes.unknown")
+    assert "<span" not in diff_html(text)
+
+
+def test_the_old_and_the_new_text_are_read_apart() -> None:
+    removed_quotes = '@@ -1,2 +1,1 @@\n-"""\n def f():\n'
+    assert "<span class='ocs-k'>def</span>" in diff_html(removed_quotes, path="a.py")
+
+
+def test_too_much_code_is_shown_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(colours, "LETTERS_READ", 10)
+    assert "<span" in diff_html("def f", "content", path="a.py")
+    assert "<span" not in diff_html("def f(): ...", "content", path="a.py")
 
 
 def test_long_texts_and_long_lines_are_cut_and_counted() -> None:

@@ -12,6 +12,7 @@ from exploring import (
     CLEAN_UP,
     FORK,
     HOSTILE,
+    PLANNER,
     RELEASE,
     Elements,
     Gate,
@@ -131,6 +132,19 @@ async def test_filters_narrow_the_lists_and_leave_the_choice(source: Source) -> 
     assert explorer._files.list.value == explorer.file == "trailmap/elevation.py"
 
 
+async def test_more_files_are_unfolded_by_picking_them(
+    as_frames: ocs.analytics.Frames,
+) -> None:
+    explorer = ocs.explore(as_frames)
+    shown = explorer._files
+    shown._files = pd.concat([shown._files.head(1)] * 99)
+    shown._fill()
+    assert len(shown.list.options) == 61
+    shown.list.index = 60
+    assert len(shown.list.options) == 99
+    assert explorer.problem is None
+
+
 async def test_commands_are_the_file_without_a_name(source: Source) -> None:
     explorer = ocs.explore(source)
     explorer.session, explorer.file = CLEAN_UP, ""
@@ -179,6 +193,125 @@ def test_a_renamed_file_is_found_by_both_names(as_frames: ocs.analytics.Frames) 
         assert explorer.problem is None
         assert moved["event_id"] in set(explorer.events["event_id"])
         assert explorer._files.list.value == moved["new_file_path"]
+
+
+# -- pandas in and out -----------------------------------------------------------------------------
+
+
+async def test_an_event_of_any_session_is_brought_as_it_is(
+    source: Source, as_frames: ocs.analytics.Frames
+) -> None:
+    explorer = ocs.explore(source)
+    await explorer.settled()
+    failed = as_frames.file_events.query("status == 'error' and event_type == 'edit'").iloc[0]
+    explorer.event = failed
+    await explorer.settled()
+    assert explorer.problem is None
+    assert explorer.session == failed["session_id"]
+    assert explorer.selected == failed["event_id"]
+    assert explorer.event["file_path"] == failed["file_path"]
+    assert failed["event_id"] in set(explorer.events["event_id"])
+
+
+async def test_events_bring_their_session_and_file(
+    source: Source, as_frames: ocs.analytics.Frames
+) -> None:
+    explorer = ocs.explore(source)
+    moved = as_frames.file_events.query("event_type == 'move'").tail(1)
+    explorer.events = moved
+    await explorer.settled()
+    assert explorer.problem is None
+    assert explorer.session == moved["session_id"].iloc[0]
+    assert moved["event_id"].iloc[0] in set(explorer.events["event_id"])
+    explorer.events = as_frames.file_events.query("event_type == 'bash'").head(1)
+    await explorer.settled()
+    assert explorer.file == ""
+    with pytest.raises(traitlets.TraitError, match="here are none"):
+        explorer.events = moved.head(0)
+
+
+async def test_a_selection_is_brushed_and_what_is_brushed_is_the_selection(
+    source: Source, as_frames: ocs.analytics.Frames
+) -> None:
+    explorer = ocs.explore(source)
+    changes: list[pd.DataFrame] = []
+    explorer.observe(lambda change: changes.append(change.new), "selection")
+    events = as_frames.file_events
+    wanted = events[(events["session_id"] == CLEAN_UP) & (events["turn"] == 3)]
+    explorer.selection = wanted
+    await explorer.settled()
+    assert explorer.problem is None
+    assert explorer.session == CLEAN_UP
+    timeline = explorer._view.timeline
+    assert timeline.brushed is not None
+    assert set(wanted["event_id"]) <= set(explorer.selection["event_id"])
+    assert explorer.selection["turn"].nunique() == 1
+
+    timeline.brushed = [0, 9]
+    await explorer.settled()
+    assert len(explorer.selection) == 10
+    assert changes[-1] is explorer.selection
+    timeline.brushed = None
+    await explorer.settled()
+    assert len(explorer.selection) == 196
+
+
+# -- two sessions ----------------------------------------------------------------------------------
+
+
+async def test_two_sessions_stand_side_by_side(source: Source) -> None:
+    explorer = ocs.explore(source)
+    explorer.session, explorer.beside = PLANNER, FORK
+    await explorer.settled()
+    assert explorer.problem is None
+    assert explorer._sessions.wide.value is True
+    assert explorer._sessions.second.layout.display is None
+    assert explorer._sessions.second.value == FORK
+    heading = text_of(explorer._view.heading.value)
+    assert heading.count("Plan walks over a network of paths") == 2
+    picture = explorer._view.timeline._picture
+    assert [group.session for group in picture.groups] == [
+        "Plan walks over a network of paths",
+        "Plan walks over a network of paths (fork #1)",
+    ]
+    assert len(explorer.selection) == 64
+    assert explorer.file == "trailmap/planner.py"
+    assert set(explorer.events["session_id"]) == {PLANNER, FORK}
+    assert explorer.events["file_path"].dtype == "category"
+
+    own = explorer.events[explorer.events["session_id"] == FORK]
+    explorer.event = own.iloc[-1]
+    await explorer.settled()
+    assert explorer.session == PLANNER  # it is on view beside it
+    assert explorer.selected == own["event_id"].iloc[-1]
+    assert "ocs-call" in explorer._view.message.value
+
+    explorer.selection = own.head(3)
+    await explorer.settled()
+    assert explorer._view.timeline.brushed is not None
+    assert set(own["event_id"].head(3)) <= set(explorer.selection["event_id"])
+
+    explorer._sessions.wide.value = False
+    await explorer.settled()
+    assert explorer.beside is None
+    assert set(explorer.events["session_id"]) == {PLANNER}
+    assert explorer._sessions.second.layout.display == "none"
+
+
+async def test_a_second_session_is_picked_from_the_second_list(source: Source) -> None:
+    explorer = ocs.explore(source)
+    await explorer.settled()
+    assert explorer._sessions.second.options == ()
+    explorer._sessions.wide.value = True
+    assert len(explorer._sessions.second.options) == 20
+    explorer._sessions.second.value = CLEAN_UP
+    await explorer.settled()
+    assert explorer.beside == CLEAN_UP
+    assert len(explorer.selection) == 38 + 196
+    explorer._sessions.first.value = CLEAN_UP  # the same twice is one
+    await explorer.settled()
+    assert (explorer.session, explorer.beside) == (CLEAN_UP, None)
+    assert len(explorer.selection) == 196
 
 
 # -- what goes wrong -------------------------------------------------------------------------------

@@ -56,9 +56,17 @@ def spans(lines: Sequence[str], path: str | None) -> list[list[Span]]:
         left = at - starts[row]
         for piece in value.split("\n"):
             if piece:
-                found[row].append(Span(left, left + len(piece), colour))
+                _add(found[row], Span(left, left + len(piece), colour))
             row, left = row + 1, 0
     return found
+
+
+def _add(spans: list[Span], span: Span) -> None:
+    """Adds a span, or makes the last one longer."""
+    if spans and spans[-1].end == span.start and spans[-1].colour == span.colour:
+        spans[-1] = spans[-1]._replace(end=span.end)
+    else:
+        spans.append(span)
 
 
 @lru_cache(256)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
+from ..shown import escaped
 from . import colours
-from .text import escaped
 
 Kind = Literal["diff", "content", "new file", "new text"]
 Mark = Literal["+", "-", " ", "@", "\\"]

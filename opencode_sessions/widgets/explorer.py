@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
-import numpy as np
 import pandas as pd
 import traitlets
 
 from ..analytics import Frames
 from ..service import OpencodeSessionService
+from ..shown import visible
 from . import panels
 from .cells import close_with_cell
 from .loading import Loading
@@ -24,9 +24,8 @@ from .pickers import FilePicker, SessionPicker
 from .picture import Picture
 from .sessions import SHOWN, SessionList, title
 from .source import FromFrames, Row, Source, row, together
-from .story import SHELL, Story, newest_change, no_events, steps
-from .svg import legend_html, timeline_svg
-from .text import visible
+from .story import SHELL, Story, newest_change, no_events, reach, steps
+from .svg import timeline_html
 from .traits import Pandas
 from .view import View, parts
 
@@ -138,14 +137,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         """What is on view, as HTML that needs no kernel."""
         if self._loading.is_waiting:
             return panels.note_html(NEVER_LOADED)
-        view, story = self._view, self._story
-        timeline = ""
-        if story is not None and self.selected is not None:
-            file = story.file_of(self.selected)
-            timeline = legend_html(story.events)
-            timeline += timeline_svg(story.events, story.names, file, self.selected)
-        html = [view.alert.value, panels.note_html(view.note.text), view.heading.value, timeline]
-        return "".join([*html, view.message.value, view.change.value])
+        timeline = "" if self._story is None else timeline_html(self._story, self.selected)
+        return self._view.static_html(timeline)
 
     # -- choosing ----------------------------------------------------------------------------------
 
@@ -155,7 +148,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._view.timeline.observe(lambda _: self._if_chosen(self._take_brush), "brushed")
         self._view.slider.observe(lambda change: self._pick_step(change.new), "value")
         self.observe(lambda _: self._chosen(self._open, "file", "selected"), "session")
-        self.observe(lambda _: self._chosen(self._open), "beside")
+        self.observe(lambda _: self._chosen_beside(), "beside")
         self.observe(lambda _: self._chosen(self._show_file, "selected"), "file")
         self.observe(lambda _: self._chosen(self._show_event), "selected")
         self.observe(self._go_to, ["event", "events", "selection"])
@@ -184,6 +177,11 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
                 for name in depending:
                     setattr(self, name, None)
             self._loading.post(show)
+
+    def _chosen_beside(self) -> None:
+        session = self._list.find(self.session) or {}
+        stays = self.event is not None and self.event["session_id"] == session.get("session_id")
+        self._chosen(self._open, *(() if stays else ("file", "selected")))
 
     def _go_to(self, change: Any) -> None:
         """Someone set events: their session, and their file or themselves, are chosen."""
@@ -234,7 +232,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         picture = await self._loading.aside(
             Picture, events, side_by_side=is_wide, names=story.names
         )
-        titles = {str(one["session_id"]): title(one) for one in map(self._list.find, ids) if one}
+        found = list(filter(None, map(self._list.find, ids)))
+        titles = {one["session_id"]: title(one) for one in found}
         picture.groups = [each._replace(session=titles[each.session]) for each in picture.groups]
         self._story = story
         with self._painting():
@@ -242,7 +241,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._view.message.value = ""
             self._view.timeline.show(picture)
             self.selection = self._view.timeline.selection
-        self._view.heading.value = "".join(map(self._heading, ids))
+        self._view.heading.value = "".join(panels.session_html(one, story) for one in found)
         self._list_sessions()
         self._show_file()
         self._brush()
@@ -253,15 +252,6 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         story.messages = together([await self._source.messages(id, parts=True) for id in ids])
         await self._write_message(story)
         self._say("")
-
-    def _heading(self, session: str) -> str:
-        assert self._story is not None
-        found = self._list.find(session)
-        assert found is not None
-        story = self._story
-        is_own = story.events["session_id"] == found["session_id"]
-        files = set(story.names[is_own]) - {SHELL}
-        return panels.session_html(found, story.events[is_own], len(files))
 
     def _show_file(self) -> None:
         if self._story is None:
@@ -335,17 +325,12 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
 
     def _brush(self) -> None:
         """Brushes what was asked for, from its first event to its last."""
-        if self._story is None or self._brushed is None:
-            return
-        timeline = self._view.timeline
-        events, wanted, self._brushed = timeline.events, self._brushed["event_id"], None
-        places = events.groupby("session_id", observed=True).cumcount().to_numpy()
-        brushed = places[events["event_id"].isin(wanted).to_numpy(bool)]
-        if not self.beside:
-            brushed = np.flatnonzero(events["event_id"].isin(wanted))
-        with self._painting():
-            timeline.brushed = [int(brushed.min()), int(brushed.max())] if len(brushed) else None
-            self.selection = timeline.selection
+        if self._story is not None and self._brushed is not None:
+            timeline = self._view.timeline
+            wanted, self._brushed = self._brushed["event_id"], None
+            with self._painting():
+                timeline.brushed = reach(timeline.events, wanted, by_session=bool(self.beside))
+                self.selection = timeline.selection
 
     def _show_loading(self) -> None:
         self._view.note.text = "Loading…"

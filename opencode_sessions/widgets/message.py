@@ -10,9 +10,9 @@ import pandas as pd
 from ..loose import as_text
 from ..parts import ToolCall, listed, tool_calls
 from ..rows import row_id
+from ..shown import cut, escaped, escaped_lines, number_of
 from .panels import note_html
-from .source import Row, row
-from .text import cut, escaped, escaped_lines, is_known, number_of
+from .source import Row, is_known, row
 
 LETTERS, LINES = 8_000, 120  # of a text, an input or an output: what one looks through here
 SUMMARY_LETTERS = 100  # of what is folded away, and of a call that is not the one chosen

@@ -11,10 +11,11 @@ import pandas as pd
 
 from ..analytics.counting import FAILED, is_counted, is_mutation
 from ..errors import OpencodeSessionsError
+from ..shown import escaped, escaped_lines, number_of
 from . import diff
 from .sessions import title
-from .source import Row
-from .text import escaped, escaped_lines, is_known, number_of
+from .source import Row, is_known
+from .story import SHELL, Story
 
 STYLE = (Path(__file__).parent / "static" / "explorer.css").read_text(encoding="utf-8")
 ERROR_LETTERS = 1_500
@@ -22,8 +23,10 @@ PATCH_TOOLS = ("apply_patch", "patch")
 DIFF_START = ("@@ -", "--- ", "diff --git ", "Index: ")
 
 
-def session_html(session: Row, events: pd.DataFrame, files: int) -> str:
-    """A session's title and what it did in numbers; `events` are its own."""
+def session_html(session: Row, story: Story) -> str:
+    """A session's title and what it did in numbers."""
+    is_own = story.events["session_id"] == session["session_id"]
+    events, files = story.events[is_own], len(set(story.names[is_own]) - {SHELL})
     failed = int(events["status"].isin(FAILED).sum())
     changes = events[is_counted(events) & is_mutation(events)]
     lines = changes[["additions", "deletions"]].dropna().sum()

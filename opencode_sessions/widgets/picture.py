@@ -13,9 +13,9 @@ import pandas as pd
 from ..analytics import file_timeline
 from ..analytics.counting import EXTRAS, FAILED, codes, places_in_order
 from ..errors import OpencodeSessionsError
+from ..shown import visible
 from .story import SHELL
 from .svg import MARK
-from .text import visible
 
 TEXT_LETTERS = 300  # of a command, an error or a path: what a tooltip can hold
 FAILED_BIT, FAINT_BIT = 8, 16  # beside the kind of a mark, which takes three bits

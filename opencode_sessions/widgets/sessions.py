@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .source import Row
-from .text import is_known, number_of, visible
+from ..shown import number_of, visible
+from .source import Row, is_known
 
 LISTED = 200  # options a page lays out and a kernel sends without a delay
 TITLE_LETTERS = 90

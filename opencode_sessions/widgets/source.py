@@ -58,6 +58,11 @@ def row(frame: pd.DataFrame, place: int) -> Row:
     return frame.iloc[place].to_dict()
 
 
+def is_known(value: Any) -> bool:
+    """Whether a cell holds a value."""
+    return not pd.isna(value)
+
+
 def is_of(frame: pd.DataFrame, session: str) -> "pd.Series[bool]":
     """Which rows are of the session with this id, its row's or opencode's."""
     return (frame["session_id"] == session) | (frame["opencode_session_id"] == session)

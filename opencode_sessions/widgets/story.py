@@ -2,6 +2,7 @@
 
 import difflib
 
+import numpy as np
 import pandas as pd
 
 from ..analytics import file_timeline
@@ -93,6 +94,14 @@ def steps(events: pd.DataFrame, file: str) -> pd.Index:
     if file == SHELL:
         return pd.RangeIndex(len(events))
     return events.index[events["event_type"].isin(MUTATIONS)]
+
+
+def reach(events: pd.DataFrame, wanted: pd.Series, *, by_session: bool) -> list[int] | None:
+    """The first and the last place of the wanted event_ids, in each session by itself or in all."""
+    group = events["session_id"] if by_session else np.zeros(len(events))
+    places = events.groupby(group, observed=True).cumcount()
+    found = places[events["event_id"].isin(wanted)]
+    return None if found.empty else [int(found.min()), int(found.max())]
 
 
 def _former_names(histories: pd.DataFrame) -> pd.Series:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ..analytics.counting import FAILED
-from .text import escaped, visible
+from ..shown import escaped, visible
+from .story import Story
 
 ROWS = 9  # files with a row of their own, busiest first
 MARKS = 2_000  # what a page lays out without a delay: of more, those around the chosen one
@@ -79,6 +80,15 @@ def timeline_svg(
         "</svg>",
     ]
     return "".join(parts)
+
+
+def timeline_html(story: Story, selected: str | None) -> str:
+    """The picture of a story with its legend; nothing of one without events."""
+    if story.events.empty:
+        return ""
+    file = None if selected is None else story.file_of(selected)
+    picture = timeline_svg(story.events, story.names, file, selected)
+    return legend_html(story.events) + picture
 
 
 def legend_html(events: pd.DataFrame) -> str:

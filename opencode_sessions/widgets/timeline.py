@@ -11,12 +11,12 @@ import anywidget
 import pandas as pd
 import traitlets
 
+from ..shown import visible
 from .cells import close_with_cell
 from .panels import STYLE, note_html
 from .picture import Picture, no_events
 from .story import SHELL
 from .svg import MARKS, legend_html, timeline_svg
-from .text import visible
 
 NOTHING = -1  # as a place or a row
 NOTHING_TO_SHOW = (

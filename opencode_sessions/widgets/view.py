@@ -46,6 +46,11 @@ class View:
             self.slider.disabled = count < 2
         self.step.value = f"{what} {number} of {count}" if count else ""
 
+    def static_html(self, timeline: str) -> str:
+        """What the panels say, around a picture of the timeline."""
+        above = [self.alert.value, panels.note_html(self.note.text), self.heading.value]
+        return "".join([*above, timeline, self.message.value, self.change.value])
+
     def clear(self) -> None:
         """Takes away what was said of a session, and what was chosen in it."""
         self.timeline.selected = self.timeline.file = None

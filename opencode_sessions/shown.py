@@ -7,9 +7,7 @@ each is shown as a sign of its own.
 
 import html
 import unicodedata
-from typing import Any
-
-import pandas as pd
+from collections.abc import Iterable
 
 DELETE = 0x7F
 HIDING = {
@@ -53,14 +51,20 @@ def cut(text: str, letters: int, lines: int) -> tuple[str, str]:
     return shown, f"… {left:,} more characters are not shown" if left else ""
 
 
-def number_of(count: Any, what: str) -> str:
+def number_of(count: int, what: str) -> str:
     """A number of things, in words: 1 event, 2 events."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def is_known(value: Any) -> bool:
-    """Whether a cell holds a value."""
-    return not pd.isna(value)
+def fields_html(heading: str, fields: Iterable[tuple[str, str]]) -> str:
+    """A heading and a table of names and values; what is in them is text."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escaped(name)}</th>"
+        f"<td style='text-align:left;white-space:pre-wrap;overflow-wrap:anywhere'>"
+        f"{escaped_lines(value)}</td></tr>"
+        for name, value in fields
+    )
+    return f"<p><b>{escaped(heading)}</b></p><table>{rows}</table>"
 
 
 def _sign(character: str) -> str:
