@@ -1,0 +1,393 @@
+"""SessionExplorer in JupyterLab and Chromium: by mouse, by keyboard, and from Python."""
+
+import asyncio
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Lab, keep
+from frontends import PATIENCE, TimelinePage
+from playwright.sync_api import Locator, Page, expect
+
+import opencode_sessions as ocs
+
+ROOT = Path(__file__).parents[2]
+CLEAN_UP = "ses_dfb94b0edffeI566j7sbRyceyc"  # 196 events on 30 files in seven turns
+RELEASE = "ses_dfb90f25effeDe0GsDxWMywL0H"  # the newest
+PLANNER, FORK = "ses_dfb934ab3ffeldERtHdUZnMe73", "ses_dfb926e42ffeZ3kATY7retQk4m"
+FAILED_EDIT = "explorer.selection.query(\"status == 'error' and event_type == 'edit'\").iloc[0]"
+ALERTS = "<script>alert(1)</script><img src=//x/y onerror=alert(1)><svg onload=alert(1)>"
+HOSTILE = f"{ALERTS}\u202etxt.exe\u2066\x1b[31m\x00</td></table></pre>\"'`&lt;" + "a\u0301" * 3
+LONG = "w" * 4_000
+
+
+class ExplorerPage:
+    """An explorer on a page of JupyterLab."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab, self.page = lab, lab.page
+        self.root = lab.page.locator(".ocs-explorer")
+        self.timeline = TimelinePage(self.root.locator(".ocs-timeline"))
+        self.sessions, self.beside = (self.root.locator(".ocs-lists select").nth(n) for n in (0, 1))
+        self.files = self.root.locator(".ocs-middle select")
+        self.session_filter, self.file_filter = (
+            self.root.get_by_placeholder(f"filter {what}…") for what in ("sessions", "files")
+        )
+        self.slider = self.root.locator(".noUi-handle")
+        self.message, self.change = (self.root.locator(f".ocs-{n}") for n in ("message", "change"))
+        self.alert = self.root.get_by_role("alert")
+        self.status = self.root.locator(".ocs-status")
+
+    def is_python(self, expression: str, wanted: object) -> None:
+        """Waits until the kernel says so, and has nothing to complain of."""
+        self.lab.python_until(expression, repr(wanted))
+        assert self.lab.python("explorer.problem") == "None"
+
+    def do(self, *statements: str) -> None:
+        """Has the kernel do something."""
+        self.lab.python("None", *statements)
+
+    def shot(self, name: str) -> None:
+        """Keeps what the explorer looks like, all of it."""
+        self.page.mouse.move(0, 0)
+        keep_all(self.page, self.root, name)
+
+
+Show = Callable[..., ExplorerPage]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recording in a store of ours."""
+    folder = tmp_path_factory.mktemp("store")
+
+    async def fill() -> None:
+        async with ocs.open(folder / "sessions.db") as service:
+            await service.import_opencode(ocs.demo.unpack(folder), progress=False)
+
+    asyncio.run(fill())
+    return folder / "sessions.db"
+
+
+@pytest.fixture
+def show(lab: Lab, store: Path) -> Show:
+    def show(*more: str, of: Path = store) -> ExplorerPage:
+        opened = f"import opencode_sessions as ocs\nsvc = await ocs.open({str(of)!r})"
+        lab.show(opened, "\n".join(["explorer = ocs.explore(svc)", *more, "explorer"]))
+        shown = ExplorerPage(lab)
+        expect(shown.status).to_be_hidden(timeout=PATIENCE * 1000)  # nothing loads any more
+        return shown
+
+    return show
+
+
+def keep_all(page: Page, root: Locator, name: str) -> None:
+    """Keeps the whole of what may be higher than the window."""
+    size = page.viewport_size
+    assert size is not None
+    box = root.bounding_box()
+    assert box is not None
+    page.set_viewport_size({**size, "height": max(int(box["height"]) + 300, size["height"])})
+    root.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)  # a canvas paints after it was given its size
+    keep(page, name)
+    page.set_viewport_size(size)
+
+
+def theme(lab: Lab, name: str) -> None:
+    lab.command("apputils:change-theme", theme=f"JupyterLab {name}")
+    lab.page.wait_for_function(
+        "is => document.body.dataset.jpThemeLight === is", arg=str(name == "Light").lower()
+    )
+
+
+def lightness(colour: str) -> float:
+    """From 0 to 255, of what `getComputedStyle` says."""
+    return sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 3
+
+
+# -- choosing ------------------------------------------------------------------------------------
+
+
+def test_a_session_and_a_file_are_picked(show: Show) -> None:
+    explorer = show()
+    explorer.is_python("explorer.session", RELEASE)
+    explorer.sessions.select_option(value=option(explorer.sessions, "Clean up before 0.3"))
+    explorer.is_python("explorer.session", CLEAN_UP)
+    explorer.timeline.painted(196)
+    expect(explorer.root.locator(".ocs-session")).to_contain_text("196 events · 30 files")
+
+    explorer.files.select_option(value=option(explorer.files, "trailmap/storage.py"))
+    explorer.is_python("explorer.file", "trailmap/storage.py")
+    expect(explorer.change).to_contain_text("trailmap/storage.py")
+    explorer.timeline.click(37)
+    expect(explorer.change).to_contain_text("This was asked for and not done")
+    expect(explorer.message).to_contain_text("Now the storage raises them.")
+    explorer.is_python("explorer.event['status']", "error")
+
+
+def option(select: Locator, text: str) -> str:
+    """The value of the option that has this text."""
+    value: str = select.locator("option", has_text=text).first.evaluate("option => option.value")
+    return value
+
+
+def test_lists_are_filtered_and_sorted(show: Show) -> None:
+    explorer = show()
+    explorer.session_filter.fill("subagent review")
+    expect(explorer.sessions.locator("option")).to_have_count(3)
+    explorer.session_filter.fill("")
+    expect(explorer.sessions.locator("option")).to_have_count(20)
+    explorer.root.locator(".ocs-bar select").select_option("most events first")
+    expect(explorer.sessions.locator("option").first).to_contain_text("Clean up before 0.3")
+    explorer.file_filter.fill("docs/")
+    expect(explorer.files.locator("option")).to_have_count(4)
+    explorer.is_python("explorer.session", RELEASE)
+
+
+def test_keys_stay_in_the_lists(show: Show) -> None:
+    explorer = show()
+    cells = explorer.page.locator(".jp-Notebook .jp-Cell")
+    before = cells.count()
+    explorer.sessions.locator("option").nth(1).click()
+    explorer.is_python("explorer._list.find(explorer.session)['title'][:7]", "Do the ")
+    explorer.sessions.press("ArrowDown")
+    explorer.is_python("explorer._list.find(explorer.session)['title'][:7]", "A print")
+    explorer.sessions.press("ArrowUp")
+    explorer.sessions.press("ArrowUp")
+    explorer.is_python("explorer.session", RELEASE)
+    for key in ("d", "d", "x", "a", "b", "0", "0"):  # they delete, cut, add cells and restart
+        explorer.sessions.press(key)
+        explorer.files.press(key)
+        explorer.timeline.canvas.press(key)
+    expect(cells).to_have_count(before)
+    explorer.files.locator("option").nth(0).click()
+    explorer.files.press("ArrowDown")
+    explorer.is_python("explorer.file", "README.md")
+    explorer.timeline.canvas.press("ArrowRight")
+    explorer.timeline.canvas.press("ArrowRight")
+    expect(cells).to_have_count(before)
+
+
+def test_the_slider_steps_through_the_changes_of_a_file(show: Show) -> None:
+    explorer = show(f"explorer.session, explorer.file = {CLEAN_UP!r}, 'trailmap/storage.py'")
+    expect(explorer.root).to_contain_text("change 8 of 8")
+    explorer.slider.press("Home")
+    expect(explorer.root).to_contain_text("change 1 of 8")
+    explorer.is_python("explorer.event['status']", "error")
+    expect(explorer.change).to_contain_text("This was asked for and not done")
+    for _ in range(2):
+        explorer.slider.press("ArrowRight")
+    expect(explorer.root).to_contain_text("change 3 of 8")
+    explorer.is_python("explorer.event['version']", 1)
+    expect(explorer.change.locator("ins, tr.add").first).to_be_visible()
+
+
+def test_what_is_brushed_is_the_selection(show: Show) -> None:
+    explorer = show(f"explorer.session = {CLEAN_UP!r}")
+    explorer.timeline.painted(196)
+    explorer.timeline.drag(20, 29)
+    explorer.is_python("len(explorer.selection)", 10)
+    explorer.do("explorer.selection = explorer.selection.head(4)")
+    explorer.is_python("len(explorer.selection)", 4)
+    expect(explorer.timeline.status).to_contain_text("4 brushed")
+
+
+def test_python_moves_the_view(show: Show) -> None:
+    explorer = show()
+    explorer.do(f"explorer.session = {CLEAN_UP!r}")
+    explorer.timeline.painted(196)
+    explorer.do(f"explorer.event = {FAILED_EDIT}")
+    expect(explorer.change).to_contain_text("This was asked for and not done")
+    expect(explorer.files.locator("option:checked")).to_contain_text("trailmap/storage.py")
+    expect(explorer.sessions.locator("option:checked")).to_contain_text("Clean up before 0.3")
+    expect(explorer.timeline.status).to_contain_text("event 38 of 196")
+
+
+def test_two_sessions_stand_side_by_side(show: Show) -> None:
+    explorer = show(f"explorer.session = {PLANNER!r}")
+    expect(explorer.beside).to_be_hidden()
+    explorer.root.get_by_role("button", name="Side by side").click()
+    expect(explorer.beside).to_be_visible()
+    explorer.beside.select_option(value=option(explorer.beside, "(fork #1)"))
+    explorer.is_python("explorer.beside", FORK)
+    explorer.timeline.painted(64)
+    expect(explorer.root.locator(".ocs-session")).to_have_count(2)
+    explorer.shot("side-by-side")
+    explorer.root.get_by_role("button", name="Side by side").click()
+    explorer.timeline.painted(33)
+    explorer.is_python("explorer.beside", None)
+
+
+# -- what may happen to it -------------------------------------------------------------------------
+
+
+def test_an_error_is_an_alert(show: Show) -> None:
+    explorer = show()
+    expect(explorer.alert).to_have_count(0)
+    explorer.do("explorer.file = '<b>nowhere.py</b>'")
+    expect(explorer.alert).to_contain_text("no events of '<b>nowhere.py</b>'")
+    expect(explorer.alert.locator("pre")).to_be_hidden()
+    explorer.shot("alert")
+    explorer.sessions.select_option(value=option(explorer.sessions, "Clean up before 0.3"))
+    expect(explorer.alert).to_have_count(0)
+    explorer.timeline.painted(196)
+
+
+def test_a_cell_that_runs_again_leaves_one_explorer(show: Show) -> None:
+    explorer = show()
+    widgets = "len(__import__('ipywidgets').widgets.widget._instances)"
+    before = explorer.lab.python(widgets)
+    for _ in range(2):
+        explorer.do("explorer.session = None")
+        explorer.lab.run_all()
+        explorer.lab.python_until(f"explorer.session == {RELEASE!r} and {widgets}", before)
+    expect(explorer.root).to_have_count(1)
+    expect(explorer.change.locator("table")).to_be_visible()
+
+
+def test_a_reloaded_page_has_the_whole_state(show: Show) -> None:
+    explorer = show(f"explorer.session, explorer.file = {CLEAN_UP!r}, 'trailmap/storage.py'")
+    explorer.slider.press("Home")
+    expect(explorer.change).to_contain_text("This was asked for and not done")
+    explorer.file_filter.fill("trailmap/")
+    expect(explorer.files.locator("option")).to_have_count(17)
+    explorer.lab.command("docmanager:save")
+    expect(explorer.page.locator(".jp-mod-dirty")).to_have_count(0)
+    explorer.page.reload()
+    explorer.timeline.painted(196)
+    expect(explorer.change).to_contain_text("This was asked for and not done")
+    expect(explorer.message).to_contain_text("Now the storage raises them.")
+    expect(explorer.files.locator("option:checked")).to_contain_text("trailmap/storage.py")
+    expect(explorer.files.locator("option")).to_have_count(17)
+    expect(explorer.timeline.status).to_contain_text("event 38 of 196")
+    expect(explorer.root).to_contain_text("change 1 of 8")
+    explorer.slider.press("ArrowRight")
+    expect(explorer.root).to_contain_text("change 2 of 8")
+
+
+# -- what an agent typed ---------------------------------------------------------------------------
+
+STORE_HOSTILE = f"""
+hostile, long = {HOSTILE!r}, {LONG!r}
+svc = ocs.OpencodeSessionService()
+for text in (long, hostile):
+    session = await svc.get_or_create_session("ses_" + text[:9], text, "/home/dev", title=text)
+    asked = [{{"type": "text", "text": text}}]
+    await svc.persist_message(session, "user", asked)
+    parts = [{{"type": "reasoning", "text": text}}, {{"type": "text", "text": text}}]
+    for number in range(3):
+        path = f"src/{{text}}/{{number}}.py"
+        parts += [
+            {{"type": "tool_use", "name": "write", "input": {{"path": path, "content": text}}}},
+            {{"type": "tool_use", "name": "edit", "input": {{"path": path, "new_string": text}}}},
+            {{"type": "tool", "tool": "bash", "callID": text, "state": {{
+                "status": "error", "input": {{"command": text}}, "title": text, "error": text}}}},
+        ]
+    message = await svc.persist_message(session, "assistant", parts)
+    await svc.persist_file_events(message, parts)
+"""
+
+
+def test_nothing_of_it_runs_loads_or_breaks_the_layout(lab: Lab) -> None:
+    """The page itself notes each dialog, each error and each request to the outside."""
+    lab.show(
+        "import opencode_sessions as ocs" + STORE_HOSTILE,
+        "from IPython.display import display\nfor one in (svc, session, message): display(one)\n"
+        "display(ocs.FileTimeline(await svc.file_events()))",
+        "explorer = ocs.explore(svc)\nexplorer",
+    )
+    explorer = ExplorerPage(lab)
+    ids = "list(explorer._story.events['event_id'])"
+    explorer.root.locator(".ocs-call").wait_for(timeout=PATIENCE * 1000)
+    for session in range(2):
+        explorer.sessions.locator("option").nth(session).click()
+        explorer.lab.python_until(f"len({ids})", "9")
+        for place in range(9):
+            explorer.do(f"explorer.selected = {ids}[{place}]")
+            expect(explorer.change).to_contain_text(f"event {place % 3 + 1} of" if place else "of")
+            for summary in explorer.message.locator("summary").all():
+                if summary.is_visible():
+                    summary.click()
+        explorer.timeline.canvas.hover(position={"x": 40, "y": 50})
+        explorer.timeline.click(4)
+        said = explorer.root.inner_text()
+        assert not set("\u202e\u2066\x1b\x00") & set(said)
+        if session == 0:
+            assert "⟨U+202E⟩" in said and "<script>alert(1)" in said
+            assert explorer.root.locator("script, img, iframe, object, [onload]").count() == 0
+        wide = explorer.page.evaluate(WIDER_THAN_THE_EXPLORER)
+        assert wide == []
+        explorer.shot(f"hostile-{session}")
+    foreign = ".jp-OutputArea script, .jp-OutputArea img, .jp-OutputArea [onload]"
+    assert explorer.page.locator(foreign).count() == 0
+
+
+WIDER_THAN_THE_EXPLORER = """() => {
+    const root = document.querySelector('.ocs-explorer'), edge = root.getBoundingClientRect().right;
+    const scrolls = (e) => e && e !== root &&
+        (getComputedStyle(e).overflowX !== 'visible' || scrolls(e.parentElement));
+    return [...root.querySelectorAll('*')].filter((e) => !scrolls(e.parentElement)
+        && e.getBoundingClientRect().right > edge + 1).map((e) => e.className);
+}"""
+
+
+# -- what it looks like ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def sized(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Callable[[int], Path]:
+    """A store with so many sessions: 20 are the recording's, others are made up."""
+    generate = runpy.run_path(str(ROOT / "benchmarks" / "generated.py"))["generate"]
+
+    def sized(sessions: int) -> Path:
+        if sessions == 20:
+            return store
+        file = tmp_path_factory.mktemp("sized") / f"{sessions}.db"
+        if sessions:
+            generate(file, sessions=sessions, events=sessions * 12)
+        return file
+
+    return sized
+
+
+@pytest.mark.parametrize("sessions", [0, 1, 20, 5000])
+def test_it_is_itself_in_both_themes_and_sizes(
+    lab: Lab, show: Show, sized: Callable[[int], Path], sessions: int
+) -> None:
+    if sessions:
+        explorer = show(of=sized(sessions))
+        expect(explorer.sessions.locator("option")).to_have_count(min(sessions, 200))
+        if sessions == 20:
+            explorer.do(f"explorer.session = {CLEAN_UP!r}")
+            explorer.timeline.painted(196)
+            explorer.do(f"explorer.event = {FAILED_EDIT}")
+            expect(explorer.change).to_contain_text("This was asked for and not done")
+    else:
+        lab.page.goto("about:blank")
+        explorer = empty(lab)
+        expect(explorer.status).to_contain_text("await svc.import_opencode()")
+    for width in (1400, 800):
+        lab.page.set_viewport_size({"width": width, "height": 1000})
+        for name in ("Light", "Dark"):
+            theme(lab, name)
+            ink, ground = (
+                lightness(explorer.root.evaluate(f"e => getComputedStyle({of}).{what}"))
+                for of, what in (("e", "color"), ("document.body", "backgroundColor"))
+            )
+            assert abs(ink - ground) > 120
+            assert explorer.page.evaluate(WIDER_THAN_THE_EXPLORER) == []
+            explorer.shot(f"explorer-{sessions}-{width}-{name.lower()}")
+
+
+def empty(lab: Lab) -> ExplorerPage:
+    """An explorer of a store without sessions: its timeline has nothing to paint."""
+    lab.open_notebook(
+        "import opencode_sessions as ocs",
+        "explorer = ocs.explore(ocs.OpencodeSessionService())\nexplorer",
+    )
+    explorer = ExplorerPage(lab)
+    explorer.root.wait_for(timeout=PATIENCE * 1000)
+    return explorer
