@@ -57,6 +57,19 @@ def test_a_row_is_a_file_under_its_last_name_the_busiest_first(events: pd.DataFr
     assert {picture.names[row] for row in picture.row[commands]} == {""}
 
 
+def test_every_file_has_the_name_that_its_history_ends_with(
+    recordings: dict[str, Recording],
+) -> None:
+    for recording in recordings.values():
+        picture = Picture(ocs.read_opencode(recording.database).file_events)
+        histories = ocs.analytics.file_timeline(
+            picture.events, include=("fork_copies", "undone", "user")
+        )
+        ends = histories.set_index("event_id")["last_path"].astype("str")
+        last = picture.events["event_id"].map(ends).astype("str").fillna("")
+        assert [picture.names[row] for row in picture.row] == last.tolist()
+
+
 def test_each_number_of_a_mark_is_what_the_event_says(every: pd.DataFrame) -> None:
     picture = Picture(every)
     shown = picture.events

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..analytics import file_timeline
-from ..analytics.counting import EXTRAS, FAILED, codes, places_in_order
+from ..analytics.counting import EXTRAS, FAILED, codes, numbered, places_in_order
 from ..errors import OpencodeSessionsError
 from ..shown import visible
 from .story import SHELL
@@ -194,12 +194,22 @@ def _check(events: pd.DataFrame) -> None:
 
 
 def _files(events: pd.DataFrame) -> "tuple[Column, pd.Index[str]]":
-    """For each event the number of its file, by the last name that had; -1 for a command."""
-    of_files = events[OF_FILES].assign(place=np.arange(len(events)))
+    """For each event the number of its file, by the last name that had; -1 for a command.
+
+    Only where something was moved can that be another name than the event's own.
+    """
+    path = events["file_path"]
+    moves = events.loc[events["new_file_path"].notna(), ["file_path", "new_file_path"]]
+    moved = {*moves["file_path"].dropna(), *moves["new_file_path"]}
+    places = np.flatnonzero(path.isin(moved))
+    of_files = events[OF_FILES].iloc[places].assign(place=places)
     histories = file_timeline(of_files, include=EXTRAS)
-    file = np.full(len(events), -1, "i8")
-    file[histories["place"].to_numpy()] = histories["last_path"].cat.codes
-    return file, histories["last_path"].cat.categories
+    last = histories["last_path"]
+    own = path.astype("category").cat.categories
+    names: pd.Index[str] = pd.Index(own.union(last.cat.categories), dtype="str")
+    file = numbered(path, names)
+    file[histories["place"].to_numpy()] = numbered(last, names)
+    return file, names
 
 
 def _coded(names: "pd.Series[str]") -> "tuple[Column, pd.Index[str]]":

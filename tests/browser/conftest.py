@@ -4,26 +4,17 @@ Whatever a page asks for outside of loopback fails the test that made it. What t
 is kept in build/screenshots.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chromium import OPTIONS, chromium
 from frontends import LabPage, TimelinePage, jupyter, notebook, served, without_news
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from opencode_sessions import demo, read_opencode
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-QUIET = [
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--disable-quic", "--disable-gpu", "--no-first-run"),
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 NOTEBOOK_ERROR = "notebook_core."  # Notebook 7.6 stumbles over a setting of its own, with any page
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 OWN = r"(data|blob|about):|(http|ws)://127\.0\.0\.1:\d+/"
@@ -32,11 +23,11 @@ SIZE = {"width": 1400, "height": 1000}
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
+    path = chromium()
+    if path is None:
         pytest.skip("there is no Chromium on PATH (Debian: apt-get install chromium)")
-    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root])
+        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
         yield browser
         browser.close()
 

@@ -79,6 +79,7 @@ class Timeline {
     this.isOpen = false;
     this.zoom = null; // the first and last place in view, or null for all
     this.fresh = 0; // events that came while the view was elsewhere
+    this.scrolled = 0; // of the rows; asking the page for it takes long
     this.build(el);
     this.listen();
     this.read();
@@ -147,7 +148,11 @@ class Timeline {
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("blur", () => this.point(null));
     this.root.addEventListener("keydown", (event) => this.key(event));
-    this.scroll.addEventListener("scroll", () => { this.point(null); this.repaint(); });
+    this.scroll.addEventListener("scroll", () => {
+      this.scrolled = this.scroll.scrollTop;
+      this.point(null);
+      this.repaint();
+    });
     // Colours come from the page's style: whatever changes it, the new ones arrive as a transition.
     this.root.addEventListener("transitionend", (event) => {
       if (event.target === this.root) this.repaint();
@@ -191,7 +196,7 @@ class Timeline {
       this.zoom = this.zoomed();
       this.isOpen = false;
       this.fresh = 0;
-      this.scroll.scrollTop = 0;
+      this.scroll.scrollTop = this.scrolled = 0;
     } else if (this.zoom) {
       const more = this.count - before;
       if (atEnd) this.zoom = [this.zoom[0] + more, this.zoom[1] + more];
@@ -204,30 +209,29 @@ class Timeline {
   }
 
   explain() {
-    const kinds = new Uint8Array(32);
-    for (const kind of this.kind) kinds[kind] = 1;
-    const has = (bit) => kinds.some((is, kind) => is && kind & bit);
+    const kinds = new Uint32Array(32), { kind, time, count } = this;
+    let first = Infinity, last = -Infinity;
+    for (let i = 0; i < count; i++) {
+      kinds[kind[i]]++;
+      if (time[i] < first) first = time[i];
+      if (time[i] > last) last = time[i];
+    }
+    const of = (bit) => kinds.reduce((sum, n, look) => (look & bit ? sum + n : sum), 0);
     this.legend.replaceChildren();
     this.words.marks.forEach(([name, colour, shape], at) => {
-      if (kinds.some((is, kind) => is && (kind & KIND) === at)) {
+      if (kinds.some((n, look) => n && (look & KIND) === at)) {
         this.legend.append(sample(name, [["path", { d: shape, fill: colour }]]));
       }
     });
     const ring = ["circle", { r: 6.4, fill: "none", stroke: "currentColor", "stroke-width": 1.4 }];
-    if (has(FAILED)) this.legend.append(sample("failed", [ring]));
-    if (has(FAINT)) {
+    if (of(FAILED)) this.legend.append(sample("failed", [ring]));
+    if (of(FAINT)) {
       const [, colour, shape] = this.words.marks[2];
       this.legend.append(sample("undone or fork copy", [["path", { d: shape, fill: colour, opacity: 0.35 }]]));
     }
     const files = new Set(this.words.labels.filter((_, row) => !this.words.shells.includes(row))).size;
-    let failed = 0, first = Infinity, last = -Infinity;
-    for (let i = 0; i < this.count; i++) {
-      if (this.kind[i] & FAILED) failed++;
-      if (this.time[i] < first) first = this.time[i];
-      if (this.time[i] > last) last = this.time[i];
-    }
     this.summary = `${counted(this.count, "event")} on ${counted(files, "file")}`;
-    if (failed) this.summary += ` · ${failed.toLocaleString("en")} failed`;
+    if (of(FAILED)) this.summary += ` · ${of(FAILED).toLocaleString("en")} failed`;
     if (first <= last) this.summary += ` · ${moment(first)} to ${moment(last)} UTC`;
     this.canvas.setAttribute("aria-label",
       `Timeline: ${this.summary}. Left and right choose an event, up and down a file, plus and minus zoom.`);
@@ -280,7 +284,7 @@ class Timeline {
     if (group && row - group.firstRow >= most && !this.words.shells.includes(row)) this.isOpen = true;
   }
 
-  top(lane) { return HEAD + lane * this.lane - this.scroll.scrollTop; }
+  top(lane) { return HEAD + lane * this.lane - this.scrolled; }
 
   // -- the axis --------------------------------------------------------------------------------
 
@@ -517,8 +521,8 @@ class Timeline {
     c.textBaseline = "middle";
     c.fillStyle = this.paper;
     c.fillRect(0, 0, this.width, this.height);
-    const from = Math.max(0, Math.floor(this.scroll.scrollTop / this.lane));
-    const to = Math.min(this.lanes.length, Math.ceil((this.scroll.scrollTop + this.height - HEAD) / this.lane));
+    const from = Math.max(0, Math.floor(this.scrolled / this.lane));
+    const to = Math.min(this.lanes.length, Math.ceil((this.scrolled + this.height - HEAD) / this.lane));
     const near = (REACH + 2) / this.scale();
     const ranges = this.groups.map(({ start, end }) => [
       search(this.u, this.view[0] - near, start, end), search(this.u, this.view[1] + near, start, end)]);
@@ -813,10 +817,51 @@ class Timeline {
       sprite.width / r, sprite.height / r);
   }
 
-  /** Bars of what happened in each few pixels of a row, by type; a dot above where some failed. */
+  /** Bars of what happened in each few pixels of a row, by type; a cap of ink where some failed. */
   paintBins(ranges, from, to) {
-    const c = this.context, kinds = this.words.marks.length, bins = Math.ceil((this.plot + 2 * PAD) / BIN);
-    const lanes = to - from, wide = kinds + 1;
+    const kinds = this.words.marks.length, wide = kinds + 1, lanes = to - from;
+    const bins = Math.ceil((this.plot + 2 * PAD) / BIN);
+    const counts = this.binned(ranges, from, lanes, bins, wide), totals = new Uint32Array(lanes * bins);
+    let most = 1;
+    for (let cell = 0; cell < totals.length; cell++) {
+      for (let k = 0; k < kinds; k++) totals[cell] += counts[cell * wide + k];
+      if (totals[cell] > most) most = totals[cell];
+    }
+    // Pixel by pixel: tens of thousands of small rectangles take the canvas a second.
+    const r = this.ratio, width = Math.ceil(bins * BIN * r), height = Math.ceil(lanes * this.lane * r);
+    const layer = document.createElement("canvas");
+    layer.width = width;
+    layer.height = height;
+    const c = layer.getContext("2d"), image = c.createImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer);
+    const colours = [...this.words.marks.map(([, colour]) => colour), this.ink].map((one) => this.pixel(one));
+    const fill = (x0, x1, y0, y1, colour) => {
+      for (let y = Math.max(y0, 0); y < y1; y++) pixels.fill(colour, y * width + x0, y * width + x1);
+    };
+    const high = (this.lane - 3) * r, gap = Math.max(1, Math.round(r / 2));
+    for (let cell = 0; cell < totals.length; cell++) {
+      const total = totals[cell];
+      if (!total) continue;
+      const lane = (cell / bins) | 0, bin = cell % bins;
+      const x0 = Math.round(bin * BIN * r), x1 = Math.round((bin + 1) * BIN * r) - gap;
+      const tall = Math.max(3 * r, high * Math.sqrt(total / most));
+      const bottom = (lane + 0.5) * this.lane * r + tall / 2;
+      let below = 0;
+      for (let k = 0; k < kinds; k++) {
+        const count = counts[cell * wide + k];
+        if (!count) continue;
+        fill(x0, x1, Math.round(bottom - (tall * (below + count)) / total), Math.round(bottom - (tall * below) / total), colours[k]);
+        below += count;
+      }
+      const cap = Math.round(bottom - tall);
+      if (counts[cell * wide + kinds]) fill(x0, x1, cap - Math.round(1.5 * r), cap, colours[kinds]);
+    }
+    c.putImageData(image, 0, 0);
+    this.context.drawImage(layer, this.left, this.top(from), width / r, height / r);
+  }
+
+  /** How many events of each type are in each bin of the lanes, and at the end how many failed. */
+  binned(ranges, from, lanes, bins, wide) {
     const counts = new Uint32Array(lanes * bins * wide), scale = this.scale() / BIN;
     const zero = this.view[0] - PAD / this.scale();
     const { u, row, kind, laneOf } = this;
@@ -826,37 +871,18 @@ class Timeline {
         if (lane < 0 || lane >= lanes || bin < 0 || bin >= bins) continue;
         const cell = (lane * bins + bin) * wide;
         counts[cell + (kind[i] & KIND)]++;
-        if (kind[i] & FAILED) counts[cell + kinds]++;
+        if (kind[i] & FAILED) counts[cell + wide - 1]++;
       }
     }
-    let most = 1;
-    const totals = new Uint32Array(lanes * bins);
-    for (let cell = 0; cell < totals.length; cell++) {
-      let sum = 0;
-      for (let k = 0; k < kinds; k++) sum += counts[cell * wide + k];
-      totals[cell] = sum;
-      if (sum > most) most = sum;
-    }
-    const high = this.lane - 3;
-    for (let k = 0; k < kinds; k++) {
-      c.fillStyle = this.words.marks[k][1];
-      for (let cell = 0; cell < totals.length; cell++) {
-        const count = counts[cell * wide + k];
-        if (!count) continue;
-        const tall = Math.max(2, high * Math.sqrt(totals[cell] / most));
-        let below = 0;
-        for (let j = 0; j < k; j++) below += counts[cell * wide + j];
-        const lane = (cell / bins) | 0, x = this.left + (cell % bins) * BIN;
-        const bottom = this.top(from + lane) + this.lane / 2 + tall / 2;
-        c.fillRect(x, bottom - (tall * (below + count)) / totals[cell], BIN - 0.5, (tall * count) / totals[cell]);
-      }
-    }
-    c.fillStyle = this.ink;
-    for (let cell = 0; cell < totals.length; cell++) {
-      if (!counts[cell * wide + kinds]) continue;
-      const tall = Math.max(2, high * Math.sqrt(totals[cell] / most)), lane = (cell / bins) | 0;
-      c.fillRect(this.left + (cell % bins) * BIN, this.top(from + lane) + this.lane / 2 - tall / 2 - 1.5, BIN - 0.5, 1.5);
-    }
+    return counts;
+  }
+
+  /** A colour of CSS as the canvas keeps it. */
+  pixel(colour) {
+    const c = document.createElement("canvas").getContext("2d");
+    c.fillStyle = colour;
+    c.fillRect(0, 0, 1, 1);
+    return new Uint32Array(c.getImageData(0, 0, 1, 1).data.buffer)[0];
   }
 
   paintSelected(from, to) {
@@ -902,7 +928,7 @@ class Timeline {
   }
 
   laneAt(y) {
-    const at = Math.floor((y - HEAD + this.scroll.scrollTop) / this.lane);
+    const at = Math.floor((y - HEAD + this.scrolled) / this.lane);
     return y >= HEAD && at < this.lanes.length ? at : -1;
   }
 
@@ -1118,6 +1144,7 @@ class Timeline {
     const y = this.top(lane), room = this.height - FOOT - this.lane;
     if (y < HEAD) this.scroll.scrollTop += y - HEAD;
     else if (y > room) this.scroll.scrollTop += y - room;
+    this.scrolled = this.scroll.scrollTop;
   }
 
   say(text) {
