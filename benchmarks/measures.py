@@ -99,6 +99,7 @@ def frames(events: int, seed: int = 1) -> Frames:
         "tool_call_id": _ids("prt_", np.arange(n_calls)),
         "tool": _category(kind, [*KINDS, "grep"]),
         "output_bytes": _counts(rng.integers(20, 4000, n_calls), np.zeros(n_calls, bool)),
+        "input_hash": _counts(np.arange(n_calls) * 7 // 8, np.zeros(n_calls, bool)),
     }
     rows = np.flatnonzero(kind < len(KINDS))[:events]
     of_event = pd.DataFrame(shared).take(rows).reset_index(drop=True)
@@ -138,6 +139,8 @@ def frames(events: int, seed: int = 1) -> Frames:
         "start_line": _counts(line, ~has_range),
         "end_line": _counts(line + 60, ~has_range),
         "evidence": _category(np.zeros(len(rows), "int64"), FIXED["evidence"]),
+        "output_bytes": calls["output_bytes"].take(rows),
+        "errors_left": _counts(lines // 4, ~is_edit),
     }
     number = np.arange(n_sessions)
     sessions = {

@@ -81,7 +81,7 @@ def example() -> Frames:
     """The session of the docstrings' examples: two turns, a rename, a failed edit, a new file."""
     failed = {"status": "error", "additions": None, "deletions": None}
     events = file_events(
-        read("convert.py", start_line=1, end_line=40),
+        read("convert.py", start_line=1, end_line=40, output_bytes=4000),
         edit("convert.py", **failed),
         edit("convert.py", additions=3),
         bash("pytest"),
@@ -97,7 +97,6 @@ def example() -> Frames:
             for n, call in enumerate(events[in_common].to_dict("records"))
         ],
     )
-    calls.loc[calls["tool"].eq("read"), "output_bytes"] = 4000
     prompt = {"role": "user", "reported_additions": 5, "reported_deletions": 3}
     answer = {"role": "assistant", "duration_s": 180.0}
     tokens = ["tokens_input", "tokens_output", "tokens_cache_read", "cost_usd"]

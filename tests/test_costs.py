@@ -64,13 +64,17 @@ def id_of(frames: Frames, title: str) -> str:
     return str(id)
 
 
-# Any sessions: (parent or -1, fork of or -1, requests: (cost, compacts, undone, reads, writes))
+# Any sessions: parent or -1, what it is a fork of or -1, and requests: cost, whether it compacts,
+# whether it was undone, reads (path, bytes, minutes until pruned), edits (path, lines), tokens.
 
 request = st.tuples(
     st.none() | st.floats(0, 5),
     st.sampled_from([False, False, False, True]),
     st.sampled_from([False, False, False, True]),
-    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9000)), max_size=3),
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 9000), st.none() | st.integers(0, 4)),
+        max_size=3,
+    ),
     st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 9)), max_size=3),
     st.lists(st.integers(0, 3000), min_size=5, max_size=5),
 )
@@ -105,11 +109,11 @@ def built(sessions: list[Any]) -> Frames:
             more |= {f"tokens_{name}": n for name, n in zip(names, tokens, strict=True)}
             time = {"time": START + pd.Timedelta(minutes=at)}
             rows["messages"].append(who | message | more | time)
-            for place, (path, size) in enumerate(reads):
+            for place, (path, size, lasts) in enumerate(reads):
                 call = who | message | time | {"call_id": f"c{place}", "tool": "read"}
-                call |= {"status": "completed", "seq": place}
-                rows["tool_calls"].append(call | {"output_bytes": size})
-                rows["file_events"].append(call | read(path))
+                gone = None if lasts is None else time["time"] + pd.Timedelta(minutes=lasts)
+                call |= {"status": "completed", "seq": place, "pruned_at": gone}
+                rows["file_events"].append(call | read(path, output_bytes=size))
             for path, lines in writes:
                 call = who | message | time | {"tool": "edit", "status": "completed", "seq": 9}
                 change = edit_of(path, additions=lines, deletions=0 if lines is not None else None)
@@ -256,13 +260,12 @@ def by_hand(frames: Frames) -> dict[tuple[str, str], tuple[float, float]]:
     asked = frames.messages[frames.messages["role"] == "assistant"]
     is_here = set(asked.loc[~asked["is_fork_copy"], "time"])
     seen: set[Any] = set()
-    sizes = {(c.message_id, c.call_id): c.output_bytes for c in frames.tool_calls.itertuples()}
     events = {
         key: list(rows.itertuples()) for key, rows in frames.file_events.groupby("message_id")
     }
     order = frames.sessions.sort_values(["created_at", "session_id"])["session_id"]
     for session in order:
-        context: list[tuple[str, float, bool]] = []
+        context: list[tuple[str, float, bool, Any]] = []
         for m in asked[asked["session_id"] == session].sort_values("seq").itertuples():
             counts = not m.is_fork_copy or (m.time not in is_here and m.time not in seen)
             seen.add(m.time)
@@ -272,7 +275,11 @@ def by_hand(frames: Frames) -> dict[tuple[str, str], tuple[float, float]]:
             worth = [n * price for n, price in zip(tokens, PRICES, strict=True)]
             cost = m.cost_usd if counts and m.cost_usd == m.cost_usd and sum(worth) else 0
             cost /= sum(worth) or 1
-            held = [(p, n) for p, n, undone in context if m.is_undone or not undone]
+            held = [
+                (path, n)
+                for path, n, is_undone, pruned_at in context
+                if (m.is_undone or not is_undone) and not pruned_at <= m.time
+            ]
             whole = max(tokens[0] + tokens[3] + tokens[4], sum(n for _, n in held))
             for path, n in held:
                 share = n / whole if whole else 0
@@ -288,8 +295,8 @@ def by_hand(frames: Frames) -> dict[tuple[str, str], tuple[float, float]]:
                 found[session, e.file_path][0] += cost * worth[1] * n / sum(lines)
             for e in events.get(m.message_id, []):
                 if e.event_type == "read" and e.status == "completed":
-                    size = sizes[e.message_id, e.call_id]
-                    context.append((e.file_path, (0 if pd.isna(size) else size) / 4, e.is_undone))
+                    size = 0 if pd.isna(e.output_bytes) else e.output_bytes / 4
+                    context.append((e.file_path, size, e.is_undone, e.pruned_at))
             if m.is_compaction:
                 context = []
     return {key: (written, read) for key, (written, read) in found.items()}

@@ -1,6 +1,7 @@
 """What sessions cost: each model request counted once, with and without subagents, and per file."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ STEP = [
     *("message_id", "session_id", "seq", "time", "duration_s", "provider", "model"),
     *("is_fork_copy", "is_undone", "is_compaction", *MONEY),
 ]
-CALL = ["message_id", "call_id"]
+READ = ["message_id", "file_path", "output_bytes", "pruned_at"]
 CONTEXT = ["tokens_input", "tokens_cache_read", "tokens_cache_write"]
 BYTES_A_TOKEN = 4
 CONVERSATION = "<conversation>"
@@ -138,9 +139,9 @@ def cost_by_file(
     tried to, by lines: what those cost that were put in and taken out. The shares of input and
     cache go to the files whose contents, as reads gave them, were in the context then, by their
     tokens among the context's (a token is four bytes): those read before in the session, copies of
-    a fork among them, and since the last compaction. All else is `<conversation>`: prompts,
-    answers, reasoning, the outputs of other tools. It does not know what opencode pruned from the
-    context, nor, up to 0.5 where a message is a whole turn, what was read earlier in the turn.
+    a fork among them, since the last compaction, and not pruned. All else is `<conversation>`:
+    prompts, answers, reasoning, the outputs of other tools. Up to 0.5, where a message is a whole
+    turn, what was read earlier in the turn is not seen either.
 
     Args:
         frames: all frames of the sessions.
@@ -230,45 +231,50 @@ def _read(
     """The cost of contexts over the files they held: step of the read, file_path, read_usd.
 
     A context starts anew with each session and after each compaction. What a read put into it is
-    paid for with each request that follows, so a read costs its tokens times what a token cost
-    from there on: one running sum over all requests. An undone turn saw what was before it, but
-    nothing that follows saw the undone turn.
+    paid for with each request that follows, until it is pruned, so a read costs its tokens times
+    what a token cost meanwhile: the difference of one running sum over all requests. An undone turn
+    saw what was before it, but nothing that follows saw the undone turn.
     """
-    events, calls = frames.file_events, frames.tool_calls
+    events = frames.file_events
     is_read = events["event_type"].eq("read") & events["status"].eq("completed")
-    events = events[[*CALL, "file_path"]][is_read.to_numpy(bool)]
+    events = events[READ][is_read.to_numpy(bool)]
     step = places_of(events["message_id"], steps["message_id"])
     events, step = events[step >= 0], step[step >= 0]
-    calls = calls[[*CALL, "output_bytes"]][calls["tool"].eq("read").to_numpy(bool)]
-    # A call's id alone is not unique across forks.
-    both = pd.concat([calls[CALL], events[CALL]], ignore_index=True)
-    key, _ = grouped(both, CALL)
-    call = places_of(pd.Series(key[len(calls) :]), pd.Series(key[: len(calls)]))
-    size = np.append(calls["output_bytes"].to_numpy("float64", na_value=0), 0)
-    tokens = size[call] / BYTES_A_TOKEN
-
+    tokens = events["output_bytes"].to_numpy("float64", na_value=0) / BYTES_A_TOKEN
     compacts, is_undone = (steps[name].to_numpy(bool) for name in ("is_compaction", "is_undone"))
-    is_first = np.append(True, (session[1:] != session[:-1]) | compacts[:-1])[: len(steps)]
-    window = np.cumsum(is_first) - 1
-    first = np.flatnonzero(is_first)
-    last = np.append(first[1:], len(steps)) - 1
+    ends = np.append(session[1:] != session[:-1], True)[: len(steps)] | compacts
+    last = np.flatnonzero(ends)[np.cumsum(ends) - ends]  # of each step's context
+    until = np.minimum(last[step], _last_before(events["pruned_at"], step, steps, session))
+    undone = is_undone[step]
 
     def held(reads: Flags) -> Floats:
         """Tokens of these reads in each request's context."""
-        given = np.bincount(step[reads], tokens[reads], len(steps)).astype("float64")
-        before = np.cumsum(given) - given
-        in_window: Floats = before - before[first][window]
-        return in_window
+        size, many = tokens[reads], len(steps) + 1
+        come, go = (np.bincount(at[reads] + 1, size, many) for at in (step, until))
+        return np.cumsum(come - go)[:-1].astype("float64")
 
-    undone = is_undone[step]
     context = held(~undone) + np.where(is_undone, held(undone), 0)
     whole = np.maximum(spent["context"].to_numpy(), context)
     cost = spent["context_usd"].to_numpy()
     a_token = np.divide(cost, whole, out=np.zeros(len(steps)), where=whole > 0)
     paid, paid_undone = np.cumsum(a_token), np.cumsum(np.where(is_undone, a_token, 0))
-    end = last[window[step]]
-    later = np.where(undone, paid_undone[end] - paid_undone[step], paid[end] - paid[step])
+    later = np.where(undone, paid_undone[until] - paid_undone[step], paid[until] - paid[step])
     path = events["file_path"].array
     return pd.DataFrame(
         {"step": step, "file_path": path, "written_usd": 0.0, "read_usd": tokens * later}
     )
+
+
+def _last_before(
+    moments: "pd.Series[Any]", step: Numbers, steps: pd.DataFrame, session: Numbers
+) -> Numbers:
+    """The last step of its session that began before each moment, `step` itself at least.
+
+    Past all steps where the moment is NaT.
+    """
+    times = (steps["time"], moments)
+    clock, moment = ((of - steps["time"].min()).dt.total_seconds().to_numpy() for of in times)
+    longest = np.nanmax([0, *(of.max() for of in (clock, moment) if len(of))]) + 1
+    starts = np.fmax.accumulate(session * longest + clock)
+    before = np.searchsorted(starts, session[step] * longest + moment) - 1
+    return np.where(np.isnan(moment), len(steps), np.maximum(before, step)).astype("int64")

@@ -15,6 +15,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 Extra = Literal["fork_copies", "undone", "user"]
 EXTRAS: tuple[Extra, ...] = ("fork_copies", "undone", "user")
+SMALL, LARGEST = 2**31, 2**62
 MUTATIONS = ("write", "edit", "delete", "move")
 SHELL_MADE = ("snapshot", "patch_part", "shell")  # evidence of what commands changed
 FAILED = ("error", "denied", "aborted")
@@ -88,20 +89,27 @@ def grouped(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[Numbers, Number
 
     Groups are numbered from 0 in the order of the columns' values; NA is a value, the last.
     """
-    key = np.zeros(len(rows), dtype="int64")
+    key, many = np.zeros(len(rows), dtype="int64"), 1
     for column in columns:
         code = codes(rows[column])
         last = int(code.max(initial=-1)) + 1
-        # Numbered anew each time: a product of many codes would not fit.
-        key = pd.factorize(key * (last + 1) + np.where(code < 0, last, code), sort=True)[0]
+        if many * (last + 1) > LARGEST:  # numbered anew, or the product would not fit
+            key = pd.factorize(key, sort=True)[0]
+            many = len(key)
+        key, many = key * (last + 1) + np.where(code < 0, last, code), many * (last + 1)
+    key = pd.factorize(key, sort=True)[0]
     first = np.empty(int(key.max(initial=-1)) + 1, dtype="int64")
     first[key[::-1]] = np.arange(len(key))[::-1]
     return key.astype("int64"), first
 
 
 def codes(values: "pd.Series[Any]") -> Numbers:
-    """The values as numbers in the order of their categories; -1 where there is none."""
+    """The values as small numbers in the order of their categories; -1 where there is none."""
     if pd.api.types.is_integer_dtype(values.dtype):
+        least, most = values.min(), values.max()
+        if pd.isna(least) or int(most) - int(least) < SMALL:  # as good as codes
+            base = 0 if pd.isna(least) else int(least)
+            return values.to_numpy("int64", na_value=base - 1) - base
         return pd.factorize(values, sort=True)[0].astype("int64")
     return values.astype("category").cat.codes.to_numpy().astype("int64")
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from .counting import Extra, Numbers, counted, grouped, is_mutation, mutations
+from .counting import Extra, Numbers, counted, expanded, grouped, is_mutation, mutations
 from .files import KEY, file_timeline
 from .results import gives, tidy
 
@@ -142,20 +142,17 @@ def read_edit_lift(
         (turns[is_small[turns]], files[is_small[turns]])
         for turns, files in ((edits, edited), (reads, read))
     )
-    turns_edited, turns_read = (
-        np.bincount(files, minlength=len(first)) for files in (edited, read)
-    )
-    sides = [
-        pd.DataFrame({"turn": turns, name: files})[times[files] >= least]
-        for turns, files, name, times, least in (
-            (reads, read, "read", turns_read, max(min_read, min_shared)),
-            (edits, edited, "edited", turns_edited, min_shared),
-        )
-    ]
-    pairs = sides[0].merge(sides[1], on="turn").query("read != edited")
-    shared = pairs.groupby(["read", "edited"]).size().rename("shared").reset_index()
-    shared = shared[shared["shared"] >= min_shared]
-    a, b = shared["read"].to_numpy(), shared["edited"].to_numpy()
+    turns_edited, turns_read = (np.bincount(of, minlength=len(first)) for of in (edited, read))
+    # What is too rare for a pair is in none.
+    is_often = turns_read[read] >= max(min_read, min_shared)
+    reads, read = reads[is_often], read[is_often]
+    is_often = turns_edited[edited] >= min_shared
+    edits, edited = edits[is_often], edited[is_often]
+    which, place = expanded(*(np.searchsorted(reads, edits, side) for side in ("left", "right")))
+    pairs, shared = np.unique(read[place] * len(first) + edited[which], return_counts=True)
+    a, b = pairs // max(len(first), 1), pairs % max(len(first), 1)
+    keep = (shared >= min_shared) & (a != b)
+    a, b, shared = a[keep], b[keep], shared[keep]
     project, first_of_project = grouped(rows, ["project"])
     turns = np.bincount(project[first_of_turn][is_small], minlength=len(first_of_project))
     table = pd.DataFrame(
@@ -166,7 +163,7 @@ def read_edit_lift(
             "turns": turns[project[first[a]]],
             "turns_read": turns_read[a],
             "turns_edited": turns_edited[b],
-            "shared": shared["shared"].array,
+            "shared": shared,
         }
     )
     table["edited_if_read"] = table["shared"] / table["turns_read"]

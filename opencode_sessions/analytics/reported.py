@@ -107,7 +107,8 @@ def compare_with_opencode(
     by_turn = of_turns.sum(min_count=1).reindex(table.index)
     for name in OURS:
         table[f"turns_{name}"] = by_turn[f"reported_{name}"]
-    table["files"] = files_changed(events, session).reindex(table.index, fill_value=0)
+    paths = paths_changed(events, session)
+    table["files"] = files_changed(paths).reindex(table.index, fill_value=0)
     for name in ("additions", "deletions", "lines_unknown"):
         table[name] = totals[name].reindex(table.index, fill_value=0)
     for name in OURS:
@@ -118,7 +119,7 @@ def compare_with_opencode(
         costs["own_cost_usd"],
     )
     table["diff_cost_usd"] = table["cost_usd"] - table["reported_cost_usd"]
-    facts = _facts(frames, table, sessions, ids, include)
+    facts = _facts(frames, table, sessions, ids, paths, include)
     facts["copied_cost_usd"] = costs["copied_cost_usd"]
     why = ["; ".join(_reasons(fact)) for fact in facts.itertuples()]
     return tidy(table.assign(why=why), compare_with_opencode)
@@ -129,6 +130,7 @@ def _facts(
     table: pd.DataFrame,
     sessions: pd.DataFrame,
     ids: pd.Index,
+    paths: pd.DataFrame,
     include: Extra | Collection[Extra],
 ) -> pd.DataFrame:
     """The table with what else is known of each session beside it, for `_reasons` to read."""
@@ -142,7 +144,6 @@ def _facts(
         return pd.Series(np.bincount(session[of & (session >= 0)], minlength=len(ids)))
 
     events = everything[counts_here]
-    paths = paths_changed(events, session_of(events, ids))
     outside = all_names(events).str.match(OUTSIDE)
     by_path = paths.groupby(["session", "path"])["changes"].agg(["size", "max"]).reset_index("path")
     counts = {

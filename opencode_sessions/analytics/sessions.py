@@ -8,32 +8,21 @@ import pandas as pd
 
 from .columns import TIME
 from .costs import session_costs
-from .counting import FAILED, Extra, counted, grouped, is_mutation, mutations, numbered
+from .counting import FAILED, Extra, counted, grouped, is_mutation, numbered
 from .files import LINES, PATHS, all_names, distinct, event_totals
 from .frames import MONEY, Frames
 from .lineage import WHO, oldest_first, session_of
 from .results import gives, tidy
 
 MESSAGE = [
-    *("message_id", "session_id", "turn", "seq", "time", "duration_s", "role"),
+    *("session_id", "turn", "seq", "time", "duration_s", "role"),
     *("tokens_output", "tokens_reasoning"),
 ]
-CALL = [
-    "session_id",
-    "turn",
-    "seq",
-    "time",
-    "duration_s",
-    "status",
-    "tool",
-    "message_id",
-    "call_id",
-]
+CALL = ["session_id", "turn", "seq", "time", "duration_s", "status", "tool"]
 CHANGE = [
     *("session_id", "turn", "time", "event_type", "status", "evidence", *PATHS, *LINES),
     *("is_fork_copy", "is_undone"),
 ]
-EVENT = [*CHANGE, "seq", "tool", "message_id", "call_id"]
 SPENT = {f"{whose}_{name}": "Int64" for whose in ("own", "inclusive") for name in MONEY}
 SPENT |= {f"{whose}_cost_usd": "float64" for whose in ("own", "inclusive")}
 
@@ -103,7 +92,7 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     0  Units      7       1              3         140.0
     """
     sessions, ids = oldest_first(frames)
-    events = counted(frames.file_events, include, EVENT)
+    events = counted(frames.file_events, include, [*CHANGE, "seq", "tool"])
     calls = counted(frames.tool_calls, include, CALL)
     messages = counted(frames.messages, include, MESSAGE)
     session, caller, writer = (session_of(rows, ids) for rows in (events, calls, messages))
@@ -120,7 +109,7 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
         "denied": calls["status"].eq("denied").groupby(caller).sum(),
         "aborted": calls["status"].eq("aborted").groupby(caller).sum(),
         "files_read": distinct(reads, session_of(reads, ids), ["file_path"]),
-        "files_changed": files_changed(events, session),
+        "files_changed": files_changed(paths_changed(events, session)),
         **{name: totals[name] for name in ("reads", "writes", "edits", "deletes", "moves")},
         **{name: totals[name] for name in ("additions", "deletions", "churn", "lines_unknown")},
     }
@@ -130,7 +119,8 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     summary["duration_s"] = (in_session["end"].max() - start).dt.total_seconds()
     spans["active"] = (spans["end"] - spans["start"]).dt.total_seconds()
     summary["active_s"] = in_session["active"].sum()
-    changed = mutations(events).assign(session=session)
+    is_change = is_mutation(events).to_numpy(bool)
+    changed = events[["seq", "time", "tool"]][is_change].assign(session=session[is_change])
     first = changed.sort_values("seq").drop_duplicates("session").set_index("session")
     summary["first_edit_s"] = (first["time"] - start).dt.total_seconds()
     summary["first_edit_calls"] = _calls_before(first, calls, caller)
@@ -139,10 +129,10 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     return tidy(summary.join(costs[list(SPENT)]), session_summary)
 
 
-def files_changed(events: pd.DataFrame, session: pd.Series) -> pd.Series:
-    """How many different paths each session's completed changes name (Int64)."""
-    paths = paths_changed(events, session).drop_duplicates(["session", "path"])
-    return paths.groupby("session").size().astype("Int64")
+def files_changed(paths: pd.DataFrame) -> pd.Series:
+    """How many different paths each session changed (Int64), of what `paths_changed` gives."""
+    different = paths.drop_duplicates(["session", "path"])
+    return different.groupby("session").size().astype("Int64")
 
 
 def paths_changed(events: pd.DataFrame, session: pd.Series) -> pd.DataFrame:
@@ -178,24 +168,27 @@ def turn_spans(messages: pd.DataFrame, calls: pd.DataFrame, ids: pd.Index) -> pd
     )
 
 
-def _calls_before(first: pd.DataFrame, calls: pd.DataFrame, caller: pd.Series) -> "pd.Series[Any]":
+def _calls_before(
+    first: pd.DataFrame, calls: pd.DataFrame, caller: "pd.Series[int]"
+) -> "pd.Series[Any]":
     """Tool calls before each session's first change; `first` is indexed by session number."""
-    same = ["message_id", "call_id", "tool", "time"]
-    near = calls[calls["turn"].eq(caller.map(first["turn"])).to_numpy(bool, na_value=False)]
-    found = near[[*same, "seq"]].merge(first[same].reset_index(), on=same)
-    place = found.groupby("session")["seq"].min()
-    edits = caller.map(place)
-    before = (calls["seq"] < edits).groupby(caller).sum().astype("Int64")
+    near = calls[calls["time"].eq(caller.map(first["time"])).to_numpy(bool)]
+    same = near[["seq", "tool"]].assign(session=caller[near.index]).astype({"tool": "str"})
+    tool = same["session"].map(first["tool"].astype("str"))
+    place = same[same["tool"].eq(tool)].groupby("session")["seq"].min()
+    before = (calls["seq"] < caller.map(place)).groupby(caller).sum().astype("Int64")
     return before.where(before.index.isin(place.index))
 
 
 def _tokens_before(
-    first: pd.DataFrame, messages: pd.DataFrame, writer: pd.Series
+    first: pd.DataFrame, messages: pd.DataFrame, writer: "pd.Series[int]"
 ) -> "pd.Series[Any]":
     """Tokens the model wrote before the request of each session's first change."""
-    near = messages[messages["turn"].eq(writer.map(first["turn"])).to_numpy(bool, na_value=False)]
-    asked = near[["message_id", "seq"]].merge(first["message_id"].reset_index(), on="message_id")
-    edits = writer.map(asked.set_index("session")["seq"])
-    wrote = messages["tokens_output"].fillna(0) + messages["tokens_reasoning"].fillna(0)
-    before = wrote.where((messages["seq"] < edits).fillna(False), 0).groupby(writer).sum()
-    return before.where(before.index.isin(asked["session"]))
+    asked = messages[messages["role"].eq("assistant").to_numpy(bool)]
+    session = writer[asked.index]
+    wrote = asked["tokens_output"].fillna(0) + asked["tokens_reasoning"].fillna(0)
+    # The last request that had begun is the one that made it.
+    begun = (asked["time"] <= session.map(first["time"])).to_numpy(bool)
+    request = asked["seq"][begun].groupby(session[begun]).max()
+    is_before = (asked["seq"] < session.map(request)).to_numpy(bool, na_value=False)
+    return wrote[is_before].groupby(session[is_before]).sum().reindex(request.index, fill_value=0)
