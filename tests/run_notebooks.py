@@ -41,7 +41,8 @@ def keep_what_anyone_may_see(notebook: nbformat.NotebookNode) -> None:
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
-        cell.metadata = {}
+        tags = cell.metadata.get("tags")  # "parameters": the reader's to set
+        cell.metadata = {"tags": tags} if tags else {}
         for output in cell.get("outputs", ()):
             if WIDGET in output.get("data", {}):
                 del output["data"][WIDGET]

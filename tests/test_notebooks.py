@@ -4,6 +4,7 @@ nbmake sees no error of a widget's callback: so that is broken here on purpose, 
 notebook red.
 """
 
+import asyncio
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from nbclient.exceptions import CellExecutionError
 from run_notebooks import NOTEBOOKS, WIDGET, keep_what_anyone_may_see, run
+
+import opencode_sessions as ocs
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 OPENING = """import warnings
@@ -93,7 +96,22 @@ def test_a_broken_callback_turns_the_notebook_red(tmp_path: Path) -> None:
             with pytest.raises(CellExecutionError, match="broken on purpose") as raised:
                 run(notebook, tmp_path)
             assert raised.value.ename == "AssertionError"
-    assert driving == ["01_first_look"]
+    assert driving == ["01_first_look", "04_what_went_wrong"]
+
+
+@pytest.mark.parametrize("name", ["04_what_went_wrong", "05_what_opencode_missed"])
+def test_a_notebook_takes_the_readers_own_store(name: str, tmp_path: Path) -> None:
+    async def make() -> None:
+        async with await ocs.open(tmp_path / "own.db") as svc:
+            recording = ocs.demo.unpack(tmp_path)
+            await svc.import_opencode(recording, since="2026-11-22 18:04", progress=False)
+
+    asyncio.run(make())
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    (cell,) = (cell for cell in notebook.cells if cell.metadata.get("tags") == ["parameters"])
+    assert cell.source.startswith("database = None")
+    cell.source = f"database = {str(tmp_path / 'own.db')!r}"
+    run(notebook, tmp_path)
 
 
 @pytest.fixture

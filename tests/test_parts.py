@@ -15,6 +15,7 @@ from opencode_sessions.events import (
     Change,
     FileEvent,
     diff_change,
+    errors_left,
     extract_file_events,
     file_events,
 )
@@ -618,6 +619,59 @@ def is_sound(given: object) -> bool:
         and {event.event_type for event in found} <= set(EVENT_TYPES)
         and all(number is None or abs(number) < 2**31 for row in numbers for number in row)
     )
+
+
+ERROR, WARNING = {"severity": 1, "message": "x"}, {"severity": 2, "message": "x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "input", "metadata", "left"),
+    [
+        ("edit", {"filePath": "/app/a.py"}, {"/app/a.py": [ERROR, WARNING, ERROR]}, [2]),
+        ("edit", {"filePath": "/app/a.py"}, {"/app/a.py": []}, [0]),
+        ("edit", {"filePath": "/app/a.py"}, {"/app/lib/a.py": [ERROR]}, [None]),
+        ("edit", {"filePath": "/app/a.py"}, {}, [None]),
+        ("edit", {"filePath": "/app/a.py"}, {"/app/a.py": "nonsense"}, [0]),
+        ("edit", {"filePath": "C:\\app\\a.py"}, {"C:\\app\\a.py": [ERROR]}, [1]),
+        ("read", {"filePath": "/app/a.py"}, {"/app/a.py": [ERROR]}, [1]),
+    ],
+)
+def test_errors_left_in_the_file_of_the_change(
+    name: str, input: dict[str, Any], metadata: dict[str, Any], left: list[int | None]
+) -> None:
+    (call,) = tool_calls([tool(name, input, metadata={"diagnostics": metadata})])
+    assert [errors_left(call, event) for event in file_events(call)] == left
+
+
+def test_errors_left_where_the_path_is_relative_or_moved() -> None:
+    said = {"/app/a.py": [ERROR], "/app/lib/a.py": [ERROR, ERROR], "/app/b.py": []}
+    (written,) = tool_calls(
+        [
+            tool(
+                "write",
+                {"filePath": "a.py", "content": ""},
+                metadata={"filepath": "/app/a.py", "diagnostics": said},
+            )
+        ]
+    )
+    assert [errors_left(written, event) for event in file_events(written)] == [1]
+    patch = (
+        "*** Begin Patch\n*** Update File: lib/a.py\n@@\n-x\n+y\n"
+        "*** Update File: c.py\n*** Move to: b.py\n@@\n-x\n+y\n*** End Patch"
+    )
+    files = [
+        {"filePath": "/app/lib/a.py", "type": "update"},
+        {"filePath": "/app/c.py", "movePath": "/app/b.py", "type": "move"},
+    ]
+    (patched,) = tool_calls(
+        [tool("apply_patch", {"patchText": patch}, metadata={"files": files, "diagnostics": said})]
+    )
+    assert [errors_left(patched, event) for event in file_events(patched)] == [2, 0]
+
+
+def test_when_an_output_was_pruned() -> None:
+    (call,) = tool_calls([tool("read", {}, time={"start": 1, "end": 2, "compacted": 3})])
+    assert call.pruned_ms == 3
 
 
 @pytest.mark.parametrize("part", WHOLE_PARTS, ids=lambda part: part.get("tool") or part["type"])

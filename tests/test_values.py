@@ -15,7 +15,9 @@ from conftest import Serve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opencode_sessions.store.values import clean, dumps, loads
+from opencode_sessions.parts import ToolCall
+from opencode_sessions.rows import call_row
+from opencode_sessions.store.values import clean, dumps, fingerprint, loads
 
 
 class Fails:
@@ -254,3 +256,27 @@ async def test_one_part_of_50_mb(serve: Serve) -> None:
     message = await service.persist_message(session, "user", [{"type": "text", "text": text}])
     assert not service.pending
     assert message.content == text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=4))
+def test_fingerprint_is_that_of_the_value_whatever_the_order(value: dict[str, Any]) -> None:
+    turned = dict(reversed(value.items()))
+    assert fingerprint(turned) == fingerprint(value)
+    assert 0 <= fingerprint(value) < 2**48
+    assert fingerprint({**value, "one more": 1}) != fingerprint(value)
+
+
+def test_a_command_is_the_same_however_it_is_described() -> None:
+    def hashed(tool: str, **input: Any) -> Any:
+        return call_row(ToolCall(tool=tool, input=input), "t")["input_hash"]
+
+    assert hashed("bash", command="ls") == hashed("bash", description="Lists", command="ls")
+    assert hashed("bash", command="ls") != hashed("bash", command="ls -l")
+    assert hashed("task", prompt="x", description="a") != hashed("task", prompt="x")

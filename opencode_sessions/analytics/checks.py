@@ -7,11 +7,10 @@ import pandas as pd
 
 from .columns import TIME
 from .commands import checks
-from .counting import Extra, Numbers, codes, counted, is_mutation
+from .counting import SHELL_MADE, Extra, Numbers, codes, counted, is_mutation
 from .frames import Frames
 from .rates import ratio
 from .results import gives, tidy
-from .touches import SHELL_MADE
 
 CHANGE = [
     *("session_id", "project", "agent_name", "model", "event_id", "turn", "seq", "time", "tool"),

@@ -16,14 +16,13 @@ from .counting import Flags
 QUOTED = r"'[^']*'|\"[^\"$`]*\""
 # A command's arguments: nothing that substitutes, and no redirection but into nowhere.
 ARGUMENTS = r"(?:\s+[^\s|&;<>()`$]+|\s*\d?>\s*/dev/null|\s*\d>&\d)*"
-# These write to files or programs where told to.
+# These write to files or programs where told to; of find and sort `FIND_WRITES` tells when.
 NO_READS = {"awk", "curl", "export", "find", "set", "sort", "wget", "xxd", "yes"}
 LOOKS = "|".join(sorted(map(re.escape, READS - NO_READS)))
 GIT_LOOKS = "|".join(sorted(GIT_READS - {"add", "commit", "fetch", "init", "push"}))
-LOOK = rf"(?:cd|sed\s+-n|(?:/usr)?(?:/bin/)?(?:{LOOKS})|git\s+(?:{GIT_LOOKS})){ARGUMENTS}"
-FIND = rf"(?:find|sort){ARGUMENTS}"
+LOOK = rf"(?:cd|sed\s+-n|git\s+(?:{GIT_LOOKS})|(?:(?:/usr)?/bin/)?(?:find|sort|{LOOKS})){ARGUMENTS}"
 FIND_WRITES = r"\s(?:-delete|-exec\w*|-ok\w*|-f(?:print|ls)\w*|-o|--output)\b"
-LOOKING = rf"\s*(?:{LOOK}|{FIND})(?:\s*(?:\|\||\||&&|;|\n)\s*(?:{LOOK}|{FIND}))*\s*;?\s*"
+LOOKING = rf"\s*{LOOK}(?:\s*(?:\|\||\||&&|;|\n)\s*{LOOK})*\s*;?\s*"
 
 # What may stand before a program's name.
 BEFORE = (

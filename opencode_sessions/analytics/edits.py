@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import TIME
-from .counting import Extra, Flags, Floats, Numbers, counted
+from .counting import SHELL_MADE, Extra, Flags, Floats, Numbers, counted
 from .frames import Frames
 from .rates import ratio
 from .results import gives, tidy
@@ -16,7 +16,6 @@ from .touches import (
     MOVE,
     NEVER,
     READ,
-    SHELL_MADE,
     WRITE,
     Touches,
     changed_by_others,

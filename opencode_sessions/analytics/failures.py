@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .counting import FAILED, MUTATIONS, Extra, codes, is_counted
+from .counting import FAILED, MUTATIONS, SHELL_MADE, Extra, codes, is_counted
 from .rates import ratio, wilson
 from .results import gives, tidy
 
-SHELL_MADE = ("snapshot", "patch_part", "shell")
 # What opencode's tools say, over the versions; the first that is found decides.
 ERRORS = {
     # 1.0.0 does not tell which of the two it was

@@ -9,6 +9,7 @@ from .columns import TIME
 from .commands import looks
 from .counting import (
     FAILED,
+    SHELL_MADE,
     Extra,
     Flags,
     Numbers,
@@ -21,7 +22,6 @@ from .counting import (
 )
 from .frames import Frames
 from .results import gives, tidy
-from .touches import SHELL_MADE
 
 RETRY = [
     *("session_id", "project", "event_id", "turn", "seq", "time", "event_type", "status"),

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import TIME
+from .costs import BYTES_A_TOKEN
 from .counting import (
     Extra,
     Numbers,
@@ -24,7 +25,6 @@ from .touches import KINDS, Touches, changed_by_others, touches
 COVERED = 0.9  # of its lines, from which on a read is redundant
 MOST_READS = 200  # of one file and nothing else changed: older ones of them are not looked at
 FAR = 2**32  # more than any line number
-BYTES_A_TOKEN = 4  # what English text and code come to, roughly
 SCOPE = [
     *("session_id", "project", "seq", "time", "file_path", "new_file_path", "event_type"),
     *("status", "is_new_file"),

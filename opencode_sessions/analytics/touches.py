@@ -14,11 +14,10 @@ import pandas as pd
 
 from ..events import lines_printed
 from ..loose import as_dict, as_text
-from .counting import Extra, Flags, Numbers, clock, codes, is_counted, numbered
+from .counting import SHELL_MADE, Extra, Flags, Numbers, clock, codes, is_counted, numbered
 from .frames import Frames
 from .paths import posix_path
 
-SHELL_MADE = ("snapshot", "patch_part", "shell")
 # What opencode puts into a prompt, before the text of a file that is attached to it.
 ATTACHED = re.compile(r"^Called the Read tool with the following input: (\{.*\})$", re.MULTILINE)
 ATTACHED_MARK = "Called the Read tool with"

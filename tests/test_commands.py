@@ -1,0 +1,131 @@
+"""What commands are for, by their text: against the shell reader, and one by one."""
+
+import pandas as pd
+import pytest
+from conftest import RECORDINGS, Recording
+from hypothesis import given
+from hypothesis import strategies as st
+
+import opencode_sessions as ocs
+from opencode_sessions.analytics.commands import checks, looks
+from opencode_sessions.shell import read_command
+
+LOOKING = [
+    "ls",
+    "ls -la src; cat a.py",
+    "cat a.py | head -20 | wc -l",
+    "cd src && git status --short",
+    "git log --oneline -5 2>/dev/null",
+    'grep -rn "a|b; rm x" . 2>&1 | sort -u',
+    "/usr/bin/find . -name '*.py' -type f",
+    "sed -n 1,20p a.py",
+]
+NOT_LOOKING = [
+    "",
+    "pytest",
+    "cat a > b",
+    "ls && rm x",
+    "cat $(git ls-files)",
+    "cat `which x`",
+    "find . -name '*.pyc' -delete",
+    "find . -exec rm {} +",
+    "sort -o a a",
+    "sed -i s/a/b/ a",
+    "git checkout a.py",
+    "git commit -am x",
+    "echo x | tee a",
+    "python -c 'print(1)'",
+    "(ls)",
+    "ls &",
+]
+CHECKING = [
+    "pytest",
+    "python -m pytest -q -x tests/test_a.py",
+    "cd app && python3.12 -m pytest",
+    "PYTHONPATH=. timeout 60 pytest | tail -5",
+    "uv run ruff check .",
+    ".venv/bin/python -m mypy src",
+    "ruff format --check .",
+    "npm test",
+    "npm run test:unit -- --watch=false",
+    "pnpm -s lint || true; yarn build",
+    "npx tsc --noEmit",
+    "go test ./...",
+    "cargo clippy --all-targets",
+    "make",
+    "make -j4 test",
+    "make check && echo done",
+    "./gradlew :app:test",
+    "mvn -q verify",
+    "dotnet build",
+    "for f in *.sh; do shellcheck $f; done",
+    "bash -n run.sh",
+    "git stash && cargo test; git stash pop",
+]
+NOT_CHECKING = [
+    "",
+    "grep -rn pytest .",
+    "cat pytest.ini",
+    "pip install pytest",
+    "git commit -m 'pytest passes'",
+    'echo "npm test"',
+    "make clean",
+    "make install",
+    "python app.py test",
+    "ls tests",
+    "npm install",
+    "npm run dev",
+    "go run .",
+    "cargo run",
+    "vim make.py",
+    "mytest",
+]
+
+
+def told(function: object, *commands: str) -> list[bool]:
+    return list(function(pd.Series(commands, dtype="str")))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("command", LOOKING)
+def test_looking(command: str) -> None:
+    assert told(looks, command) == [True]
+
+
+@pytest.mark.parametrize("command", NOT_LOOKING)
+def test_not_looking(command: str) -> None:
+    assert told(looks, command) == [False]
+
+
+@pytest.mark.parametrize("command", CHECKING)
+def test_checking(command: str) -> None:
+    assert told(checks, command) == [True]
+
+
+@pytest.mark.parametrize("command", NOT_CHECKING)
+def test_not_checking(command: str) -> None:
+    assert told(checks, command) == [False]
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_what_only_looks_changes_nothing_as_the_shell_reader_has_it(
+    name: str, recordings: dict[str, Recording]
+) -> None:
+    frames = ocs.read_opencode(recordings[name].database, shell=False)
+    commands = frames.file_events["command"].dropna().reset_index(drop=True)
+    for command, only_looks in zip(commands, looks(commands), strict=True):
+        read = read_command(command, "/home/dev")
+        assert only_looks == (read.is_whole and not read.changes), command
+
+
+@given(st.lists(st.sampled_from([*LOOKING, *NOT_LOOKING, *CHECKING]), max_size=3))
+def test_several_commands_look_only_if_each_does(commands: list[str]) -> None:
+    (found,) = told(looks, " ; ".join(commands)) if commands else [False]
+    assert not found or set(commands) <= {*LOOKING}
+    if commands:
+        assert told(checks, " && ".join(commands))[0] >= bool({*commands} & {*CHECKING[:5]})
+
+
+def test_no_command_is_neither() -> None:
+    nothing = pd.Series([None, "ls", None], dtype="str")
+    assert list(looks(nothing)) == [False, True, False]
+    assert list(checks(nothing)) == [False, False, False]
