@@ -96,10 +96,12 @@ def test_a_broken_callback_turns_the_notebook_red(tmp_path: Path) -> None:
             with pytest.raises(CellExecutionError, match="broken on purpose") as raised:
                 run(notebook, tmp_path)
             assert raised.value.ename == "AssertionError"
-    assert driving == ["01_first_look", "04_what_went_wrong"]
+    assert driving == ["01_first_look", "03_file_timelines", "04_what_went_wrong"]
 
 
-@pytest.mark.parametrize("name", ["04_what_went_wrong", "05_what_opencode_missed"])
+@pytest.mark.parametrize(
+    "name", ["03_file_timelines", "04_what_went_wrong", "05_what_opencode_missed"]
+)
 def test_a_notebook_takes_the_readers_own_store(name: str, tmp_path: Path) -> None:
     async def make() -> None:
         async with await ocs.open(tmp_path / "own.db") as svc:
