@@ -112,7 +112,8 @@ def test_a_notebook_takes_the_readers_own_store(name: str, tmp_path: Path) -> No
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     (cell,) = (cell for cell in notebook.cells if cell.metadata.get("tags") == ["parameters"])
     assert cell.source.startswith("database = None")
-    cell.source = f"database = {str(tmp_path / 'own.db')!r}"
+    own = f"database = {str(tmp_path / 'own.db')!r}"
+    cell.source = cell.source.replace("database = None", own, 1)
     run(notebook, tmp_path)
 
 
