@@ -16,6 +16,7 @@ const ARRANGED = 20_000; // events up to which places are fitted to the rows
 const MARKS_PER_PIXEL = 4; // above this single marks hide each other: show density instead
 const BIN = 3; // width of a density bin
 const REACH = 9; // how far from a mark a click still means it
+const TURN_APART = 20; // the least room for a turn, on average, for turns to be shown
 const PAUSE = 5 * 60_000; // ms without an event, longer ones are folded in time
 const DWELL = 80; // ms of pointing until Python is asked
 const FAILED = 8, FAINT = 16, KIND = 7; // bits of `kind`, as picture.py has them
@@ -627,32 +628,30 @@ class Timeline {
     return cut;
   }
 
+  /** A line where each turn begins, and its number; none where they would be a fence. */
   paintTurns() {
-    const c = this.context;
     if (this.groups.length > 1) return; // each has its own
+    const c = this.context, seen = [];
+    for (let t = 0; t < this.turns.length; t += 2) {
+      const place = this.turns[t];
+      const x = place ? this.x((this.u[place - 1] + this.u[place]) / 2) : this.x(0) - PAD / 2;
+      if (x > this.width) break;
+      if (x < this.left) seen.length = 0; // it began before the view
+      seen.push([x, this.turns[t + 1]]);
+    }
+    if (seen.length > this.plot / TURN_APART) return;
     c.font = this.font("normal", 11);
     c.textAlign = "left";
-    let free = -Infinity, lastX = -Infinity, known = false;
-    for (let t = 0; t < this.turns.length; t += 2) {
-      const place = this.turns[t], turn = this.turns[t + 1];
-      const u = place ? (this.u[place - 1] + this.u[place]) / 2 : 0;
-      const x = place ? this.x(u) : this.x(0) - PAD / 2;
-      if (x > this.width) break;
-      const next = t + 2 < this.turns.length ? this.x(this.u[this.turns[t + 2]]) : Infinity;
-      if (next < this.left) continue; // over before the view begins
-      if (x - lastX >= 4 || !known) {
-        if (x >= this.left) dashed(c, this.soft, Math.round(x) + 0.5, HEAD - 4, this.height - FOOT);
-        lastX = x;
-        known = true;
-      }
-      const at = Math.max(x + 4, this.left + 4), text = `turn ${turn}`;
-      const room = c.measureText(text).width;
-      if (at >= free && (next - at > room * 0.7 || next === Infinity) && turn) {
-        c.fillStyle = this.soft;
-        c.fillText(text, at, 9);
-        free = at + room + 10;
-      }
-    }
+    c.fillStyle = this.soft;
+    let free = -Infinity;
+    seen.forEach(([x, turn], at) => {
+      if (x >= this.left) dashed(c, this.soft, Math.round(x) + 0.5, HEAD - 4, this.height - FOOT);
+      const text = `turn ${turn}`, start = Math.max(x, this.left) + 4, end = start + c.measureText(text).width;
+      const isSoonOver = at + 1 < seen.length && seen[at + 1][0] < end - 12;
+      if (!turn || start < free || isSoonOver || end > this.width) return;
+      c.fillText(text, start, 9);
+      free = end + 10;
+    });
   }
 
   /** In order the clock jumps: what it showed at some of the events; side by side their numbers. */
@@ -817,15 +816,16 @@ class Timeline {
       sprite.width / r, sprite.height / r);
   }
 
-  /** Bars of what happened in each few pixels of a row, by type; a cap of ink where some failed. */
+  /** Bars of what happened in each few pixels of a row, by type; above it in ink the share that failed. */
   paintBins(ranges, from, to) {
     const kinds = this.words.marks.length, wide = kinds + 1, lanes = to - from;
     const bins = Math.ceil((this.plot + 2 * PAD) / BIN);
     const counts = this.binned(ranges, from, lanes, bins, wide), totals = new Uint32Array(lanes * bins);
-    let most = 1;
+    const files = this.lanes.map(({ row }) => row >= 0 && !this.words.shells.includes(row));
+    let most = 1; // of a file: the commands and the files that share a row would dwarf them all
     for (let cell = 0; cell < totals.length; cell++) {
       for (let k = 0; k < kinds; k++) totals[cell] += counts[cell * wide + k];
-      if (totals[cell] > most) most = totals[cell];
+      if (totals[cell] > most && files[from + ((cell / bins) | 0)]) most = totals[cell];
     }
     // Pixel by pixel: tens of thousands of small rectangles take the canvas a second.
     const r = this.ratio, width = Math.ceil(bins * BIN * r), height = Math.ceil(lanes * this.lane * r);
@@ -844,7 +844,7 @@ class Timeline {
       if (!total) continue;
       const lane = (cell / bins) | 0, bin = cell % bins;
       const x0 = Math.round(bin * BIN * r), x1 = Math.round((bin + 1) * BIN * r) - gap;
-      const tall = Math.max(3 * r, high * Math.sqrt(total / most));
+      const tall = Math.max(3 * r, high * Math.min(1, Math.sqrt(total / most)));
       const bottom = (lane + 0.5) * this.lane * r + tall / 2;
       let below = 0;
       for (let k = 0; k < kinds; k++) {
@@ -853,8 +853,8 @@ class Timeline {
         fill(x0, x1, Math.round(bottom - (tall * (below + count)) / total), Math.round(bottom - (tall * below) / total), colours[k]);
         below += count;
       }
-      const cap = Math.round(bottom - tall);
-      if (counts[cell * wide + kinds]) fill(x0, x1, cap - Math.round(1.5 * r), cap, colours[kinds]);
+      const failed = Math.round((tall * counts[cell * wide + kinds]) / total), cap = Math.round(bottom - tall);
+      fill(x0, x1, cap - failed, cap, colours[kinds]);
     }
     c.putImageData(image, 0, 0);
     this.context.drawImage(layer, this.left, this.top(from), width / r, height / r);
