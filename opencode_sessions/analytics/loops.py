@@ -177,6 +177,7 @@ def churn_windows(
     project="category",
     tool="category",
     title="str",
+    input_hash="Int64",
     calls="Int64",
     failed="Int64",
     turns="Int64",
@@ -197,7 +198,7 @@ def loops(
 
     Returns, the longest first:
         session_id, project, tool (category), title (str): opencode's of the first call that has
-            one;
+            one; input_hash (Int64): of all of them, as in `frames.tool_calls`;
         calls, failed (Int64): calls in the run, and those of them that ended in an error, were
             denied or aborted; turns (Int64): how many prompts it goes over;
         first_time, last_time (datetime64[us, UTC]); first_tool_call_id, last_tool_call_id (str).
@@ -218,7 +219,7 @@ def loops(
     is_long = size[run] >= calls
     asked = asked.iloc[order[is_long]].assign(run=run[is_long])
     of_run = asked.groupby("run")
-    table = of_run[["session_id", "project", "tool", "title"]].first()
+    table = of_run[["session_id", "project", "tool", "title", "input_hash"]].first()
     table["calls"] = of_run.size()
     table["failed"] = asked["status"].isin(FAILED).groupby(asked["run"]).sum()
     table["turns"] = of_run["turn"].nunique()
