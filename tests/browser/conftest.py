@@ -95,11 +95,15 @@ class Lab(LabPage):
         self._address, self._file = address, folder / f"{name}.ipynb"
 
     def show(self, *cells: str) -> TimelinePage:
-        """Opens a new notebook with these cells and runs them; the last one shows a timeline."""
+        """Runs these cells in a new notebook; the last one shows a timeline."""
+        self.start(*cells)
+        shown = TimelinePage(self.page.locator(".ocs-timeline"))
+        shown.painted()
+        return shown
+
+    def start(self, *cells: str) -> None:
+        """Opens a new notebook with these cells and runs them."""
         notebook(self._file, cells)
         self.open(f"{self._address}/lab/workspaces/{self._file.stem}/tree/{self._file.name}")
         self.command("application:toggle-left-area")
         self.run_all()
-        shown = TimelinePage(self.page.locator(".ocs-timeline"))
-        shown.painted()
-        return shown
