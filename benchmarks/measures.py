@@ -8,15 +8,18 @@ the smallest, where 1.0 is linear growth.
 """
 
 import argparse
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
 
-from opencode_sessions import analytics
-from opencode_sessions.analytics import Frames
+from opencode_sessions import analytics, plots
+from opencode_sessions.analytics import RESULTS, Frames
 from opencode_sessions.analytics.columns import COLUMNS, FIXED
 
 KINDS = ["read", "edit", "write", "bash", "delete", "move"]
@@ -229,47 +232,47 @@ def _frame(name: str, rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-# One line a measure: what it is called with.
-MEASURES: dict[str, Callable[[Frames], Any]] = {
-    "file_timeline": lambda f: analytics.file_timeline(f.file_events),
-    "file_summary": lambda f: analytics.file_summary(f.file_events),
-    "session_summary": lambda f: analytics.session_summary(f),
-    "activity": lambda f: analytics.activity(f.file_events, "D", "Europe/Berlin"),
-    "compare_with_opencode": lambda f: analytics.compare_with_opencode(f),
-    "hotspots": lambda f: analytics.hotspots(f.file_events),
-    "coupling": lambda f: analytics.coupling(f.file_events),
-    "read_edit_lift": lambda f: analytics.read_edit_lift(f.file_events),
-    "blast_radius": lambda f: analytics.blast_radius(f.file_events),
-    "contention": lambda f: analytics.contention(f.file_events),
-    "session_costs": lambda f: analytics.session_costs(f),
-    "cost_by_file": lambda f: analytics.cost_by_file(f),
-    "session_tree": lambda f: analytics.session_tree(f),
-}
+def called(name: str) -> Callable[[Frames], Any]:
+    """The measure or plot of this name, called with frames, or their file events."""
+    home = plots if name.startswith("plots.") else analytics
+    function = getattr(home, name.removeprefix("plots."))
+    first, *_ = inspect.signature(function).parameters
+    return function if first == "frames" else lambda frames: function(frames.file_events)
+
+
+def yardstick(made: Frames) -> Any:
+    """What pandas takes for one plain groupby, to hold the measures against on any machine."""
+    return made.file_events.groupby(["project", "file_path"], observed=True)["seq"].max()
 
 
 def main() -> None:
     """Times the measures and prints a table."""
+    matplotlib.use("agg")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("events", type=int, nargs="*", default=[1_000_000])
-    parser.add_argument("-k", default="", help="only measures with this in their name")
+    parser.add_argument("-k", default="", help="only what has this in its name")
     options = parser.parse_args()
-    seconds: dict[str, list[float]] = {name: [] for name in MEASURES if options.k in name}
+    names = [*RESULTS, *(f"plots.{name}" for name in plots.__all__)]
+    calls = {"(one groupby)": yardstick} | {n: called(n) for n in names if options.k in n}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for events in options.events:
         made = frames(events)
         print(*(f"{len(getattr(made, name)):,} {name}" for name in COLUMNS), sep=", ")
-        for name, took in seconds.items():
+        for name, call in calls.items():
             runs = []
             for _ in range(3):
                 start = time.process_time()
-                MEASURES[name](made)
+                call(made)
                 runs.append(time.process_time() - start)
-            took.append(min(runs))
-            print(f"  {name:<24} {min(runs):8.3f} s", flush=True)
+                plt.close("all")
+            seconds[name].append(min(runs))
+            ratio = min(runs) / seconds["(one groupby)"][-1]
+            print(f"  {name:<26} {min(runs):8.3f} s {ratio:8.1f} groupbys", flush=True)
     if len(options.events) > 1:
         small, large = options.events[0], options.events[-1]
         print(f"a row at {large:,} events against one at {small:,}:")
         for name, took in seconds.items():
-            print(f"  {name:<24} {took[-1] / took[0] / (large / small):8.2f} x")
+            print(f"  {name:<26} {took[-1] / took[0] / (large / small):8.2f} x")
 
 
 if __name__ == "__main__":

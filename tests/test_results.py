@@ -16,8 +16,6 @@ from opencode_sessions.analytics import RESULTS, Frames
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
 NOTHING = Frames(**{name: frame(name, []) for name in NAMES})
-# Besides what it declares, it gives the columns of the frame.
-WHOLE_ROWS = {"file_timeline"}
 
 
 def measured(name: str, frames: Frames) -> pd.DataFrame:
@@ -38,7 +36,7 @@ def frames(request: pytest.FixtureRequest, recordings: dict[str, Recording]) -> 
 
 def test_every_measure_is_named_and_says_what_it_gives() -> None:
     functions = {name for name, of in vars(analytics).items() if inspect.isfunction(of)}
-    assert functions - {"load"} == set(RESULTS)
+    assert functions - {"load", "rates"} == set(RESULTS)  # rates are of any of them
     assert set(RESULTS) < set(analytics.__all__)
 
 
@@ -60,9 +58,11 @@ def test_docstring_says_what_comes_out(name: str) -> None:
 def test_gives_the_columns_it_declares(name: str, of: Frames) -> None:
     table = measured(name, of)
     given = dtypes(table)
-    if name in WHOLE_ROWS:
-        given = {column: dtype for column, dtype in given.items() if column in RESULTS[name]}
-    assert given == RESULTS[name] and list(given) == list(RESULTS[name])
+    by = inspect.signature(getattr(analytics, name)).parameters.get("by")
+    taken = [by.default] if by is not None else list(table) if name == "file_timeline" else []
+    assert set(given) - set(RESULTS[name]) <= set(taken)
+    own = {column: dtype for column, dtype in given.items() if column in RESULTS[name]}
+    assert own == RESULTS[name] and list(own) == list(RESULTS[name])
     assert isinstance(table.index, pd.RangeIndex)
 
 

@@ -156,7 +156,7 @@ def redundant_reads(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
 
     >>> redundant_reads(frames)[["file_path", "lines", "is_redundant", "wasted_tokens"]]
         file_path  lines  is_redundant  wasted_tokens
-    0  convert.py     40         False           <NA>
+    0  convert.py     40         False              0
     """
     events = frames.file_events
     found = touches(frames, include)

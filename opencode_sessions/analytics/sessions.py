@@ -9,15 +9,16 @@ import pandas as pd
 from ..store import MONEY
 from .columns import TIME
 from .costs import session_costs
-from .counting import FAILED, Extra, counted, grouped, is_mutation, numbered
+from .counting import FAILED, Extra, Numbers, counted, grouped, is_mutation, numbered
 from .files import LINES, PATHS, all_names, distinct, event_totals
 from .frames import Frames
 from .lineage import WHO, oldest_first, session_of
 from .results import gives, tidy
 
+WRITTEN = ("output", "reasoning")
 MESSAGE = [
     *("session_id", "turn", "seq", "time", "duration_s", "role"),
-    *("tokens_output", "tokens_reasoning"),
+    *(f"tokens_{of}" for of in WRITTEN),
 ]
 CALL = ["session_id", "turn", "seq", "time", "duration_s", "status", "tool"]
 CHANGE = [
@@ -124,8 +125,9 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     changed = events[["seq", "time", "tool"]][is_change].assign(session=session[is_change])
     first = changed.sort_values("seq").drop_duplicates("session").set_index("session")
     summary["first_edit_s"] = (first["time"] - start).dt.total_seconds()
-    summary["first_edit_calls"] = _calls_before(first, calls, caller)
-    summary["first_edit_tokens"] = _tokens_before(first, messages, writer)
+    of_all = len(ids)
+    summary["first_edit_calls"] = _calls_before(first, calls, caller.to_numpy(), of_all)
+    summary["first_edit_tokens"] = _tokens_before(first, messages, writer.to_numpy(), of_all)
     costs = session_costs(frames)
     return tidy(summary.join(costs[list(SPENT)]), session_summary)
 
@@ -170,26 +172,36 @@ def turn_spans(messages: pd.DataFrame, calls: pd.DataFrame, ids: pd.Index) -> pd
 
 
 def _calls_before(
-    first: pd.DataFrame, calls: pd.DataFrame, caller: "pd.Series[int]"
+    first: pd.DataFrame, calls: pd.DataFrame, caller: Numbers, sessions: int
 ) -> "pd.Series[Any]":
     """Tool calls before each session's first change; `first` is indexed by session number."""
-    near = calls[calls["time"].eq(caller.map(first["time"])).to_numpy(bool)]
-    same = near[["seq", "tool"]].assign(session=caller[near.index]).astype({"tool": "str"})
-    tool = same["session"].map(first["tool"].astype("str"))
-    place = same[same["tool"].eq(tool)].groupby("session")["seq"].min()
-    before = (calls["seq"] < caller.map(place)).groupby(caller).sum().astype("Int64")
-    return before.where(before.index.isin(place.index))
+    began = np.full(sessions + 1, np.datetime64("NaT", "us"))  # the last is of no session, -1
+    began[first.index] = first["time"].to_numpy("datetime64[us]")
+    is_near = calls["time"].to_numpy("datetime64[us]") == began[caller]
+    near = calls[["seq", "tool"]][is_near].assign(session=caller[is_near])
+    tool = first["tool"].astype("str").reindex(near["session"]).to_numpy(object)
+    place = (
+        near[near["tool"].astype("str").to_numpy(object) == tool].groupby("session")["seq"].min()
+    )
+    edit = np.full(sessions + 1, -1)
+    edit[place.index] = place
+    is_before = calls["seq"].to_numpy("int64", na_value=0) < edit[caller]
+    before = np.bincount(caller[is_before], minlength=sessions)
+    return pd.Series(before, dtype="Int64").where(pd.Series(edit[:-1]) >= 0)
 
 
 def _tokens_before(
-    first: pd.DataFrame, messages: pd.DataFrame, writer: "pd.Series[int]"
+    first: pd.DataFrame, messages: pd.DataFrame, writer: Numbers, sessions: int
 ) -> "pd.Series[Any]":
     """Tokens the model wrote before the request of each session's first change."""
-    asked = messages[messages["role"].eq("assistant").to_numpy(bool)]
-    session = writer[asked.index]
-    wrote = asked["tokens_output"].fillna(0) + asked["tokens_reasoning"].fillna(0)
-    # The last request that had begun is the one that made it.
-    begun = (asked["time"] <= session.map(first["time"])).to_numpy(bool)
-    request = asked["seq"][begun].groupby(session[begun]).max()
-    is_before = (asked["seq"] < session.map(request)).to_numpy(bool, na_value=False)
-    return wrote[is_before].groupby(session[is_before]).sum().reindex(request.index, fill_value=0)
+    is_request = messages["role"].eq("assistant").to_numpy(bool)
+    asked, writer = messages[is_request], writer[is_request]
+    changed = np.full(sessions + 1, np.datetime64("NaT", "us"))
+    changed[first.index] = first["time"].to_numpy("datetime64[us]")
+    begun = asked["time"].to_numpy("datetime64[us]") <= changed[writer]
+    seq = asked["seq"].to_numpy("int64", na_value=0)
+    request = np.full(sessions + 1, -1)  # the last one that had begun made the change
+    np.maximum.at(request, writer[begun], seq[begun])
+    wrote = sum(asked[f"tokens_{of}"].to_numpy("float64", na_value=0) for of in WRITTEN)
+    before = np.bincount(writer, np.where(seq < request[writer], wrote, 0), minlength=sessions)
+    return pd.Series(before, dtype="Int64").where(pd.Series(request[:-1]) >= 0)
