@@ -5,6 +5,7 @@ import unicodedata
 from html.parser import HTMLParser
 
 import pytest
+from bs4 import BeautifulSoup
 from conftest import Recording
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from opencode_sessions.shown import escaped, visible
 from opencode_sessions.widgets import colours, diff, panels
 from opencode_sessions.widgets.diff import diff_html, read_lines
 
-OURS = {"table", "tr", "td", "ins", "del", "span"}
+OURS = {"table", "tr", "td", "pre", "ins", "del", "span"}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202eexe.txt\x1b[31m\x00"
 
 SIGN = re.compile(r"⟨U\+[0-9A-F]{4,6}⟩|[␀-␡]")
@@ -127,6 +128,13 @@ def test_code_has_its_colours_within_the_marked_words() -> None:
     assert Page(html).rows[3][1][3] == 'def f(a="x"):'
     assert "<span" not in diff_html(text, path="notes.unknown")
     assert "<span" not in diff_html(text)
+
+
+def test_an_exported_page_keeps_the_indentation() -> None:
+    html = diff_html("@@ -1,2 +1,2 @@\n def f():\n-    return 1\n+    return 2\n", path="a.py")
+    exported = str(BeautifulSoup(html, "html.parser"))  # as nbconvert makes a page
+    assert Page(exported).rows == Page(html).rows
+    assert Page(exported).rows[-1][1][3] == "    return 2"
 
 
 def test_the_old_and_the_new_text_are_read_apart() -> None:

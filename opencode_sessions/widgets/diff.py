@@ -211,8 +211,9 @@ def _escaped(text: str) -> str:
 def _row(line: Line, inner: str) -> str:
     sign = SIGNS.get(line.mark, "")
     label = f" aria-label='{NAMES[line.mark]}'" if sign else ""
+    # <pre>: nbconvert's page keeps no indentation before a tag anywhere else.
     return (
         f"<tr class='{CLASSES[line.mark]}'><td class='n'>{line.old or ''}</td>"
         f"<td class='n'>{line.new or ''}</td><td class='m'{label}>{sign}</td>"
-        f"<td class='t'>{inner}</td></tr>"
+        f"<td class='t'><pre>{inner}</pre></td></tr>"
     )
