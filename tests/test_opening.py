@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import opencode_sessions as ocs
 from opencode_sessions import OpencodeSessionsError, PersistenceError, SchemaError
-from opencode_sessions.opening import moment
+from opencode_sessions.moments import moment
 from opencode_sessions.sources import untouched
 
 
