@@ -40,10 +40,9 @@ class View:
 
     def show_step(self, number: int, count: int, what: str) -> None:
         """Puts the slider at one of the things it steps through; 0 is before the first."""
-        with self.slider.hold_sync():
-            self.slider.max = max(count, 1)
-            self.slider.value = max(number, 1)
-            self.slider.disabled = count < 2
+        self.slider.max = max(count, 1)  # by itself: the page holds a value to the maximum it knows
+        self.slider.value = max(number, 1)
+        self.slider.disabled = count < 2
         self.step.value = f"{what} {number} of {count}" if count else ""
 
     def static_html(self, timeline: str) -> str:
