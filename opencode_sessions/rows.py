@@ -47,6 +47,8 @@ def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> S
     }
     rows: SessionRows = {"sessions": [session], "messages": [], "tool_calls": [], "file_events": []}
     named: Counter[str] = Counter()
+    # Of inputs that nobody knows none can be told to be the same as another.
+    untold = {"input_hash": None} if "sanitized" in record.info else {}
     for message in record.messages:
         rows["messages"].append(_message_row(message, session_id) | writer)
         place: Row = {
@@ -66,7 +68,7 @@ def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> S
             said = call.call.part_id or f"{message.id}/{call.call.call_id or number}"
             named[said] += 1
             id = row_id(said if named[said] == 1 else f"{said}#{named[said]}")
-            rows["tool_calls"].append(call_row(call.call, id) | at | {"seq": call.seq})
+            rows["tool_calls"].append(call_row(call.call, id) | at | {"seq": call.seq} | untold)
             for event in call.file_events:
                 event_row = event_row_of(call.call, event.event, id, event.number)
                 rows["file_events"].append(event_row | at | {"seq": event.seq})

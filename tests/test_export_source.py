@@ -16,6 +16,7 @@ import pytest
 from conftest import Recording
 
 import opencode_sessions as ocs
+from opencode_sessions.analytics import loops
 from opencode_sessions.errors import SourceError
 from opencode_sessions.records import SessionRecord
 from opencode_sessions.sources import JsonFiles, Problem, find
@@ -164,6 +165,18 @@ def test_sanitized_exports(given_out: Path, database: Frames, tmp_path: Path) ->
     for record in records:
         assert isinstance(record, SessionRecord)
         assert record.info["sanitized"] is True
+
+
+def test_calls_of_which_nobody_knows_what_they_asked_make_no_loops(
+    given_out: Path, tmp_path: Path
+) -> None:
+    for file in (given_out / "export").glob("*.sanitized.json"):
+        shutil.copy(file, tmp_path)
+    found = frames_of(tmp_path)
+    asked = found.tool_calls.groupby(["session_id", "tool"], observed=True).size()
+    assert asked.max() >= 3  # which would be loops if they were taken for the same
+    assert found.tool_calls["input_hash"].isna().all()
+    assert loops(found).empty and loops(found, calls=2).empty
 
 
 def test_an_export_goes_before_a_sanitized_one(given_out: Path, database: Frames) -> None:

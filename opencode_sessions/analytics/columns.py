@@ -283,7 +283,12 @@ def _tool_calls() -> list[Column]:
         of("title", "str", "=", "opencode's title of the call"),
         of("exit_code", "Int32", "=", "exit code of a command"),
         of("output_bytes", "Int64", "=", "size of the output", "bytes"),
-        of("input_hash", "Int64", "=", "the same for two calls with the same arguments"),
+        of(
+            "input_hash",
+            "Int64",
+            "=",
+            "the same for two calls with the same arguments; NA where those are unknown",
+        ),
         of("child_session_id", "category", "=", "opencode's id of the session a task call started"),
         *_flags(of),
         *_writer(of),

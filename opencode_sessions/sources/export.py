@@ -76,7 +76,8 @@ UNTOLD: dict[str, tuple[str, ...]] = {
         *("is_compaction", "file_path", "file_events", "parts"),
     ),
     "sanitized": (
-        *("project", "workdir", "title", "content", "parts", "input", "command", "file_events"),
+        *("project", "workdir", "title", "content", "parts", "input", "input_hash", "command"),
+        "file_events",
         # an aborted command says so in its output alone
         *("status", "exit_code", "output_bytes", "evidence", "seq"),
     ),
