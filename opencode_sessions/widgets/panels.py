@@ -1,6 +1,6 @@
 """What the explorer says of a session, an event and a problem, as HTML: pure functions of rows.
 
-Everything here that an agent typed goes through `text.escaped`.
+Everything here that an agent typed goes through `shown.escaped`.
 """
 
 import traceback
@@ -30,14 +30,14 @@ def session_html(session: Row, story: Story) -> str:
     failed = int(events["status"].isin(FAILED).sum())
     changes = events[is_counted(events) & is_mutation(events)]
     lines = changes[["additions", "deletions"]].dropna().sum()
-    agent = [session[name] for name in ("agent_name", "model") if is_known(session[name])]
+    whose = [session[name] for name in ("agent_name", "model", "origin") if is_known(session[name])]
     meta = [
         _time(session["created_at"]),
         number_of(len(events), "event"),
         number_of(files, "file"),
         f"+{lines['additions']:,} \N{MINUS SIGN}{lines['deletions']:,}" if len(changes) else "",
         f"{failed:,} failed" if failed else "",
-        *(escaped(str(name)) for name in agent),
+        *(escaped(str(name)) for name in whose),
         "subagent" if is_known(session["parent_session_id"]) else "",
     ]
     said = " · ".join(word for word in meta if word)
