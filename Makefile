@@ -23,7 +23,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadscope
 	$(BIN)/python -m pytest tests/browser
 	$(BIN)/python -m pytest --nbmake notebooks
 

@@ -23,7 +23,8 @@ COMMANDS = ["import", "doctor", "sessions", "files", "timeline", "migrate", "not
 
 
 def invoke(*args: object, **environ: str) -> Result:
-    return CliRunner().invoke(app, [str(arg) for arg in args], env=environ)
+    # Nobody said how wide the terminal is, unless the test does: pytest's workers are told.
+    return CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": None, **environ})
 
 
 def said(*args: object, **environ: str) -> str:
