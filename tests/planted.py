@@ -1,6 +1,7 @@
 """Secrets of every kind we know, made up, and how they come to stand in a session."""
 
 import base64
+import html
 import json
 import random
 import string
@@ -70,7 +71,7 @@ TOKENS = [
     token("tailscale", "tskey-auth-", 17, end="-" + _made("ts", 32)),
     token("age", "AGE-SECRET-KEY-1", 58, string.ascii_uppercase + string.digits),
     Planted("jwt", _jwt(), f"session={_jwt()}"),
-    Planted("crypt", f"$6$saltsalt${_made('crypt', 86)}", f"root:$6$saltsalt${_made('crypt', 86)}:1:"),
+    token("crypt", "$6$saltsalt$", 86),
 ]  # fmt: skip
 
 
@@ -91,7 +92,7 @@ NAMED = [
     named("basic", base64.b64encode(b"ana:opensesame77").decode(), "Authorization: Basic SECRET"),
     named("cookie", f"sid={_made('cookie', 32)}", "Cookie: SECRET"),
     named("signature", _made("sig", 44), "http://localhost/blob?sv=2024&sig=SECRET"),
-    named("account-key", _made("azk", 86, LETTERS + "+/") + "==", "AccountName=x;AccountKey=SECRET;"),
+    named("account-key", _made("azk", 86, LETTERS + "+/") + "==", "Account=x;AccountKey=SECRET;"),
     named("netrc", "netrcPassw0rd", "machine localhost login ana password SECRET"),
     named("connection", "app:pr0dPassw0rd@db7.acme-internal.net", "postgresql://SECRET:5432/shop"),
     named("connection-redis", ":r3disPass@cache-3.acme.io", "redis://SECRET:6379/0"),
@@ -127,6 +128,6 @@ def wrapped(line: str) -> dict[str, str]:
         "colours": f"\x1b[31m{line[:half]}\x1b[0m\x1b[1m{line[half:]}\x1b[0m",
         "diff": f"@@ -1 +1,2 @@\n context\n+{line}\n",
         "read": f"<file>\n00001| # config\n00002| {line}\n</file>",
-        "html": line.replace("&", "&amp;").replace('"', "&quot;").replace("'", "&#x27;").replace("<", "&lt;"),
+        "html": html.escape(line),
         "zero width": f"{line[:half]}\u200b{line[half:]}",
     }  # fmt: skip

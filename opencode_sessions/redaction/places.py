@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from .formats import words
+from .named import is_random
 
 EMAIL = re.compile(
     r"(?<![\w.+%-])[A-Za-z0-9_][\w.+%-]{0,63}@(?!\d+\.\d)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,6}"
@@ -26,8 +27,7 @@ HOMES = (
     re.compile(
         r"(?i:[a-z]:|\\\\[\w$.-]+|/[a-z]|\bwsl\$?)[\\/]{1,4}(?:[\w$.-]{1,30}[\\/]{1,4})?"
         r"(?:Users|home|Documents and Settings)[\\/]{1,4}"
-        r"(?P<value>[^\\/:*?\"'<>|\r\n\[\]]{1,64}?)(?=[\\/\"'`<>:;,\r\n)]|\s*$|\s+\S)",
-        re.M,
+        r"(?P<value>[^\\/:*?\"'<>|\r\n\[\]]{1,64}(?=[\\/])|[^\\/:*?\"'`<>|\s\[\],;)]{1,64})"
     ),
 )
 # Accounts of no person; the folder of one tells nothing.
@@ -62,7 +62,7 @@ INTERNAL = re.compile(
     r"(?:local|lan|internal|intranet|intra|corp|private|localdomain|home\.arpa))(?![\w(\[=-]|\.\w)"
 )
 NAMED_HOST = re.compile(  # in small letters
-    r"(?:host|host_?name|server|data source|endpoint|domain|nodename)[\"']?\s{0,8}[=:]\s{0,8}[\"']?"
+    r"(?<!local)(?:host|host_?name|server|data source|endpoint|domain|nodename)[\"']?\s{0,8}[=:]\s{0,8}[\"']?"
     rf"(?:tcp:)?(?P<host>(?:{_LABEL}\.){{1,8}}[a-z]{{2,24}})(?=[\s\"',;:/)}}\]]|$)"
 )
 ADDRESS = re.compile(
@@ -169,7 +169,8 @@ def _authority(found: "re.Match[str]") -> Iterator[tuple[str, int, int]]:
         yield ("connection", found.start("user"), end)
         return
     if user and ":" not in user and user not in ACCOUNTS | REPOSITORIES:
-        yield ("user", *found.span("user"))  # or a key alone, as of an error tracker
+        # Alone it may be a key, as an error tracker's.
+        yield ("key" if is_random(user) else "user", *found.span("user"))
     if not is_open(host):
         yield (
             "host",
