@@ -27,7 +27,8 @@ HOMES = (
     re.compile(
         r"(?i:[a-z]:|\\\\[\w$.-]+|/[a-z]|\bwsl\$?)[\\/]{1,4}(?:[\w$.-]{1,30}[\\/]{1,4})?"
         r"(?:Users|home|Documents and Settings)[\\/]{1,4}"
-        r"(?P<value>[^\\/:*?\"'<>|\r\n\[\]]{1,64}(?=[\\/])|[^\\/:*?\"'`<>|\s\[\],;)]{1,64})"
+        r"(?P<value>[^\\/:*?\"'<>|\r\n\[\]]{1,64}(?=[\\/])"
+        r"|[^\\/:*?\"'`<>|\s\[\],;)]{1,64})"
     ),
 )
 # Accounts of no person; the folder of one tells nothing.
@@ -62,7 +63,8 @@ INTERNAL = re.compile(
     r"(?:local|lan|internal|intranet|intra|corp|private|localdomain|home\.arpa))(?![\w(\[=-]|\.\w)"
 )
 NAMED_HOST = re.compile(  # in small letters
-    r"(?<!local)(?:host|host_?name|server|data source|endpoint|domain|nodename)[\"']?\s{0,8}[=:]\s{0,8}[\"']?"
+    r"(?<!local)(?:host|host_?name|server|data source|endpoint|domain|nodename)[\"']?"
+    r"\s{0,8}[=:]\s{0,8}[\"']?"
     rf"(?:tcp:)?(?P<host>(?:{_LABEL}\.){{1,8}}[a-z]{{2,24}})(?=[\s\"',;:/)}}\]]|$)"
 )
 ADDRESS = re.compile(
