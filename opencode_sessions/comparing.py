@@ -1,6 +1,7 @@
 """What of a session is to be written: the rows that a store has not, or has otherwise.
 
-Of what an application stored, what it said stays and what it did not say is filled in.
+Of what an application stored, what it said stays and what it did not say is filled in. What a
+source does not tell is no reason to forget what another one told.
 """
 
 from collections import Counter
@@ -18,6 +19,8 @@ from .store import Put, Step, TableName
 # What no application has said of a session or message: opencode's times, what takes the whole
 # session to know, and what is the import's own.
 NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone", "deleted_at", "imported"}
+
+TRUST = {"database": 2, "storage": 1}  # what tells most of a session; given out files come last
 
 
 def is_older(session: Row, stored: list[Row]) -> bool:
@@ -53,8 +56,7 @@ def compare(
     others = take_over_ids(rows, stored, taken)
     aside, gone = farewell(rows, besides(rows, stored), deleted)
     rows["sessions"][0]["imported"]["beside"] = dict(others)
-    (session,), known = rows["sessions"], [row["info"] or {} for row in stored["sessions"]]
-    says_less = "sanitized" in session["info"] and any("sanitized" not in info for info in known)
+    says_less = _says_less(rows["sessions"][0], stored["sessions"])
     found = Difference([], Counter(), Counter(), others, gone)
     for name in ORDER:
         kept = {row["id"]: row for row in stored[name]}
@@ -76,19 +78,40 @@ def compare(
     return found
 
 
+def _says_less(session: Row, stored: list[Row]) -> bool:
+    """Whether more is known already: this is sanitized, or says nothing of the session itself.
+
+    The lines of a run do not, nor do a session's messages alone.
+    """
+    known = [as_dict(row["info"]) for row in stored]
+    info = as_dict(session["info"])
+    return ("sanitized" in info and any("sanitized" not in one for one in known)) or (
+        "time" not in info and any("time" in one for one in known)
+    )
+
+
 def _merged(name: TableName, old: Row, new: Row, says_less: bool) -> Row:
     """The new row; of one that an application stored, what it said stays.
 
     What it said are the session and its messages. Its calls and file events were read from parts
-    that may not tell what became of them: opencode's say that. A sanitized export fills in only
-    what is open.
+    that may not tell what became of them: opencode's say that. A source that says less fills in
+    only what is open, and one that may not be able to tell unsays nothing.
     """
-    if says_less:
+    if says_less and not _is_unfinished(old):
         return new | {column: old[column] for column in new if old[column] not in (None, "")}
     if old["source"] not in APPLICATION:
-        return new
+        if TRUST.get(new["source"], 0) >= TRUST.get(old["source"], 0):
+            return new
+        return new | {column: old[column] for column in new if new[column] is None}
     if name in ("sessions", "messages"):
         said = {column for column in new if old[column] not in (None, "")} - NEVER_SAID
     else:
         said = {column for column in new if new[column] is None}
     return new | {column: old[column] for column in said | {"source", "origin"}}
+
+
+def _is_unfinished(row: Row) -> bool:
+    """A call that ran, or an answer that was not complete, when it was stored."""
+    return row.get("status") == "pending" or (
+        row.get("role") == "assistant" and row["completed_at"] is None
+    )

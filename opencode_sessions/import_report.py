@@ -12,7 +12,7 @@ PROBLEMS_SHOWN = 5
 # What a problem's place begins with says what was skipped; else it was a part.
 SKIPPED = {
     "message": "messages",
-    **dict.fromkeys(("session", "file", "folder", "standard"), "sessions"),
+    **dict.fromkeys(("session", "file", "folder", "source", "standard"), "sessions"),
 }
 
 

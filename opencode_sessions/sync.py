@@ -23,12 +23,13 @@ from tqdm.auto import tqdm
 
 from .besides import Deleted
 from .comparing import compare, is_older
+from .errors import SourceError
 from .import_report import ORDER, Count, ImportReport
 from .matching import APPLICATION
 from .models import TABLES, Row, now
 from .records import EPOCH, SessionRecord
 from .rows import SessionRows, session_rows
-from .sources import WITH_SNAPSHOTS, Item, Problem, Source, SourceChanged, is_wanted
+from .sources import WITH_SNAPSHOTS, Item, Problem, Source, SourceChanged, is_wanted, unforeseen
 from .store import (
     CallerWorkFailed,
     Delete,
@@ -93,33 +94,42 @@ async def import_sources(
 ) -> ImportReport:
     """Imports these sources into the store; a session two of them have is taken from the first.
 
+    Of several sources one that cannot be read is reported, and the others are imported.
+
     Raises:
-        SourceError: a source could not be read at all.
+        SourceError: none of the sources could be read at all.
         SchemaError: the store's tables are missing or old.
     """
     report = ImportReport()
     started = time.monotonic()
-    seen: set[str] = set()
+    taken: set[str] = set()
+    there: set[str] = set()
     places: set[str] = set()
+    failures: list[SourceError] = []
     for source in sources:
         failed = ImportReport()
         for attempt in range(TRIES):
-            run = _Import(store, source, wanted, set(seen))
+            run = _Import(store, source, wanted, set(taken))
             try:
                 await run.run(progress=progress)
-            except SourceChanged:
-                if attempt == TRIES - 1:
-                    raise
+            except SourceError as error:
                 run.report.go_on_from(failed)
                 failed = run.report
-                continue
+                if isinstance(error, SourceChanged) and attempt < TRIES - 1:
+                    continue
+                failures.append(error)
+                failed.skip(Problem(f"source {source}", str(error)))
+            else:
+                run.report.go_on_from(failed)
+                places |= {run.place} if run.saw_all else set()
             break
-        run.report.go_on_from(failed)
-        seen = run.seen
-        places |= {run.place} if run.saw_all else set()
+        taken |= run.taken
+        there |= run.there
         report.add(run.report)
+    if failures and len(failures) == len(sources):
+        raise failures[0]
     if wanted.is_everything:
-        await _bury(store, places, seen, wanted, report)
+        await _bury(store, places, there, wanted, report)
     report.seconds = time.monotonic() - started
     return report
 
@@ -127,9 +137,10 @@ async def import_sources(
 class _Import:
     """One reading of one source."""
 
-    def __init__(self, store: Store, source: Source, wanted: Wanted, seen: set[str]) -> None:
+    def __init__(self, store: Store, source: Source, wanted: Wanted, taken: set[str]) -> None:
         self.report = ImportReport(sources=[f"{source} ({source.kind})"])
-        self.seen = seen
+        self.taken = taken  # sessions that no other source has to give any more
+        self.there: set[str] = set()
         self.saw_all = True  # every folder there is, so that what is missing must be gone
         self.place = _place(source, wanted.origin)
         self._store = store
@@ -148,15 +159,16 @@ class _Import:
         # States first: what changes after this is read now and once more the next time.
         said = await asyncio.to_thread(source.states)
         self._states = {id: wanted.state(state) for id, state in said.items()}
+        self.there |= said.keys()
         unchanged = await self._unchanged()
-        doubles = len(self.seen & said.keys())
+        doubles = len(self.taken & said.keys())
         items = source.sessions(
             since=wanted.since,
             project=wanted.project,
             shell=wanted.shell,
-            leave_out=unchanged | self.seen,
+            leave_out=unchanged | self.taken,
         )
-        self.seen |= said.keys()
+        self.taken |= unchanged
         problems: list[Problem] = []
         with tqdm(desc="import", unit="session", disable=not progress, leave=False) as bar:
             async with aclosing(_in_thread(self._read(items))) as found:
@@ -169,6 +181,9 @@ class _Import:
                     else:
                         await self._session(item, problems)
                         bar.update()
+        # What could not be read here another source may have.
+        failed = {problem.place.removeprefix("session ") for problem in problems}
+        self.taken |= said.keys() - failed
         for problem in problems:
             self.report.skip(problem)
         self.report.notes += await asyncio.to_thread(source.notes)
@@ -187,7 +202,7 @@ class _Import:
             # Snapshots that are there no more have told what they know.
             if imported["state"] not in (state, state + WITH_SNAPSHOTS):
                 continue
-            if opencode_id in self.seen:
+            if opencode_id in self.taken:
                 continue
             unchanged.add(opencode_id)
             if not self._wanted.wants(dict(zip(TOLD, told, strict=True))):
@@ -202,15 +217,19 @@ class _Import:
     def _read(self, items: Iterator[Item]) -> Iterator["int | Problem | _Read"]:
         """What a source gives, its sessions as rows."""
         for item in items:
-            if isinstance(item, SessionRecord):
-                yield _Read(item.id, *_rows(item, self._source.kind, self._wanted.origin))
-            else:
+            if not isinstance(item, SessionRecord):
                 yield item
+                continue
+            try:
+                yield _Read(item.id, *_rows(item, self._source.kind, self._wanted.origin))
+            except Exception as error:  # one session is no reason to lose the others
+                yield unforeseen(item.id, error)
 
     async def _session(self, read: "_Read", problems: list[Problem]) -> None:
         """Imports one session; one with a problem is read again the next time, to say it again."""
         id, rows, scrubbed = read
-        self.seen.add(id)
+        self.taken.add(id)
+        self.there.add(id)
         is_known = self.saw_all and id in self._states
         is_whole = is_known and not any(id in problem.place for problem in problems)
         (session,) = rows["sessions"]
@@ -330,13 +349,13 @@ def _gone_note(count: int, what: str, deleted: Deleted) -> str:
 
 
 async def _bury(
-    store: Store, places: set[str], seen: set[str], wanted: Wanted, report: ImportReport
+    store: Store, places: set[str], there: set[str], wanted: Wanted, report: ImportReport
 ) -> None:
     """Marks or drops the sessions that were imported from these places and are not there now.
 
     One that an application stored is the application's to drop.
     """
-    here = {clean({"id": id})[0]["id"] for id in seen}  # as they were stored
+    here = {clean({"id": id})[0]["id"] for id in there}  # as they were stored
     marked, dropped = [], []
     for id, opencode_id, source, imported, deleted_at in await store.select(
         "sessions", ["id", "opencode_id", "source", "imported", "deleted_at"]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from opencode_sessions.cli import app
 from opencode_sessions.cli.tables import clean
-from opencode_sessions.sources.export import LABELS, UNTOLD
+from opencode_sessions.sources.formats import LABELS, UNTOLD
 
 UPGRADED = "opencode-1.1.65-upgraded-to-1.18.33"
 OLD = "opencode-1.1.65"

@@ -20,7 +20,7 @@ from opencode_sessions.analytics import loops
 from opencode_sessions.errors import SourceError
 from opencode_sessions.records import SessionRecord
 from opencode_sessions.sources import JsonFiles, Problem, find
-from opencode_sessions.sources.export import LABELS, UNTOLD
+from opencode_sessions.sources.formats import LABELS, UNTOLD
 
 SHOP = "opencode-1.18.33"
 FIRST = "ses_dfbd65cbcffelVuKONVHoXW9Hb"  # "Add a discount to the cart"
@@ -94,6 +94,18 @@ def run_lines(export: Path) -> list[str]:
     ]
 
 
+def told_by(kind: str, exports: Path, given_out: Path, folder: Path) -> Path:
+    """A folder with the lines of runs, or with messages alone."""
+    folder.mkdir()
+    if kind == "messages":
+        for file in (given_out / "http").glob("*.message.json"):
+            shutil.copy(file, folder)
+    else:
+        for file in exports.iterdir():
+            (folder / f"{file.stem}.jsonl").write_text("\n".join(run_lines(file)))
+    return folder
+
+
 # One session, however it was given
 
 
@@ -129,21 +141,18 @@ def test_docs_say_what_each_format_cannot_tell() -> None:
 
 
 def test_messages_alone(given_out: Path, database: Frames, tmp_path: Path) -> None:
-    for file in (given_out / "http").glob("*.message.json"):
-        shutil.copy(file, tmp_path)
-    found = frames_of(tmp_path)
+    found = frames_of(told_by("messages", given_out, given_out, tmp_path / "messages"))
     assert rows(found)[1:] == rows(database)[1:]
     assert differing(found, database) == {*UNTOLD["messages alone"]}
 
 
 def test_run_lines(exports: Path, database: Frames, tmp_path: Path) -> None:
-    for file in exports.iterdir():
-        (tmp_path / f"{file.stem}.jsonl").write_text("\n".join(run_lines(file)))
-    (source,) = find(tmp_path)
+    folder = told_by("run", exports, exports, tmp_path / "run")
+    (source,) = find(folder)
     assert isinstance(source, JsonFiles)
     assert (source.format, source.kind) == ("run", "export")
     # What commands changed follows from what a session says of itself, and lines say less of that.
-    found, expected = own_events(frames_of(tmp_path)), own_events(database)
+    found, expected = own_events(frames_of(folder)), own_events(database)
     assert set(found.messages["role"]) == {"assistant"}
     assert rows(found)[2:] == rows(expected)[2:]
     assert differing(found, expected) == {*UNTOLD["run"]}
@@ -304,6 +313,44 @@ async def test_a_sanitized_export_takes_nothing_away(
     assert differing(after, database) == set()
 
 
+@pytest.mark.parametrize("kind", ["messages", "run", "export"])
+async def test_what_says_less_takes_nothing_away_and_is_filled_in(
+    kind: str, exports: Path, given_out: Path, recordings: dict[str, Recording], tmp_path: Path
+) -> None:
+    less = exports if kind == "export" else told_by(kind, exports, given_out, tmp_path / "less")
+    for order in ((SHOP, less), (less, SHOP)):
+        async with ocs.OpencodeSessionService() as service:
+            for place in order:
+                path = recordings[SHOP].database if place == SHOP else less
+                await service.import_opencode(path, shell=False, progress=False)
+            after = await service.frames(diffs=True, parts=True)
+        whole = ocs.read_opencode(recordings[SHOP].database, shell=False, diffs=True, parts=True)
+        assert rows(after) == rows(whole)
+        assert differing(after, whole) == set()
+
+
+async def test_a_call_that_ran_is_told_by_lines_that_came_later(
+    given_out: Path, tmp_path: Path
+) -> None:
+    """What says less may be newer: what was not finished is taken from it."""
+    said = json.loads((given_out / "export" / f"{FIRST}.json").read_text())
+    said["messages"] = said["messages"][:2]
+    info, parts = said["messages"][1]["info"], said["messages"][1]["parts"]
+    done = next(part for part in parts if part["type"] == "tool")
+    ran = done | {"state": {"status": "running", "input": done["state"]["input"]}}
+    said["messages"][1]["parts"] = [ran]
+    del info["time"]["completed"]
+    (tmp_path / "a.json").write_text(json.dumps(said))
+    line = {"type": "tool_use", "timestamp": 1, "sessionID": FIRST, "part": done}
+    (tmp_path / "b.jsonl").write_text(json.dumps(line))
+    async with ocs.OpencodeSessionService() as service:
+        for name, status in (("a.json", "pending"), ("b.jsonl", done["state"]["status"])):
+            await service.import_opencode(tmp_path / name, progress=False)
+            (call,) = (await service.tool_calls()).to_dict("records")
+            assert call["status"] == status
+        assert (await service.get_session(FIRST)).title == said["info"]["title"]
+
+
 async def test_what_a_sanitized_export_left_open_is_filled_in(
     given_out: Path, database: Frames, tmp_path: Path
 ) -> None:
@@ -382,10 +429,35 @@ def test_one_message_that_is_none_leaves_the_others(exports: Path) -> None:
     said["messages"][3:3] = [7, None, {"info": {"id": 7}}, {"info": {"id": "msg_1"}}]
     file.write_text(json.dumps(said))
     (source,) = find(file)
-    count, problem, record = source.sessions()
+    count, *problems, record = source.sessions()
     assert isinstance(record, SessionRecord)
     assert (count, len(record.messages)) == (1, 22)
-    assert problem == Problem(f"file {file}", "holds nothing that opencode gives out")
+    assert problems == [
+        Problem(f"file {file}, message {number}", "holds nothing that opencode gives out")
+        for number in (3, 4, 5, 6)
+    ]
+
+
+def test_parts_that_are_none_and_messages_that_are_there_twice_are_named(exports: Path) -> None:
+    file = exports / f"{FIRST}.json"
+    said = json.loads(file.read_text())
+    first, second, third = (message["info"]["id"] for message in said["messages"][:3])
+    whole = [*find(file)[0].sessions()][-1]
+    said["messages"][0]["parts"] += [7, None, ["text"]]
+    said["messages"][1]["parts"] = "none"
+    said["messages"] += [said["messages"][2], said["messages"][2] | {"parts": []}]
+    file.write_text(json.dumps(said))
+    count, *problems, record = find(file)[0].sessions()
+    assert count == 1
+    assert isinstance(whole, SessionRecord) and isinstance(record, SessionRecord)
+    assert [(problem.place, problem.reason) for problem in problems] == [
+        *((f"part {n} of message {first} of {FIRST}", "is no JSON object") for n in (1, 2, 3)),
+        (f"part 0 of message {second} of {FIRST}", "is no JSON object"),
+        (f"message {third} of {FIRST}", "is there twice, and the later one was taken"),
+    ]
+    assert record.messages[0] == whole.messages[0]
+    assert [bool(message.parts) for message in record.messages[1:3]] == [False, False]
+    assert [m.parts for m in record.messages[3:]] == [m.parts for m in whole.messages[3:]]
 
 
 def test_broken_line_of_a_run_is_named(given_out: Path, tmp_path: Path) -> None:

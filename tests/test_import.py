@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -20,8 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from opencode_sessions import OpencodeSessionService, SourceError, SourceNotFound
 from opencode_sessions.import_report import Count, ImportReport
 from opencode_sessions.models import TABLES, OpencodeSession
-from opencode_sessions.records import MessageRecord, SessionRecord
+from opencode_sessions.records import MessageRecord, SessionRecord, session_record
+from opencode_sessions.rows import session_rows
 from opencode_sessions.sources import Database, Problem
+from opencode_sessions.sources.database import _messages as database_messages
 from opencode_sessions.store import Put, StoreFailed
 
 # Two sessions of the rich recording: edits, writes and shell; and patches.
@@ -422,6 +425,108 @@ async def test_one_session_that_cannot_be_stored_does_not_stop_the_others(
     assert f"skipped session {bad}: could not be stored" in repr(report)
     report = await imported(service, small)
     assert (report.sessions.new, report.sessions.unchanged) == (1, len(others))
+
+
+@pytest.mark.parametrize("kind", ["database", "storage", "export"])
+async def test_one_session_that_nobody_understands_does_not_stop_the_others(
+    kind: str,
+    recordings: dict[str, Recording],
+    trees: dict[str, Recording],
+    given_out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sources = {
+        "database": recordings[SMALL].database,
+        "storage": trees["opencode-1.1.65"].database,
+        "export": given_out / "http",
+    }
+    source = sources[kind]
+    whole = OpencodeSessionService()
+    await imported(whole, source)
+    bad, *others = (await whole.sessions())["opencode_session_id"]
+
+    def not_understood(info: Any, *args: Any, **options: Any) -> SessionRecord:
+        if info["id"] == bad:
+            raise TypeError("what is this?")
+        return session_record(info, *args, **options)
+
+    async with OpencodeSessionService() as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(f"opencode_sessions.sources.{kind}.session_record", not_understood)
+            report = await imported(service, source)
+        told = Problem(f"session {bad}", "was not understood (TypeError: what is this?)")
+        assert report.problems == [told]
+        assert (report.sessions.new, report.sessions.skipped) == (len(others), 1)
+        report = await imported(service, source)
+        assert (report.sessions.new, report.problems) == (1, [])
+        assert await everything(service) == await everything(whole)
+
+
+async def test_one_session_without_rows_does_not_stop_the_others(
+    service: OpencodeSessionService, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, *others = records(small)
+
+    def without(record: SessionRecord, **writer: Any) -> Any:
+        if record.id == bad:
+            raise OverflowError("too long")
+        return session_rows(record, **writer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("opencode_sessions.sync.session_rows", without)
+        report = await imported(service, small)
+    told = Problem(f"session {bad}", "was not understood (OverflowError: too long)")
+    assert report.problems == [told]
+    assert report.sessions.new == len(others)
+    report = await imported(service, small)
+    assert (report.sessions.new, report.sessions.unchanged) == (1, len(others))
+
+
+async def test_a_source_that_cannot_be_read_does_not_stop_the_others(
+    service: OpencodeSessionService, small: Path, tmp_path: Path
+) -> None:
+    broken = Path(shutil.copy(small, tmp_path / "opencode-dev.db"))
+    os.truncate(broken, 50_000)
+    report = await imported(service, tmp_path)  # which has both
+    assert report.sessions.new == len(records(small))
+    (problem,) = report.problems
+    assert problem.place == f"source {broken}"
+    assert "is damaged or only a part of the file" in problem.reason
+    assert report.sessions.skipped == 1
+    with pytest.raises(SourceError, match="is damaged"):
+        await imported(service, broken)
+
+
+async def test_what_the_database_cannot_give_is_taken_from_the_tree(
+    service: OpencodeSessionService,
+    recordings: dict[str, Recording],
+    trees: dict[str, Recording],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session whose rows are damaged is in the tree it was migrated from, too."""
+    folder = Path(shutil.copytree(trees["opencode-1.1.65"].database, tmp_path / "data"))
+    shutil.copy(recordings["opencode-1.1.65-upgraded-to-1.18.33"].database, folder / "opencode.db")
+    (id, *_others) = records(folder / "opencode.db")
+    messages = "opencode_sessions.sources.database._messages"
+
+    def damaged(connection: Any, tables: Any, session_id: str, worktree: Any) -> Any:
+        if session_id == id:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        return database_messages(connection, tables, session_id, worktree)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, damaged)
+        report = await imported(service, folder)
+        assert [problem.place for problem in report.problems] == [f"session {id}"]
+        sources = dict(await service.store.select("sessions", ["opencode_id", "source"]))
+        assert (sources.pop(id), {*sources.values()}) == ("storage", {"database"})
+        for (name,) in await service.store.select("sessions", ["deleted_at"]):
+            assert name is None
+    await imported(service, folder)
+    alone = OpencodeSessionService()
+    await imported(alone, folder)
+    assert await everything(service) == await everything(alone)
 
 
 async def test_a_session_stored_meanwhile_is_looked_at_again(

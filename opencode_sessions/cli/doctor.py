@@ -35,7 +35,7 @@ from ..sources import (
     find,
     together,
 )
-from ..sources.export import LABELS, UNTOLD
+from ..sources.formats import LABELS, UNTOLD
 from ..store import IdsTaken, Put, Step, StoreFailed
 from ..store.memory import MemoryStore
 from ..store.values import clean as storable

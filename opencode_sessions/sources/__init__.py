@@ -3,7 +3,7 @@
 from .database import Database
 from .export import JsonFiles
 from .find import Place, data_folders, find, together
-from .source import WITH_SNAPSHOTS, Item, Problem, Source, is_wanted
+from .source import WITH_SNAPSHOTS, Item, Problem, Source, is_wanted, unforeseen
 from .storage import StorageTree
 from .untouched import SourceChanged
 
@@ -21,4 +21,5 @@ __all__ = [
     "find",
     "is_wanted",
     "together",
+    "unforeseen",
 ]

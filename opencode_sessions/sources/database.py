@@ -29,9 +29,10 @@ from .source import (
     is_settled,
     is_wanted,
     parse_json,
+    understood,
     with_snapshots,
 )
-from .surroundings import Surroundings
+from .surroundings import Surrounding, Surroundings
 from .untouched import unreadable, untouched
 
 NEEDED = ("session", "message", "part")
@@ -96,20 +97,9 @@ class Database:
             around = Surroundings(snapshots, every, lambda id: _neighbour(connection, tables, id))
             yield len(wanted)
             for info, worktree in wanted:
-                try:
-                    messages, problems = _messages(connection, tables, info["id"], worktree)
-                    record = session_record(
-                        info,
-                        messages,
-                        worktree=worktree,
-                        shell=shell,
-                        witness=around.of(info, worktree),
-                    )
-                except sqlite3.DatabaseError as error:
-                    yield Problem(f"session {info['id']}", f"unreadable in the database: {error}")
-                    continue
-                yield from problems
-                yield record
+                around_it = around.of(info, worktree)
+                items = _session(connection, tables, info, worktree, shell, around_it)
+                yield from understood(info["id"], items)
             yield from _strays(connection, tables)
             self._notes[:] = snapshots.notes()
 
@@ -203,6 +193,24 @@ def _session_infos(connection: sqlite3.Connection, tables: set[str]) -> list[Jso
                 info = _session_info(dict(zip(columns, row, strict=True)))
                 infos[info["id"]] = infos.get(info["id"], {}) | info
     return sorted(infos.values(), key=created)
+
+
+def _session(
+    connection: sqlite3.Connection,
+    tables: set[str],
+    info: Json,
+    worktree: str | None,
+    shell: bool,
+    around: Surrounding,
+) -> Iterator[Item]:
+    """One session, after what is wrong with it."""
+    try:
+        messages, problems = _messages(connection, tables, info["id"], worktree)
+    except sqlite3.DatabaseError as error:
+        yield Problem(f"session {info['id']}", f"unreadable in the database: {error}")
+        return
+    yield from problems
+    yield session_record(info, messages, worktree=worktree, shell=shell, witness=around)
 
 
 def _messages(

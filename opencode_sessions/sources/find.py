@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ..errors import SourceError, SourceNotFound
 from .database import Database
-from .export import HINT, STANDARD_INPUT, JsonFiles, by_format, given_out
+from .export import STANDARD_INPUT, JsonFiles, by_format, given_out
+from .formats import HINT
 from .source import Source
 from .storage import StorageTree
 

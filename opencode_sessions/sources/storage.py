@@ -31,10 +31,11 @@ from .source import (
     is_wanted,
     parse_json,
     root,
+    understood,
     why,
     with_snapshots,
 )
-from .surroundings import Surroundings
+from .surroundings import Surrounding, Surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +86,8 @@ class StorageTree:
                 lambda id: found[id][0].messages(id, []),
             )
             for layout, info, worktree in wanted:
-                problems = []
-                messages = list(layout.messages(info["id"], problems))
-                yield from problems
-                yield session_record(
-                    info,
-                    messages,
-                    worktree=worktree,
-                    shell=shell,
-                    witness=around.of(info, worktree),
-                )
+                items = layout.session(info, worktree, shell, around.of(info, worktree))
+                yield from understood(info["id"], items)
             self._notes[:] = snapshots.notes()
 
     def states(self) -> dict[str, str | None]:
@@ -156,6 +149,15 @@ class _Layout:
         for file in self._message_files(session_id, []):
             yield file
             yield from _listed(self.root / folder / file.stem, [])
+
+    def session(
+        self, info: Json, worktree: str | None, shell: bool, around: Surrounding
+    ) -> Iterator[Item]:
+        """One session, after what is wrong with it."""
+        problems: list[Problem] = []
+        messages = list(self.messages(info["id"], problems))
+        yield from problems
+        yield session_record(info, messages, worktree=worktree, shell=shell, witness=around)
 
     def messages(
         self, session_id: str, problems: list[Problem]
