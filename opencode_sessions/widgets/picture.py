@@ -140,6 +140,12 @@ class Picture:
         mine, theirs = self.events["event_id"].iloc[:count], other.events["event_id"]
         return [g[0] for g in self.groups] == [g[0] for g in other.groups] and mine.equals(theirs)
 
+    def wire(self) -> dict[str, Any]:
+        """What `static/timeline.js` draws: `words`, for JSON, and columns as bytes."""
+        columns = {"time": self.time, "rows": self.row, "kind": self.kind}
+        columns |= {"lines": self.lines, "turns": self.turns}
+        return {"words": self.words(), **{name: each.tobytes() for name, each in columns.items()}}
+
     def words(self) -> dict[str, Any]:
         """All that is no number a mark, for JSON; nothing in it hides."""
         return {

@@ -147,16 +147,9 @@ class FileTimeline(anywidget.AnyWidget):
         return Picture(no_events() if events is None else events, side_by_side=self._side_by_side)
 
     def _wire(self) -> dict[str, Any]:
-        picture = self._picture
-        words = {**picture.words(), "version": self._version, "base": self._base}
-        return {
-            "_words": words,
-            "_time": picture.time.tobytes(),
-            "_rows": picture.row.tobytes(),
-            "_kind": picture.kind.tobytes(),
-            "_lines": picture.lines.tobytes(),
-            "_turns": picture.turns.tobytes(),
-        }
+        wire = self._picture.wire()
+        wire["words"] |= {"version": self._version, "base": self._base}
+        return {f"_{name}": value for name, value in wire.items()}
 
     @traitlets.validate("selected")
     def _is_event(self, proposal: Any) -> Any:

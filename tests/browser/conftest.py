@@ -17,7 +17,7 @@ from opencode_sessions import demo, read_opencode
 
 NOTEBOOK_ERROR = "notebook_core."  # Notebook 7.6 stumbles over a setting of its own, with any page
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
-OWN = r"(data|blob|about):|(http|ws)://127\.0\.0\.1:\d+/"
+OWN = r"(data|blob|about|file):|(http|ws)://127\.0\.0\.1:\d+/"
 SIZE = {"width": 1400, "height": 1000}
 
 

@@ -1,9 +1,18 @@
 // File events on one canvas: a row a file, a mark an event.
 //
-// `render({ model, el })` needs no more of its model than get, set, save_changes, on, off and send,
-// and of its page nothing: any page that has the columns can show the picture. Text reaches the page
-// by textContent and fillText alone. Lengths are CSS pixels; places count events from 0; `u` is
-// where an event stands on the axis, before zooming.
+// A notebook calls `render({ model, el })`, by way of anywidget. Any other page calls
+//
+//     const timeline = draw(el, data, say);
+//
+// `data` is what `Picture.wire()` gives in Python, its bytes as base64 or as Uint8Array; it may also
+// set `axis`, `size_by_lines`, `brushed`, `selected` (a place) and `row`. `say(place)`, which need
+// not be given, is all there is to say of one event: pairs of a heading and a text. What is chosen is
+// read by `timeline.get("selected")`, set by `timeline.set("selected", 7)`, and followed by
+// `timeline.on("selected", (place) => ...)`; `timeline.remove()` takes it off the page. The file
+// imports nothing, so a page can hold it in a `<script type="module">` with the call at its end.
+//
+// Text reaches the page by textContent and fillText alone. Lengths are CSS pixels; places count
+// events from 0; `u` is where an event stands on the axis, before zooming.
 
 const HEAD = 36; // the axis above the rows
 const FOOT = 12; // the bar below, which says what part of the axis is in view
@@ -206,6 +215,8 @@ class Timeline {
     this.openFor(this.model.get("_row"));
     this.explain();
     this.fold();
+    const at = this.model.get("_selected");
+    if (at >= 0 && at < this.count) this.ask(at);
     this.say();
   }
 
@@ -1151,7 +1162,7 @@ class Timeline {
     const at = this.model.get("_selected"), range = this.model.get("brushed");
     if (text === undefined) {
       if (at >= 0 && at < this.count) {
-        const about = (this.said.get(at) ?? this.known(at)).map(([what, of]) => (what ? `${what} ${of}` : of));
+        const about = (this.said.get(at) ?? this.known(at)).map((pair) => pair.filter(Boolean).join(" "));
         text = `event ${(at + 1).toLocaleString("en")} of ${this.count.toLocaleString("en")} · ${about.join(" · ")}`;
       } else text = this.summary;
       if (range) text = `${(range[1] - range[0] + 1).toLocaleString("en")} brushed · ${text}`;
@@ -1314,9 +1325,59 @@ function lasting(ms) {
   return `${Math.round(minutes / 1440)} days`;
 }
 
+const COLUMNS = ["time", "rows", "kind", "lines", "turns"];
+const SET_BY_A_PAGE = ["axis", "size_by_lines", "brushed"]; // the other names are the wire's: _words
+
+/** Of a page that is no notebook: what is on view, kept here, with no Python to ask. */
+class PageModel {
+  constructor(data, say) {
+    this.values = { axis: "order", size_by_lines: false, brushed: null, _selected: -1, _row: -1, _zoomed: null };
+    for (const [name, value] of Object.entries(data)) {
+      this.values[this.inner(name)] = COLUMNS.includes(name) && typeof value === "string" ? unpacked(value) : value;
+    }
+    this.values._words = { version: 0, base: 0, ...data.words };
+    this.say = say;
+    this.heard = new Map();
+  }
+
+  inner(name) { return SET_BY_A_PAGE.includes(name) ? name : `_${name}`; }
+  get(name) { return this.values[name]; }
+  set(name, value) {
+    if (this.values[name] === value) return;
+    this.values[name] = value;
+    this.tell(`change:${name}`);
+  }
+
+  save_changes() {} // as `set` told it already
+  send({ details, version }) {
+    if (this.say) this.tell("msg:custom", { details, version, said: this.say(details) });
+  }
+
+  on(name, listener) { this.heard.set(name, [...(this.heard.get(name) ?? []), listener]); }
+  off(name, listener) {
+    this.heard.set(name, (this.heard.get(name) ?? []).filter((other) => other !== listener));
+  }
+
+  tell(name, message) { for (const listener of this.heard.get(name) ?? []) listener(message); }
+}
+
+/** The bytes of a column that came as base64. */
+function unpacked(text) { return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)); }
+
 function render({ model, el }) {
   const timeline = new Timeline(model, el);
   return () => timeline.remove();
+}
+
+/** Draws a timeline on any page; see the top of this file. */
+export function draw(el, data, say) {
+  const model = new PageModel(data, say), remove = render({ model, el });
+  return {
+    get: (name) => model.get(model.inner(name)),
+    set: (name, value) => model.set(model.inner(name), value),
+    on: (name, listener) => model.on(`change:${model.inner(name)}`, () => listener(model.get(model.inner(name)))),
+    remove,
+  };
 }
 
 export default { render };
