@@ -1,22 +1,49 @@
 """The pictures: what is drawn and named, on recordings and on paths nobody should have typed."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import Recording
-from handmade import START, bash, edit, file_events, move, read
+from handmade import START, bash, edit, example, file_events, frame, move, read
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_rgb
 
 import opencode_sessions as ocs
 from opencode_sessions import plots
-from opencode_sessions.analytics import file_timeline
+from opencode_sessions.analytics import (
+    Frames,
+    blind_edits,
+    cost_by_file,
+    coupling,
+    edit_failures,
+    file_timeline,
+    rates,
+)
 
-PLOTS = [plots.file_timeline, plots.file_activity]
+# What each picture is drawn of, and what it says when there is nothing.
+PLOTS: dict[str, tuple[Callable[[Frames], pd.DataFrame | Frames], str]] = {
+    "churn": (lambda frames: frames.file_events, "No changed lines here."),
+    "cost_per_file": (cost_by_file, "No costs of files here."),
+    "coupling_matrix": (
+        lambda frames: coupling(frames.file_events, min_revs=1, min_shared=1),
+        "No coupled files here.",
+    ),
+    "failure_rates": (lambda frames: edit_failures(frames.file_events), "No attempts here."),
+    "file_activity": (lambda frames: frames.file_events, "No file events here."),
+    "file_heatmap": (lambda frames: frames.file_events, "No completed changes here."),
+    "file_timeline": (lambda frames: frames.file_events, "No file events here."),
+    "session_gantt": (lambda frames: frames, "No sessions with a time here."),
+    "tool_mix": (lambda frames: frames.tool_calls, "No tool calls here."),
+}
+NOTHING = Frames(
+    **{name: frame(name, []) for name in ("sessions", "messages", "tool_calls", "file_events")}
+)
 LONG = "Clean up before 0.3"
 HOSTILE = ["$\\frac{1}{0}$", "a$b", "\x1b[31mred", "two\nlines", "\u202edesrever.py", "漢字.md"]
 
@@ -29,12 +56,18 @@ def _no_window() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def frames(recordings: dict[str, Recording]) -> ocs.analytics.Frames:
+def frames(recordings: dict[str, Recording]) -> Frames:
     return ocs.read_opencode(recordings["trailmap-1.18.33"].database, shell=False)
 
 
+@pytest.fixture(scope="module")
+def demo(recordings: dict[str, Recording]) -> Frames:
+    """With what commands changed, as the demo is shown."""
+    return ocs.read_opencode(recordings["trailmap-1.18.33"].database)
+
+
 @pytest.fixture
-def session(frames: ocs.analytics.Frames) -> pd.DataFrame:
+def session(frames: Frames) -> pd.DataFrame:
     (id,) = frames.sessions.loc[frames.sessions["title"] == LONG, "session_id"]
     return frames.file_events[frames.file_events["session_id"] == id]
 
@@ -66,23 +99,31 @@ def texts(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.texts]
 
 
-@pytest.mark.parametrize("plot", PLOTS)
-def test_draws_where_it_is_told_and_leaves_the_events_alone(
-    plot: Callable[..., Axes], frames: ocs.analytics.Frames
-) -> None:
-    before = frames.file_events.copy(deep=True)
+def test_every_picture_is_tested() -> None:
+    assert sorted(PLOTS) == plots.__all__
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_draws_where_it_is_told_and_leaves_the_data_alone(name: str, demo: Frames) -> None:
+    plot, (given, _) = getattr(plots, name), PLOTS[name]
+    data = given(demo)
+    before = data if isinstance(data, Frames) else data.copy(deep=True)
     figure, (left, right) = plt.subplots(1, 2)
-    assert plot(frames.file_events, ax=right) is right
-    assert plot(frames.file_events, right) is right
-    assert not left.has_data()
-    assert plot(frames.file_events).figure is not figure
-    pd.testing.assert_frame_equal(frames.file_events, before)
+    assert plot(data, ax=right) is right
+    assert drawn(right).has_data() and not left.has_data()
+    own = drawn(plot(data))
+    assert own.figure is not figure
+    assert own.get_xlabel() or name == "coupling_matrix"  # files have no unit
+    assert own.get_title("left")
+    if not isinstance(before, Frames):
+        pd.testing.assert_frame_equal(data, before)
 
 
-@pytest.mark.parametrize("plot", PLOTS)
-def test_no_events_say_so(plot: Callable[..., Axes], frames: ocs.analytics.Frames) -> None:
-    ax = drawn(plot(frames.file_events.iloc[:0]))
-    assert texts(ax) == ["No file events here."]
+@pytest.mark.parametrize("name", PLOTS)
+def test_nothing_says_so(name: str) -> None:
+    given, said = PLOTS[name]
+    ax = drawn(getattr(plots, name)(given(NOTHING)))
+    assert texts(ax) == [said]
     assert rows(ax) == []
 
 
@@ -107,7 +148,7 @@ def test_each_event_of_a_session_is_a_mark_in_the_row_of_its_file(session: pd.Da
 
 
 def test_shape_repeats_colour_and_every_kind_is_in_the_legend(
-    frames: ocs.analytics.Frames,
+    frames: Frames,
 ) -> None:
     ax = drawn(plots.file_timeline(frames.file_events))
     looks = {(line.get_marker(), line.get_color()) for line in ax.lines}
@@ -123,7 +164,7 @@ def test_shape_repeats_colour_and_every_kind_is_in_the_legend(
     assert to_rgb(bars[-1].patches[0].get_facecolor()) == (1, 1, 1)  # a failure is white
 
 
-def test_busiest_files_have_rows_and_the_others_share_one(frames: ocs.analytics.Frames) -> None:
+def test_busiest_files_have_rows_and_the_others_share_one(frames: Frames) -> None:
     events = frames.file_events
     ax = drawn(plots.file_timeline(events))
     assert len(rows(ax)) == 32
@@ -154,7 +195,7 @@ def test_bars_are_as_long_as_the_counts(session: pd.DataFrame) -> None:
     assert texts(ax)[rewritten] == "+19 \N{MINUS SIGN}0 (1 unknown)"
 
 
-def test_history_of_one_file_is_one_row_under_its_last_name(frames: ocs.analytics.Frames) -> None:
+def test_history_of_one_file_is_one_row_under_its_last_name(frames: Frames) -> None:
     history = file_timeline(frames.file_events, "trailmap/geometry.py")
     ax = drawn(plots.file_timeline(history))
     assert rows(ax) == ["trailmap/geo/distance.py"]
@@ -197,21 +238,42 @@ def test_events_without_a_time_are_drawn() -> None:
     assert ax.get_title("left") == "a.py: 2 events in 1 session"
 
 
-@pytest.mark.parametrize("plot", PLOTS)
-def test_what_agents_typed_is_drawn_as_text(plot: Callable[..., Axes]) -> None:
-    ax = drawn(plot(file_events(*(edit(path) for path in HOSTILE))))
-    assert rows(ax) == [
-        "$\\frac{1}{0}$",
-        "a$b",
-        "[31mred",
-        "twolines",
-        "desrever.py",
-        "\N{WHITE SQUARE}\N{WHITE SQUARE}.md",
-    ]
-    assert drawn(plot(file_events(edit("$\\frac{1}{0}$")))).get_title("left").startswith("$\\frac")
+def hostile() -> Frames:
+    """A session whose paths, tools, models and title nobody should have typed."""
+    rows = [edit(path, model=path) for path in HOSTILE for _ in range(2)]
+    events = file_events(*rows)
+    of_example = example()
+    calls = pd.concat([of_example.tool_calls.iloc[:1]] * len(HOSTILE), ignore_index=True)
+    return Frames(
+        sessions=of_example.sessions.assign(title="".join(HOSTILE[:4])),
+        messages=of_example.messages,
+        tool_calls=calls.assign(tool=HOSTILE, model=HOSTILE),
+        file_events=events,
+    )
 
 
-@pytest.mark.parametrize("plot", PLOTS)
+DRAWN = [
+    *("$\\frac{1}{0}$", "a$b", "[31mred", "twolines", "desrever.py"),
+    "\N{WHITE SQUARE}\N{WHITE SQUARE}.md",
+]
+
+
+@pytest.mark.parametrize("name", set(PLOTS) - {"churn", "session_gantt"})
+def test_what_agents_typed_is_drawn_as_text(name: str) -> None:
+    ax = drawn(getattr(plots, name)(PLOTS[name][0](hostile())))
+    assert sorted(rows(ax)) == sorted(DRAWN)
+
+
+def test_titles_and_tools_are_drawn_as_text() -> None:
+    ax = drawn(plots.session_gantt(hostile()))
+    assert rows(ax) == ["".join(DRAWN[:4])]
+    tools = drawn(plots.tool_mix(hostile().tool_calls, by="actor"))
+    assert sorted(texts(tools)[:-1]) == sorted(DRAWN)
+    one = drawn(plots.file_timeline(file_events(edit("$\\frac{1}{0}$"))))
+    assert one.get_title("left").startswith("$\\frac")
+
+
+@pytest.mark.parametrize("plot", [plots.file_timeline, plots.file_activity, plots.file_heatmap])
 def test_long_path_keeps_its_end(plot: Callable[..., Axes]) -> None:
     (label,) = rows(drawn(plot(file_events(edit("deep/" * 40 + "a.py")))))
     assert label.startswith("\N{HORIZONTAL ELLIPSIS}") and label.endswith("deep/a.py")
@@ -221,3 +283,230 @@ def test_long_path_keeps_its_end(plot: Callable[..., Axes]) -> None:
 def test_renamed_file_keeps_its_row() -> None:
     ax = drawn(plots.file_timeline(file_events(edit("a.py"), move("a.py", "b.py"), edit("b.py"))))
     assert (rows(ax), marks(ax)) == (["b.py"], {"edit": 2, "move": 1})
+
+
+# Against the clock
+
+
+def test_bars_of_a_minute_are_the_lines_changed_in_it(demo: Frames) -> None:
+    ax = drawn(plots.churn(demo.file_events))
+    up, down = ax.containers
+    happened = demo.file_events.query("not is_fork_copy and not is_undone")
+    changed = happened[happened["status"].eq("completed") & happened["additions"].notna()]
+    minutes = changed.groupby(changed["time"].dt.floor("min"))[["additions", "deletions"]].sum()
+    minutes = minutes[minutes.gt(0).any(axis=1)]
+    shown = {round(bar.get_x() * 1440): bar.get_height() for bar in up.patches if bar.get_height()}
+    since = (minutes.index - pd.Timestamp(0, tz="UTC")) // pd.Timedelta("1min")
+    assert shown == {m: n for m, n in zip(since, minutes["additions"], strict=True) if n}
+    assert -sum(bar.get_height() for bar in down.patches) == minutes["deletions"].sum() == 166
+    assert ax.get_title("left").startswith(
+        "+1,577 \N{MINUS SIGN}166 lines, those of 22 changes not known, by minute, 2026-11-22 17:42"
+    )
+    (diamonds,) = (line for line in ax.lines if line.get_marker() == "D")
+    assert len(diamonds.get_xdata()) == 4
+    assert ax.get_ylabel() == "lines a minute" and ax.get_xlabel() == "time, UTC"
+
+
+@pytest.mark.parametrize(
+    ("hours", "name"), [(1, "minute"), (100, "hour"), (2000, "day"), (10_000, "month")]
+)
+def test_periods_are_as_short_as_the_picture_has_room_for(hours: int, name: str) -> None:
+    last = START + pd.Timedelta(hours=hours)
+    ax = drawn(plots.churn(file_events(edit("a.py"), edit("a.py", time=last))))
+    assert ax.get_ylabel() == f"lines a {name}"
+
+
+def test_day_and_month_are_as_wide_as_they_are_on_the_readers_clock() -> None:
+    changes = file_events(edit("a.py", time=pd.Timestamp("2026-03-29 12:00", tz="UTC")))
+    for freq, wide in (("D", 23 / 24), ("M", 31 - 1 / 24)):
+        ax = drawn(plots.churn(changes, freq, tz="Europe/Berlin"))
+        assert ax.containers[0].patches[0].get_width() == pytest.approx(wide)
+        assert ax.get_xlabel() == "time, Europe/Berlin"
+
+
+def test_each_session_is_a_row_and_each_turn_a_bar(demo: Frames) -> None:
+    ax = drawn(plots.session_gantt(demo))
+    names = rows(ax)
+    arrow = "\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} "
+    review = names.index("Review before the release")
+    assert names[review + 1 : review + 5] == [
+        arrow + title
+        for title in (
+            "Review geometry (@general subagent)",
+            "Review storage (@reviewer subagent)",
+            "Review web (@reviewer subagent)",
+            "Missing tests (@general subagent)",
+        )
+    ]
+    assert len(names) == len(demo.sessions) == 20
+    messages = demo.messages.query("not is_fork_copy and not is_undone")
+    turns = messages.groupby(["session_id", "turn"], observed=True).ngroups
+    own, below = ax.containers
+    assert len(own.patches) + len(below.patches) == turns
+    assert {round(bar.get_y() + 0.31) for bar in below.patches} == {*range(review + 1, review + 5)}
+    (failures,) = (line for line in ax.lines if line.get_label() == "a failed call")
+    calls = demo.tool_calls.query("not is_fork_copy and not is_undone and actor != 'user'")
+    assert len(failures.get_xdata()) == calls["status"].isin(["error", "denied", "aborted"]).sum()
+    cost = demo.sessions.set_index("title")["cost_usd"]["Review before the release"]
+    assert texts(ax)[review] == f"22 calls, ${cost:.2f}"
+    dotted = [c for c in ax.collections if isinstance(c, LineCollection)][-1]
+    leads = {tuple(round(y) for _, y in line) for line in np.array(dotted.get_segments())}
+    assert leads == {(review, review + n) for n in range(1, 5)}
+
+
+def test_one_session_is_shown_with_its_subagents(demo: Frames) -> None:
+    title = "Review web (@reviewer subagent)"
+    (id,) = demo.sessions.loc[demo.sessions["title"] == title, "session_id"]
+    ax = drawn(plots.session_gantt(demo, id, tz="Europe/Berlin"))
+    assert rows(ax)[0] == "Review before the release" and len(rows(ax)) == 5
+    assert ax.get_title("left") == "5 sessions, 2026-11-22 19:03 to 19:05 CET"
+    with pytest.raises(KeyError, match="ses_none"):
+        plots.session_gantt(demo, "ses_none")
+
+
+# Cells
+
+
+def values(ax: Axes) -> dict[tuple[str, int], float]:
+    """What the cells say, by row and column."""
+    (mesh,) = (c for c in ax.collections if isinstance(c, QuadMesh))
+    array, names = mesh.get_array(), rows(ax)
+    found = np.ma.masked_array(array)
+    return {
+        (names[row], int(column)): float(found[row, column])
+        for row, column in zip(*np.nonzero(~np.ma.getmaskarray(found)), strict=True)
+    }
+
+
+def test_cells_count_the_changes_of_each_session(demo: Frames) -> None:
+    ax = drawn(plots.file_heatmap(demo.file_events))
+    happened = demo.file_events.query("not is_fork_copy and not is_undone")
+    changed = happened[
+        happened["status"].eq("completed")
+        & happened["event_type"].isin(["write", "edit", "delete", "move"])
+    ]
+    begin = happened.groupby("session_id", observed=True)["time"].min().sort_values()
+    order = [session for session in begin.index if session in set(changed["session_id"])]
+    told = Counter(
+        (path, order.index(session))
+        for path, session in zip(changed["file_path"], changed["session_id"], strict=True)
+    )
+    shown = values(ax)
+    assert len({row for row, _ in shown}) == len(rows(ax)) == 30
+    never_moved = [row for row in rows(ax) if row in set(happened["file_path"])]
+    never_moved = [row for row in never_moved if row not in set(happened["new_file_path"])]
+    assert len(never_moved) > 20
+    assert {key: n for key, n in shown.items() if key[0] in never_moved} == {
+        key: n for key, n in told.items() if key[0] in never_moved
+    }
+    assert ax.get_title("left").startswith(
+        "the busiest 30 of 67 files: completed changes in 16 ses"
+    )
+
+
+def test_columns_are_turns_sessions_or_periods(demo: Frames) -> None:
+    session = demo.sessions.loc[demo.sessions["title"] == LONG, "session_id"].iloc[0]
+    events = demo.file_events[demo.file_events["session_id"] == session]
+    by_turn = drawn(plots.file_heatmap(events, of="churn"))
+    assert [text.get_text() for text in by_turn.get_xticklabels()] == [*"1234567"]
+    wanted = events.query("file_path == 'trailmap/search.py' and turn == 1 and not is_undone")
+    churn = wanted[["additions", "deletions"]].sum().sum()
+    assert values(by_turn)["trailmap/search.py", 0] == churn == 41
+    by_day = drawn(plots.file_heatmap(demo.file_events, "D", "reads", tz="Asia/Tokyo"))
+    assert [text.get_text() for text in by_day.get_xticklabels()] == ["2026-11-23"]
+    with pytest.raises(ValueError, match="'week'"):
+        plots.file_heatmap(events, "week")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'edits'"):
+        plots.file_heatmap(events, of="edits")  # type: ignore[arg-type]
+
+
+def test_many_sessions_become_days() -> None:
+    changes = [
+        edit("a.py", session_id=f"s{n:02}", seq=0, time=START + pd.Timedelta(days=n))
+        for n in range(61)
+    ]
+    ax = drawn(plots.file_heatmap(file_events(*changes)))
+    assert ax.get_title("left").startswith("1 file: completed changes in the last 60 of 61 days")
+    assert len(values(ax)) == 60
+
+
+def test_each_pair_is_one_cell_below_the_diagonal(demo: Frames) -> None:
+    pairs = coupling(demo.file_events, min_revs=3, min_shared=3)
+    shown, names = values(ax := drawn(plots.coupling_matrix(pairs))), rows(ax)
+    assert len(shown) == len(pairs) == 49
+    assert all(names.index(row) > column for row, column in shown)
+    degree = {
+        frozenset(pair[:2]): pair[2]
+        for pair in pairs[["file_path", "coupled_path", "degree"]].itertuples(index=False)
+    }
+    assert {frozenset((row, names[column])): n for (row, column), n in shown.items()} == degree
+    assert names[:2] == ["trailmap/difficulty.py", "trailmap/geo/distance.py"]
+
+
+# Shares and rates
+
+
+def test_parts_of_a_bar_are_the_tools_shares(demo: Frames) -> None:
+    ax = drawn(plots.tool_mix(demo.tool_calls))
+    calls = demo.tool_calls.query("not is_fork_copy and not is_undone and actor != 'user'")
+    told = Counter(zip(calls["model"].astype(str), calls["tool"].astype(str), strict=True))
+    whole = Counter(calls["model"].astype(str))
+    models = rows(ax)
+    assert models == [model for model, _ in whole.most_common()]
+    shown = {
+        (model, str(bars.get_label())): bar.get_width()
+        for bars in ax.containers
+        for model, bar in zip(models, bars.patches, strict=True)
+    }
+    named = {tool for _, tool in shown} - {"other"}
+    assert len(named) == 8 and "apply_patch" in named  # one model's alone, and most of its changes
+    assert {key: share for key, share in shown.items() if key[1] in named and share} == {
+        key: pytest.approx(n / whole[key[0]]) for key, n in told.items() if key[1] in named
+    }
+    assert [sum(s for (m, _), s in shown.items() if m == model) for model in models] == [
+        pytest.approx(1)
+    ] * 3
+    assert ax.get_title("left") == "926 calls of 10 tools by model"
+    agents = drawn(plots.tool_mix(demo.tool_calls, by=["agent_name", "model"]))
+    assert rows(agents)[0] == "build, pine-large"
+
+
+def test_dots_are_rates_on_their_intervals(demo: Frames) -> None:
+    failures = edit_failures(demo.file_events, by=["model", "tool"])
+    ax = drawn(plots.failure_rates(failures))
+    assert (
+        rows(ax) == (failures["model"].astype(str) + ", " + failures["tool"].astype(str)).tolist()
+    )
+    dots = ax.lines[-1]
+    assert dots.get_xdata() == pytest.approx(failures["failure_rate"].to_numpy())
+    (bars,) = (c for c in ax.collections if isinstance(c, LineCollection))
+    ends = [(line[0][0], line[1][0]) for line in np.array(bars.get_segments())]
+    assert ends == [*zip(failures["low"], failures["high"], strict=True)]
+    assert texts(ax) == ["1 of 36", "7 of 192", "0 of 33", "1 of 157", "1 of 9"]
+    assert ax.get_title("left") == "10 of 427 attempts failed, by model and tool"
+    blind = drawn(plots.failure_rates(rates(blind_edits(demo), "is_blind")))
+    assert (rows(blind), texts(blind)) == (["all"], ["52 of 365"])
+    with pytest.raises(KeyError, match="edit_failures"):
+        plots.failure_rates(demo.sessions)
+
+
+def test_rate_of_nothing_is_no_dot() -> None:
+    of_nothing = rates(pd.DataFrame({"flag": pd.Series(dtype="boolean")}), "flag")
+    ax = drawn(plots.failure_rates(of_nothing))
+    assert texts(ax) == ["none of none"]
+    assert np.isnan(ax.lines[-1].get_xdata()).all()
+
+
+def test_bars_and_conversation_are_the_whole_cost(demo: Frames) -> None:
+    costs = cost_by_file(demo)
+    ax = drawn(plots.cost_per_file(costs))
+    files = costs[costs["file_path"] != "<conversation>"]
+    by_path = files.groupby("file_path")["estimate_usd"].sum().sort_values(ascending=False)
+    assert rows(ax)[:3] == list(by_path.index[:3])
+    assert sum(lengths(ax).values()) == pytest.approx(by_path[:30].sum())
+    assert rows(ax)[-1] == "47 more files"
+    assert texts(ax)[-1] == f"${by_path[30:].sum():.4f}"
+    assert ax.get_title("left") == (
+        "$5.49: about $1.19 for 77 files, $4.30 for the conversation around them"
+    )
+    assert ax.get_xlabel() == "US dollars, estimate"

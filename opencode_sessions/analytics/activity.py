@@ -1,4 +1,4 @@
-"""When the work happened: counts and churn per hour, day or month of the reader's own clock."""
+"""When the work happened: counts and churn per hour, day or month on the reader's own clock."""
 
 from collections.abc import Collection, Sequence
 from datetime import tzinfo
@@ -12,7 +12,7 @@ from .counting import Extra, counted
 from .files import event_totals
 from .results import gives
 
-Freq = Literal["h", "D", "M"]
+Freq = Literal["min", "h", "D", "M"]
 
 
 @gives(
@@ -35,10 +35,10 @@ def activity(
 ) -> pd.DataFrame:
     """How much happened when: one row a period and event type that has events, in order of time.
 
-    Periods are hours ("h"), days ("D") or months ("M") of the clock in `tz`: a day has 23 or 25
-    hours where the clock changes, and the hour it repeats is two. `by` splits further: "project",
-    "agent_name", "model" or any other columns. Fork copies, undone turns and the user's own calls
-    are left out unless `include` names them ("fork_copies", "undone", "user").
+    Periods are minutes ("min"), hours ("h"), days ("D") or months ("M") of the clock in `tz`: a day
+    has 23 or 25 hours where the clock changes, and the hour it repeats is two. `by` splits further:
+    "project", "agent_name", "model" or any other columns. Fork copies, undone turns and the user's
+    own calls are left out unless `include` names them ("fork_copies", "undone", "user").
 
     Returns:
         period (datetime64[us, tz]): when the period starts; NaT for events without a time;
@@ -63,7 +63,7 @@ def activity(
     columns = [by] if isinstance(by, str) else list(by or ())
     rows = counted(events, include)
     keys = rows[[*columns, "event_type"]].copy()
-    keys.insert(0, "period", _period_start(rows["time"], freq, tz))
+    keys.insert(0, "period", period_start(rows["time"], freq, tz))
     group = keys.groupby(list(keys), observed=True, dropna=False).ngroup()
     totals = event_totals(rows, group)
     first = keys.assign(group=group).drop_duplicates("group").set_index("group")
@@ -71,19 +71,24 @@ def activity(
     return first.join(totals[wanted]).sort_index().reset_index(drop=True)
 
 
-def _period_start(
+def period_start(
     times: "pd.Series[pd.Timestamp]", freq: Freq, tz: str | tzinfo
 ) -> "pd.Series[pd.Timestamp]":
-    """The start of each time's hour, day or month on the clock of `tz`."""
+    """The start of each time's minute, hour, day or month on the clock of `tz`.
+
+    Raises:
+        ValueError: `freq` is none of these.
+        ZoneInfoNotFoundError: `tz` names no time zone.
+    """
     local = times.dt.tz_convert(tz)
     clock = local.dt.tz_localize(None)
-    if freq == "h":  # taken back in real time: the repeated hour stays two
-        return local - (clock - clock.dt.floor("h"))
+    if freq in ("min", "h"):  # taken back in real time: the repeated hour stays two
+        return local - (clock - clock.dt.floor(freq))
     start = clock.dt.normalize()
     if freq == "M":
         start = start - pd.to_timedelta(clock.dt.day - 1, unit="D")
     elif freq != "D":
-        raise ValueError(f"freq={freq!r} is unknown. Choose 'h', 'D' or 'M'.")
+        raise ValueError(f"freq={freq!r} is unknown. Choose 'min', 'h', 'D' or 'M'.")
     # Where the clock changes at midnight, a day starts at the first of two, or after none.
     first = np.ones(len(start), dtype=bool)
     begins = start.dt.tz_localize(tz, ambiguous=first, nonexistent="shift_forward")

@@ -1,30 +1,39 @@
-"""Pictures of file events: functions that draw on `ax`, or a figure of their own, and return it.
+"""Files in pictures: what happened to each in order, how often in all, and in which session."""
 
-Shape and hatch repeat the colour, so a picture says the same in grey. What agents typed is drawn as
-text: no mathtext, no control characters, a box for what the font does not have.
-"""
-
-import unicodedata
-from collections.abc import Iterable
-from typing import Any
+from datetime import tzinfo
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from .analytics import file_timeline as timeline_of
-from .analytics.counting import FAILED, counted
-from .analytics.files import event_totals
+from ..analytics import file_timeline as timeline_of
+from ..analytics.activity import Freq, period_start
+from ..analytics.counting import FAILED, counted, is_mutation
+from ..analytics.files import event_totals
+from .paper import (
+    BAND,
+    FAINT,
+    LETTER,
+    LINES,
+    RULE,
+    SMALL,
+    TITLE,
+    axes,
+    cells,
+    count_of,
+    legend_below,
+    lines_told,
+    name_columns,
+    name_rows,
+    named,
+    nothing,
+    say,
+    when,
+)
 
-try:
-    import matplotlib.pyplot as plt
-    from matplotlib import font_manager, rcParams
-    from matplotlib.axes import Axes
-    from matplotlib.ticker import MaxNLocator
-    from matplotlib.transforms import ScaledTranslation
-except ImportError as error:
-    raise ImportError("Plots need matplotlib: pip install 'opencode-sessions[lab]'") from error
-
-# Marker, hatch, and Okabe and Ito's colours, which the colour-blind tell apart, as in the explorer.
+# Marker, hatch and colour of each kind of event, as in the explorer.
 KINDS = {
     "read": ("o", "", "#0072B2"),
     "edit": ("s", "////", "#009E73"),
@@ -34,14 +43,17 @@ KINDS = {
     "bash": ("D", "", "#7A7A7A"),
 }
 BARS = {kind: KINDS[kind] for kind in KINDS if kind != "bash"} | {"failed": ("o", "", "white")}
-FAINT, RULE, BAND = "#666666", "#DDDDDD", "#F2F2F2"
 FILES = 30  # of more, the busiest have a row of their own
-LETTERS = 46  # of a path; its end says more than its start
+COLUMNS = 60  # of more, the last ones
+By = Literal["turn", "session"] | Freq
+OF = {
+    "changes": "completed changes",
+    "reads": "completed reads",
+    "churn": "lines added and removed",
+}
+PERIODS: dict[Freq, str] = {"min": "minute", "h": "hour", "D": "day", "M": "month"}
+LABELS = {"min": "%H:%M", "h": "%m-%d %H:00", "D": "%Y-%m-%d", "M": "%Y-%m"}
 ROOM = 900  # points of marks that a picture's width takes side by side, overlapping a little
-LETTER = 0.075  # inches a letter of the smallest text takes
-MISSING = "\N{WHITE SQUARE}"  # what fonts draw for a glyph they lack
-TITLE: dict[str, Any] = {"loc": "left", "fontsize": 10, "parse_math": False}
-LINES = ["additions", "deletions"]
 MARKED = ["project", "session_id", "turn", "seq", "time", "event_type", "status", *LINES]
 
 
@@ -64,9 +76,9 @@ def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     rank = pd.Series(files.index, index=files["file_id"]).clip(upper=len(labels) - 1)
     if marks["file_id"].isna().any():
         labels.append("shell")
-    ax = _axes(ax, len(labels))
+    ax = axes(ax, len(labels))
     if marks.empty:
-        return _nothing(ax)
+        return nothing(ax)
     x = np.arange(len(marks))
     row = marks["file_id"].map(rank).fillna(len(labels) - 1).to_numpy("int64")
     size = float(np.clip(ROOM / len(marks), 4.6, 6.5))
@@ -85,7 +97,7 @@ def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     is_single = marks["session_id"].nunique() == 1
     ax.set_xlabel("events, in order" if is_single else "events, in order, session after session")
     ax.set_title(_title(marks, files), pad=18, **TITLE)
-    return _finish(ax, labels, own)
+    return _count(name_rows(ax, labels, own))
 
 
 def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -104,9 +116,9 @@ def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     files = _busiest_first(marks)
     labels = _labels(files)
     bars = files[:FILES] if len(labels) < len(files) else files
-    ax = _axes(ax, len(labels))
+    ax = axes(ax, len(labels))
     if marks.empty:
-        return _nothing(ax)
+        return nothing(ax)
     told = [*LINES, "lines_unknown"]
     end = np.zeros(len(bars))
     for kind, (_marker, hatch, colour) in BARS.items():
@@ -118,15 +130,95 @@ def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
             ax.barh(has, count[has], left=end[has], height=0.74, label=kind, **style)
         end += count
     for y, lines in enumerate(bars[told].fillna(0).to_numpy()):
-        _say(ax, end[y], y, _lines(*lines))
+        say(ax, end[y], y, lines_told(*lines))
     if len(bars) < len(files):
         rest = files[len(bars) :][["events", *told]].sum()
-        _say(ax, 0, len(bars), f"{rest['events']:,} events   {_lines(*rest[told])}")
+        say(ax, 0, len(bars), f"{rest['events']:,} events   {lines_told(*rest[told])}")
     ax.margins(x=0.14)
     ax.set_xlim(left=0)
     ax.set_xlabel("events (beside the bars: lines added and removed)")
     ax.set_title(_title(marks, files), **TITLE)
-    return _finish(ax, labels, len(bars))
+    return _count(name_rows(ax, labels, len(bars)))
+
+
+def file_heatmap(
+    events: pd.DataFrame,
+    by: By | None = None,
+    of: Literal["changes", "reads", "churn"] = "changes",
+    tz: str | tzinfo = "UTC",
+    ax: Axes | None = None,
+) -> Axes:
+    """Which files were worked on when: a row a file, a column a session, the darker the more.
+
+    A file that was renamed is one row under its last name. The busiest 30 are shown, the most on
+    top, over the last 60 columns. Fork copies, undone turns, the user's own calls and commands are
+    left out.
+
+    Args:
+        events: file events: `frames.file_events` or some of its rows.
+        by: what a column is: "session", in the order they began, "turn", or a minute, hour, day or
+            month that has any ("min", "h", "D", "M"). None: turns of a single session, else
+            sessions, or days where there are more than 60.
+        of: what is counted: completed changes, completed reads, or "churn", the lines that changes
+            added and removed, where they are known.
+        tz: whose clock the periods are of.
+        ax: where to draw; None makes a figure as tall as its rows.
+
+    Raises:
+        ValueError: `by` or `of` is none of these.
+    """
+    if of not in OF:
+        raise ValueError(f"of={of!r} is unknown. Choose 'changes', 'reads' or 'churn'.")
+    marks = _marks(events).dropna(subset="file_id")
+    is_done = marks["status"].eq("completed")
+    marks = marks[is_done & marks["event_type"].eq("read") if of == "reads" else is_mutation(marks)]
+    if by is None:
+        sessions = marks["session_id"].nunique()
+        by = "turn" if sessions == 1 else "session" if sessions <= COLUMNS else "D"
+    name, column, labels = _columns(marks, by, tz)
+    first = max(len(labels) - COLUMNS, 0)
+    marks, column = marks[column >= first], column[column >= first] - first
+    weight = marks[LINES].sum(axis=1).to_numpy() if of == "churn" else np.ones(len(marks))
+    total = marks["file_id"].to_frame().assign(weight=weight).groupby("file_id")["weight"].sum()
+    total = total[total > 0].sort_values(ascending=False, kind="stable")
+    shown = total.index[:FILES]
+    ax = axes(ax, len(shown) + 3)
+    if not len(shown):
+        return nothing(ax, OF[of])
+    row = shown.get_indexer(pd.Index(marks["file_id"]))
+    values = np.zeros((len(shown), len(labels) - first))
+    np.add.at(values, (row[row >= 0], column[row >= 0]), weight[row >= 0])
+    cells(ax, values, OF[of])
+    names = marks.drop_duplicates("file_id").set_index("file_id").loc[shown]
+    files, columns = count_of(len(total), "file"), count_of(len(labels), name)
+    files = f"the busiest {FILES} of {files}" if len(shown) < len(total) else files
+    columns = f"the last {COLUMNS} of {columns}" if first else columns
+    ax.set_title(f"{files}: {OF[of]} in {columns}{when(marks['time'])}", **TITLE)
+    name_columns(ax, labels[first:])
+    ax.set_xlabel(name if by in PERIODS else f"{name}s, in order")
+    return name_rows(ax, named(names["last_path"], names["project"]))
+
+
+def _columns(
+    marks: pd.DataFrame, by: By, tz: str | tzinfo
+) -> tuple[str, "np.ndarray[Any, Any]", list[str]]:
+    """What a column is, each event's column, and what the columns are called."""
+    if by != "turn" and by != "session":
+        if by not in PERIODS:
+            known = ", ".join(map(repr, ["turn", "session", *PERIODS]))
+            raise ValueError(f"by={by!r} is unknown. Choose from {known}.")
+        code, starts = pd.factorize(period_start(marks["time"], by, tz), sort=True)
+        return PERIODS[by], code, [f"{start:{LABELS[by]}}" for start in starts]
+    key = marks["session_id"].astype("str")
+    if by == "turn":
+        key += " " + marks["turn"].astype("str")
+    code, _ = pd.factorize(key)
+    first = marks[~key.duplicated().to_numpy()]
+    if by == "turn" and marks["session_id"].nunique() == 1:
+        return "turn", code, first["turn"].astype("str").to_list()
+    is_one_day = first["_first"].dt.date.nunique() == 1
+    starts = first["_first"].dt.tz_convert(tz).dt.strftime("%H:%M" if is_one_day else "%Y-%m-%d")
+    return by, code, starts.fillna("").to_list()
 
 
 def _marks(events: pd.DataFrame) -> pd.DataFrame:
@@ -152,27 +244,9 @@ def _busiest_first(marks: pd.DataFrame) -> pd.DataFrame:
 def _labels(files: pd.DataFrame) -> list[str]:
     """What the rows are called; one for all that have none of their own."""
     is_many = len(files) > FILES + 1  # a row for one more file can as well be its own
-    named = files[:FILES] if is_many else files
-    paths = named["last_path"].astype("str")
-    if files["project"].nunique() > 1:
-        paths = named["project"].astype("str").str.split(r"[\\/]").str[-1] + ": " + paths
-    labels = [_short(path) for path in _drawable(paths)]
+    own = files[:FILES] if is_many else files
+    labels = named(own["last_path"], own["project"])
     return [*labels, f"{len(files) - FILES:,} more files"] if is_many else labels
-
-
-def _axes(ax: Axes | None, rows: int) -> Axes:
-    if ax is not None:
-        return ax
-    height = 1.3 + 0.22 * max(rows, 3)
-    return plt.subplots(figsize=(10, height), layout="constrained")[1]
-
-
-def _nothing(ax: Axes) -> Axes:
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
-    said = "No file events here."
-    ax.text(0.5, 0.5, said, ha="center", va="center", color=FAINT, transform=ax.transAxes)
-    return ax
 
 
 def _name_parts(ax: Axes, marks: pd.DataFrame) -> None:
@@ -197,82 +271,20 @@ def _name_parts(ax: Axes, marks: pd.DataFrame) -> None:
     for start, name in zip(starts, names, strict=True):
         if start >= free:
             free = start + LETTER * len(name) * events_per_inch
-            style: dict[str, Any] = {"fontsize": 8, "color": FAINT, "xycoords": height}
-            ax.annotate(name, (start - 0.5, 1), (1, 3), textcoords="offset points", **style)
+            style: dict[str, Any] = {"xycoords": height, "textcoords": "offset points"}
+            ax.annotate(name, (start - 0.5, 1), (1, 3), **style, **SMALL)
 
 
-def _finish(ax: Axes, labels: list[str], rows: int) -> Axes:
-    """What both pictures share; labels past `rows` name no single file."""
-    ax.set_yticks(range(len(labels)), labels, parse_math=False, fontsize=9)
-    for text in ax.get_yticklabels()[rows:]:
-        text.set(style="italic", color=FAINT)
-    ax.set_ylim(len(labels) - 0.4, -0.6)
+def _count(ax: Axes) -> Axes:
+    """What pictures of counts have below them."""
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.tick_params(length=0)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.spines["bottom"].set_color(RULE)
-    below = ax.transAxes + ScaledTranslation(0, -0.42, ax.figure.dpi_scale_trans)
-    ax.legend(
-        loc="upper left",
-        bbox_to_anchor=(0, 0),
-        bbox_transform=below,
-        ncols=7,
-        frameon=False,
-        borderpad=0,
-        fontsize=9,
-        handletextpad=0.3,
-        columnspacing=1.4,
-    )
-    return ax
+    return legend_below(ax)
 
 
 def _title(marks: pd.DataFrame, files: pd.DataFrame) -> str:
     """What is shown, how much, and when."""
-    name = _n(len(files), "file")
+    name = count_of(len(files), "file")
     if len(files) == 1:
         [name] = _labels(files)
-    counts = f"{_n(len(marks), 'event')} in {_n(marks['session_id'].nunique(), 'session')}"
-    first, last = marks["time"].min(), marks["time"].max()
-    if pd.isna(first):
-        return f"{name}: {counts}"
-    end = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
-    return f"{name}: {counts}, {first:%Y-%m-%d %H:%M} to {end} UTC"
-
-
-def _say(ax: Axes, x: float, y: float, text: str) -> None:
-    style: dict[str, Any] = {"va": "center", "fontsize": 8, "color": FAINT}
-    ax.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", **style)
-
-
-def _lines(additions: int, deletions: int, unknown: int) -> str:
-    """Lines added and removed, and how many changes did not say theirs."""
-    lines = f"+{additions:,} \N{MINUS SIGN}{deletions:,}" if additions or deletions else ""
-    return f"{lines} ({unknown:,} unknown)".lstrip() if unknown else lines
-
-
-def _n(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _short(path: str) -> str:
-    return path if len(path) <= LETTERS else "\N{HORIZONTAL ELLIPSIS}" + path[1 - LETTERS :]
-
-
-def _drawable(texts: Iterable[str]) -> list[str]:
-    """Texts as the font can draw them: no control characters, boxes for the glyphs it lacks."""
-    fonts = [font_manager.FontProperties(family=[name]) for name in rcParams["font.family"]]
-    faces = [font_manager.get_font(font_manager.findfont(font)) for font in fonts]
-    known = {glyph for face in faces for glyph in face.get_charmap()}
-    hidden = (
-        "Cc",
-        "Cf",
-        "Cs",
-    )  # control, format (reordering ones among them), half a surrogate pair
-    return [
-        "".join(
-            letter if ord(letter) in known else MISSING
-            for letter in text
-            if unicodedata.category(letter) not in hidden
-        )
-        for text in texts
-    ]
+    sessions = count_of(marks["session_id"].nunique(), "session")
+    return f"{name}: {count_of(len(marks), 'event')} in {sessions}{when(marks['time'])}"
