@@ -10,11 +10,12 @@ import pandas as pd
 from .columns import TIME
 from .counting import Extra, counted
 from .files import event_totals
-from .results import gives
+from .results import adds_up, gives
 
 Freq = Literal["min", "h", "D", "M"]
 
 
+@adds_up("events", "failed", "additions", "deletions", "churn", "lines_unknown")
 @gives(
     period=TIME,  # on the clock of `tz`
     event_type="category",

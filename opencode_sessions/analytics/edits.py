@@ -9,7 +9,7 @@ from .columns import TIME
 from .counting import SHELL_MADE, Extra, Flags, Floats, Numbers, counted
 from .frames import Frames
 from .rates import ratio
-from .results import gives, tidy
+from .results import adds_up, gives, tidy
 from .touches import (
     DELETE,
     EDIT,
@@ -177,6 +177,12 @@ def _shifted(
             yield a, b + more, time
 
 
+def _overwrite_rate(table: pd.DataFrame) -> pd.DataFrame:
+    writes, edits = table["writes"], table["edits"]
+    return table.assign(overwrite_rate=ratio(writes, writes + edits))
+
+
+@adds_up("writes", "edits", follow=_overwrite_rate)
 @gives(writes="Int64", edits="Int64", overwrite_rate="float64")
 def overwrites(
     events: pd.DataFrame,
@@ -208,5 +214,4 @@ def overwrites(
     cases = rows[columns].assign(writes=over, edits=rows["event_type"].eq("edit"))
     cases = cases[cases["writes"] | cases["edits"]].astype({"writes": "Int64", "edits": "Int64"})
     table = cases.groupby(columns, observed=True, dropna=False)[["writes", "edits"]].sum()
-    table["overwrite_rate"] = ratio(table["writes"], table["writes"] + table["edits"])
-    return tidy(table.reset_index(), overwrites, columns)
+    return tidy(_overwrite_rate(table).reset_index(), overwrites, columns)

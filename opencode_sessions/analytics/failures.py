@@ -8,7 +8,7 @@ import pandas as pd
 
 from .counting import FAILED, MUTATIONS, SHELL_MADE, Extra, codes, is_counted
 from .rates import ratio, wilson
-from .results import gives, tidy
+from .results import adds_up, gives, tidy
 
 # What opencode's tools say, over the versions; the first that is found decides.
 ERRORS = {
@@ -20,8 +20,20 @@ ERRORS = {
     "|Failed to read file to update|[Ff]ile .*not found|File not found|ENOENT|no such file",
 }
 CLASSES = ("not_found", "several_matches", "stale", "denied", "aborted", "other")
+COUNTS = ("attempts", "failures", "recovered", *CLASSES)
 
 
+def _failure_rates(table: pd.DataFrame) -> pd.DataFrame:
+    low, high = wilson(table["failures"], table["attempts"])
+    return table.assign(
+        failure_rate=ratio(table["failures"], table["attempts"]),
+        low=low,
+        high=high,
+        recovery_rate=ratio(table["recovered"], table["failures"]),
+    )
+
+
+@adds_up(*COUNTS, follow=_failure_rates)
 @gives(
     attempts="Int64",
     failures="Int64",
@@ -96,15 +108,11 @@ def edit_failures(
     )
     reason = _reasons(rows)
     cases = cases.assign(**{name: reason == name for name in CLASSES})
-    sums = ["attempts", "failures", "recovered", *CLASSES]
-    cases = cases.astype(dict.fromkeys(sums, "Int64"))
+    cases = cases.astype(dict.fromkeys(COUNTS, "Int64"))
     groups = cases.groupby(columns, observed=True, dropna=False)
-    table = groups[sums].sum()
+    table = groups[list(COUNTS)].sum()
     table["median_attempts_to_success"] = groups["median_attempts_to_success"].median()
-    table["failure_rate"] = ratio(table["failures"], table["attempts"])
-    table["low"], table["high"] = wilson(table["failures"], table["attempts"])
-    table["recovery_rate"] = ratio(table["recovered"], table["failures"])
-    return tidy(table.reset_index(), edit_failures, columns)
+    return tidy(_failure_rates(table).reset_index(), edit_failures, columns)
 
 
 def _by_path(rows: pd.DataFrame) -> Any:

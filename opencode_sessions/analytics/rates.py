@@ -5,9 +5,12 @@ from typing import Any
 
 import pandas as pd
 
+from .results import adds_up
+
 Z_95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
+@adds_up("count", "total", follow=lambda counts: _with_rate(counts))
 def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None) -> pd.DataFrame:
     """How often a flag is set: one row a group of `by`, or one for all, sorted by the groups.
 
@@ -31,9 +34,12 @@ def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None)
         counts = groups.agg(count="sum", total="size").astype("Int64").reset_index()
     else:
         counts = pd.DataFrame({"count": [is_set.sum()], "total": [len(said)]}, dtype="Int64")
-    counts["rate"] = ratio(counts["count"], counts["total"])
-    counts["low"], counts["high"] = wilson(counts["count"], counts["total"])
-    return counts
+    return _with_rate(counts)
+
+
+def _with_rate(counts: pd.DataFrame) -> pd.DataFrame:
+    low, high = wilson(counts["count"], counts["total"])
+    return counts.assign(rate=ratio(counts["count"], counts["total"]), low=low, high=high)
 
 
 def ratio(count: "pd.Series[Any]", total: "pd.Series[Any]") -> "pd.Series[float]":

@@ -19,7 +19,7 @@ from .counting import (
 from .files import all_names
 from .frames import Frames
 from .rates import ratio
-from .results import gives, tidy
+from .results import adds_up, gives, tidy
 from .touches import KINDS, Touches, changed_by_others, touches
 
 COVERED = 0.9  # of its lines, from which on a read is redundant
@@ -35,6 +35,21 @@ SHOWN = [
 ]
 
 
+SCOPE_COUNTS = (
+    *("reads", "changes", "files_read", "files_read_changed"),
+    *("files_changed", "files_changed_read"),
+)
+
+
+def _shares(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(
+        reads_per_change=ratio(table["reads"], table["changes"]),
+        precision=ratio(table["files_read_changed"], table["files_read"]),
+        recall=ratio(table["files_changed_read"], table["files_changed"]),
+    )
+
+
+@adds_up(*SCOPE_COUNTS, follow=_shares)
 @gives(
     reads="Int64",
     changes="Int64",
@@ -105,13 +120,9 @@ def scope(
             files_changed_read=is_there & (reads > 0),
         )
     )
-    counts = [column for column in files if column not in columns]
-    files = files.astype(dict.fromkeys(counts, "Int64"))
-    table = files.groupby(columns, observed=True, dropna=False)[counts].sum().reset_index()
-    table["reads_per_change"] = ratio(table["reads"], table["changes"])
-    table["precision"] = ratio(table["files_read_changed"], table["files_read"])
-    table["recall"] = ratio(table["files_changed_read"], table["files_changed"])
-    return tidy(table, scope, columns)
+    files = files.astype(dict.fromkeys(SCOPE_COUNTS, "Int64"))
+    table = files.groupby(columns, observed=True, dropna=False)[list(SCOPE_COUNTS)].sum()
+    return tidy(_shares(table).reset_index(), scope, columns)
 
 
 @gives(
