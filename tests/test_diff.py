@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import opencode_sessions as ocs
+from opencode_sessions.showing import colours, diff, panels
+from opencode_sessions.showing.diff import diff_html, read_lines
 from opencode_sessions.shown import escaped, visible
-from opencode_sessions.widgets import colours, diff, panels
-from opencode_sessions.widgets.diff import diff_html, read_lines
 
 OURS = {"table", "tr", "td", "pre", "ins", "del", "span"}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202eexe.txt\x1b[31m\x00"

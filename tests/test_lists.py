@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import opencode_sessions as ocs
-from opencode_sessions.widgets import files
-from opencode_sessions.widgets.sessions import (
+from opencode_sessions.showing.sessions import (
     LISTED,
     SHOWN,
     SORTS,
@@ -18,7 +17,8 @@ from opencode_sessions.widgets.sessions import (
     listed_note,
     title,
 )
-from opencode_sessions.widgets.story import SHELL, Story
+from opencode_sessions.showing.story import SHELL, Story
+from opencode_sessions.widgets import files
 
 NEWEST, OLDEST, BUSIEST, BY_TITLE = SORTS
 

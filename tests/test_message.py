@@ -10,9 +10,9 @@ from exploring import HOSTILE, Elements, text_of
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames
-from opencode_sessions.widgets import message
-from opencode_sessions.widgets.message import message_html
-from opencode_sessions.widgets.source import row
+from opencode_sessions.showing import message
+from opencode_sessions.showing.message import message_html
+from opencode_sessions.showing.source import row
 
 OURS = {
     *("div", "span", "b", "i", "code", "pre", "details", "summary", "dl", "dt", "dd"),

@@ -7,7 +7,7 @@ from exploring import CLEAN_UP
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics.counting import FAILED
-from opencode_sessions.widgets.svg import MARKS, legend_html, timeline_svg
+from opencode_sessions.showing.svg import MARKS, legend_html, timeline_svg
 
 
 def of_clean_up(frames: ocs.analytics.Frames) -> pd.DataFrame:

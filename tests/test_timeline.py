@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics.counting import FAILED
+from opencode_sessions.showing.picture import FAILED_BIT, FAINT_BIT, UNTOLD, Picture
+from opencode_sessions.showing.svg import MARK
 from opencode_sessions.widgets import timeline as timeline_room
-from opencode_sessions.widgets.picture import FAILED_BIT, FAINT_BIT, UNTOLD, Picture
-from opencode_sessions.widgets.svg import MARK
 
 CLEAN_UP = "ses_dfb94b0edffeI566j7sbRyceyc"
 RELEASE = "ses_dfb90f25effeDe0GsDxWMywL0H"

@@ -14,18 +14,18 @@ import traitlets
 
 from ..analytics import Frames
 from ..service import OpencodeSessionService
+from ..showing import panels
+from ..showing.message import message_html
+from ..showing.picture import Picture
+from ..showing.sessions import SHOWN, SessionList, title
+from ..showing.source import FromFrames, Row, Source, row, together
+from ..showing.story import SHELL, Story, newest_change, no_events, reach, steps
+from ..showing.svg import timeline_html
 from ..shown import visible
-from . import panels
 from .cells import close_with_cell
 from .loading import Loading
-from .message import message_html
 from .painting import Painting
 from .pickers import FilePicker, SessionPicker
-from .picture import Picture
-from .sessions import SHOWN, SessionList, title
-from .source import FromFrames, Row, Source, row, together
-from .story import SHELL, Story, newest_change, no_events, reach, steps
-from .svg import timeline_html
 from .traits import Pandas
 from .view import View, parts
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..showing.story import SHELL
+from ..showing.svg import MARK
 from ..shown import visible
-from .story import SHELL
-from .svg import MARK
 
 FOLDED_FROM = 60  # files shown before the rest is folded into one option
 FOLD = "\x00more"  # as an option's value: no path holds a NUL

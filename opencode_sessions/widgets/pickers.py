@@ -6,9 +6,10 @@ from typing import Any
 import ipywidgets
 import pandas as pd
 
-from . import files, sessions
+from ..showing import sessions
+from ..showing.panels import note_html
+from . import files
 from .painting import Painting
-from .panels import note_html
 
 Pick = Callable[[str], None]
 Post = Callable[[Callable[[], None]], None]  # does something on the widget's loop

@@ -11,12 +11,12 @@ import anywidget
 import pandas as pd
 import traitlets
 
+from ..showing.panels import STYLE, note_html
+from ..showing.picture import Picture, no_events
+from ..showing.story import SHELL
+from ..showing.svg import MARKS, legend_html, timeline_svg
 from ..shown import visible
 from .cells import close_with_cell
-from .panels import STYLE, note_html
-from .picture import Picture, no_events
-from .story import SHELL
-from .svg import MARKS, legend_html, timeline_svg
 
 NOTHING = -1  # as a place or a row
 NOTHING_TO_SHOW = (

@@ -5,7 +5,7 @@ from typing import Any
 
 import ipywidgets
 
-from . import panels
+from ..showing import panels
 from .pickers import FilePicker, SessionPicker
 from .status import StatusLine
 from .timeline import FileTimeline
