@@ -10,8 +10,8 @@ from conftest import keep
 from frontends import TimelinePage
 from playwright.sync_api import Page, expect
 
+from opencode_sessions.showing.picture import Picture
 from opencode_sessions.widgets import timeline
-from opencode_sessions.widgets.picture import Picture
 
 CLEAN_UP = "ses_dfb94b0edffeI566j7sbRyceyc"  # 196 events on 30 files in seven turns
 SCRIPT = (Path(timeline.__file__).parent / "static" / "timeline.js").read_text(encoding="utf-8")
