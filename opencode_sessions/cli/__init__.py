@@ -125,7 +125,7 @@ def import_(
     - `opencode-sessions import`
     - `opencode-sessions import ~/backup/opencode.db ~/exports --origin ana@laptop --dry-run`
     - `opencode-sessions import --since 2026-03-01 --db march.db`
-    - `opencode export ses_dfb94b0edffeI566j7sbRyceyc | opencode-sessions import -`
+    - `opencode export ses_dfb94b0edffeI566j7sbRyceyc > it.json && opencode-sessions import it.json`
     """
 
     from .tables import print_json, say

@@ -22,6 +22,9 @@ from .source import Item, Json, Problem, contents, created, is_wanted, parse_jso
 from .surroundings import Surroundings
 
 STANDARD_INPUT = Path("-")
+# opencode ends before a pipe has taken all of it: github.com/anomalyco/opencode/issues/29330
+CUT_OFF = "is cut off (opencode may lose the end of what it writes to a pipe, not to a file)"
+BROKEN = "its JSON is broken"
 FILES_KEPT = 2  # a session's messages may come in pages
 
 
@@ -101,8 +104,7 @@ class JsonFiles:
     def _values(self, file: Path, problems: list[Problem]) -> Iterator[tuple[str, Any]]:
         """The JSON value of a file, or those of its lines, each with its place."""
         place = "standard input" if self.given is not None else f"file {file}"
-        reason = "its JSON is broken"
-        data = b""
+        reason, data = BROKEN, b""
         for _attempt in range(2):  # it may have been half written
             try:
                 data = decoded(contents(file) if self.given is None else self.given)
@@ -115,6 +117,7 @@ class JsonFiles:
             if whole is not None:
                 yield place, whole
                 return
+            reason = BROKEN if data.rstrip().endswith((b"}", b"]")) else CUT_OFF
         lines = [
             (f"{place}, line {n}", line) for n, line in enumerate(data.splitlines(), 1) if line
         ]
@@ -124,7 +127,7 @@ class JsonFiles:
             return
         for line_place, value in values:
             if value is None:
-                problems.append(Problem(line_place, "its JSON is broken"))
+                problems.append(Problem(line_place, BROKEN))
             else:
                 yield line_place, value
 
