@@ -1,6 +1,7 @@
 """What every test stands on: a machine with no opencode data, and recordings of real opencode."""
 
 import asyncio
+import functools
 import json
 import lzma
 import shutil
@@ -94,14 +95,30 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Empty:
     made = Empty(folder / "application.db", folder / "sessions.db")
 
     async def make() -> None:
-        engine = create_async_engine(f"sqlite+aiosqlite:///{made.of_application}")
-        async with engine.begin() as connection:
-            await connection.run_sync(ocs.models.metadata.create_all)
-        await engine.dispose()
-        await (await ocs.open(made.store)).close()
+        await create_all(f"sqlite:///{made.of_application}")
+        await open_and_close(str(made.store))
 
     asyncio.run(make())
     return made
+
+
+async def create_all(url: str) -> None:
+    """Makes our tables as an application may."""
+    engine = create_async_engine(with_driver(url))
+    async with engine.begin() as connection:
+        await connection.run_sync(ocs.models.metadata.create_all)
+    await engine.dispose()
+
+
+async def open_and_close(target: str) -> None:
+    """Makes our tables as `open` does."""
+    await (await ocs.open(target)).close()
+
+
+def with_driver(url: str) -> str:
+    """The URL as SQLAlchemy's async engines want it."""
+    kind, _, rest = url.partition("://")
+    return f"{'sqlite+aiosqlite' if kind == 'sqlite' else 'postgresql+asyncpg'}://{rest}"
 
 
 @pytest.fixture(scope="session")
@@ -125,22 +142,43 @@ def postgres_database(postgres: Server) -> Iterator[str]:
 @pytest.fixture
 def postgres_store(postgres: Server) -> Iterator[str]:
     """The URL of an empty store in PostgreSQL, as `open` makes it."""
+    with postgres.lent("store", open_and_close) as url:
+        yield url
 
-    async def fill(url: str) -> None:
-        await (await ocs.open(url)).close()
 
-    url = postgres.database("store", fill)
-    yield url
-    postgres.drop(url)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without tables, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    url: str = request.getfixturevalue("postgres_database")
+    return url
 
 
 @pytest.fixture
-async def engine(tmp_path: Path, empty: Empty) -> AsyncIterator[AsyncEngine]:
+async def sqlite_engine(tmp_path: Path, empty: Empty) -> AsyncIterator[AsyncEngine]:
     """An application's engine, as SQLAlchemy makes it by default, with our tables."""
     file = shutil.copy(empty.of_application, tmp_path / "application.db")
     engine = create_async_engine(f"sqlite+aiosqlite:///{file}")
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+async def postgres_engine(postgres: Server) -> AsyncIterator[AsyncEngine]:
+    """The same on PostgreSQL."""
+    with postgres.lent("application", create_all) as url:
+        engine = create_async_engine(with_driver(url))
+        yield engine
+        await engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> AsyncEngine:
+    """An application's engine on each kind of database."""
+    name = "sqlite_engine" if request.param == "sqlite" else "postgres_engine"
+    engine: AsyncEngine = request.getfixturevalue(name)
+    return engine
 
 
 @pytest.fixture
@@ -160,18 +198,37 @@ async def closing() -> AsyncIterator[AsyncExitStack]:
 Serve = Callable[..., Awaitable[ocs.OpencodeSessionService]]
 
 
-@pytest.fixture(params=["memory", "session", "file"])
-def serve(
-    request: pytest.FixtureRequest, tmp_path: Path, empty: Empty, closing: AsyncExitStack
-) -> Serve:
-    """Makes services in each of the three modes."""
-    db = request.getfixturevalue("db") if request.param == "session" else None
-    shutil.copy(empty.store, tmp_path / "sessions.db")
+# Where each mode keeps its rows; None is memory.
+PLACES = {
+    "memory": None,
+    "session": "sqlite_engine",
+    "file": "sqlite_store",
+    "postgresql-session": "postgres_engine",
+    "postgresql": "postgres_store",
+}
+SESSIONS, OPENED = ["session", "postgresql-session"], ["file", "postgresql"]
+STORED = [*SESSIONS, *OPENED]
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path, empty: Empty) -> Path:
+    """The file of an empty store."""
+    return Path(shutil.copy(empty.store, tmp_path / "sessions.db"))
+
+
+@pytest.fixture(params=PLACES)
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Makes services on one store, in each of the modes."""
+    fixture = PLACES[request.param]
+    place: Any = fixture and request.getfixturevalue(fixture)
+    closing: AsyncExitStack = request.getfixturevalue("closing")  # the last made is ended first
+    db = AsyncSession(place) if request.param in SESSIONS else None
+    if db is not None:
+        closing.push_async_callback(db.close)
 
     async def make(**options: Any) -> ocs.OpencodeSessionService:
-        if request.param == "file":
-            opened = ocs.open(tmp_path / "sessions.db", **options)
-            return await closing.enter_async_context(opened)
+        if request.param in OPENED:
+            return await closing.enter_async_context(ocs.open(place, **options))
         return ocs.OpencodeSessionService(db, **options)
 
     return make
@@ -179,7 +236,7 @@ def serve(
 
 @pytest.fixture
 async def service(serve: Serve) -> ocs.OpencodeSessionService:
-    """A service in each of the three modes: in memory, on an AsyncSession, on a file."""
+    """A service in each of the modes: in memory, on an AsyncSession, on a database of its own."""
     return await serve()
 
 
@@ -202,29 +259,31 @@ def as_frames(in_memory: ocs.OpencodeSessionService) -> ocs.analytics.Frames:
 def on_file(recordings: dict[str, Recording], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same in a file."""
     path = tmp_path_factory.mktemp("store") / "sessions.db"
-
-    async def fill() -> None:
-        async with ocs.open(path) as service:
-            recording = recordings[TRAILMAP].database
-            await service.import_opencode(recording, origin="ana", progress=False)
-
-    asyncio.run(fill())
+    asyncio.run(_import(recordings[TRAILMAP].database, str(path)))
     return path
 
 
-@pytest.fixture(params=["memory", "sqlite", "frames"])
-async def source(
-    request: pytest.FixtureRequest,
-    in_memory: ocs.OpencodeSessionService,
-    as_frames: ocs.analytics.Frames,
-    on_file: Path,
-) -> AsyncIterator[Source]:
+async def _import(recording: Path, target: str) -> None:
+    async with ocs.open(target) as service:
+        await service.import_opencode(recording, origin="ana", progress=False)
+
+
+@pytest.fixture(scope="session")
+def on_postgres(postgres: Server, recordings: dict[str, Recording]) -> str:
+    """The same in PostgreSQL: its URL."""
+    return postgres.database("trailmap", functools.partial(_import, recordings[TRAILMAP].database))
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "frames"])
+async def source(request: pytest.FixtureRequest) -> AsyncIterator[Source]:
     """What an explorer may be made of, with the rich recording in it."""
-    if request.param == "sqlite":
-        async with ocs.open(on_file) as service:
+    fixtures = {"sqlite": "on_file", "postgresql": "on_postgres", "memory": "in_memory"}
+    found = request.getfixturevalue(fixtures.get(request.param, "as_frames"))
+    if request.param in ("sqlite", "postgresql"):
+        async with ocs.open(found) as service:
             yield service
     else:
-        yield in_memory if request.param == "memory" else as_frames
+        yield found
 
 
 @pytest.fixture

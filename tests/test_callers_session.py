@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
+import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
-from conftest import Recording
+from conftest import Recording, with_driver
+from outside import Outside
 from sqlalchemy import event, inspect, select, text
 from sqlalchemy.exc import IntegrityError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -47,35 +48,23 @@ def service(db: AsyncSession, own_table: None) -> OpencodeSessionService:
 
 
 @pytest.fixture
-def file(engine: AsyncEngine) -> Path:
-    return Path(str(engine.url.database))
+def outside(engine: AsyncEngine, request: pytest.FixtureRequest) -> Outside:
+    is_sqlite = engine.dialect.name == "sqlite"
+    return Outside(engine.url, None if is_sqlite else request.getfixturevalue("postgres"))
 
 
 @pytest.fixture
 async def impatient(engine: AsyncEngine, own_table: None) -> None:
-    """Waits for no lock: SQLite's five seconds are for real life."""
+    """Waits for no lock: five seconds are for real life."""
     event.listen(engine.sync_engine, "connect", _no_wait)
     await engine.dispose()  # those connected before would wait
 
 
 def _no_wait(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout=1")
+    is_sqlite = type(connection).__name__.startswith("AsyncAdapt_aiosqlite")
+    cursor.execute("PRAGMA busy_timeout=1" if is_sqlite else "SET lock_timeout = '1ms'")
     cursor.close()
-
-
-@contextmanager
-def locked(file: Path, statement: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
-    """Another program that holds the database's write lock."""
-    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute(statement)
-        yield connection
-
-
-def stored(file: Path, query: str) -> list[Any]:
-    """What is durable: another connection sees it."""
-    with closing(sqlite3.connect(file)) as connection:
-        return [row[0] if len(row) == 1 else row for row in connection.execute(query)]
 
 
 MESSAGES = "SELECT content FROM opencode_messages ORDER BY seq"
@@ -90,19 +79,19 @@ async def say(service: OpencodeSessionService, session: Any, text: str) -> Openc
 
 
 async def test_each_write_is_committed_and_commits_what_the_caller_had_pending(
-    service: OpencodeSessionService, db: AsyncSession, file: Path
+    service: OpencodeSessionService, db: AsyncSession, outside: Outside
 ) -> None:
     session = await service.get_or_create_session("ses_1")
-    assert stored(file, "SELECT opencode_id FROM opencode_sessions") == ["ses_1"]
+    assert outside.rows("SELECT opencode_id FROM opencode_sessions") == ["ses_1"]
     db.add(Order(id=1, what="unflushed"))
     await say(service, session, "a")
-    assert (stored(file, MESSAGES), stored(file, ORDERS)) == (["a"], ["unflushed"])
+    assert (outside.rows(MESSAGES), outside.rows(ORDERS)) == (["a"], ["unflushed"])
     db.add(Order(id=2, what="flushed"))
     await db.flush()
     message = await say(service, session, "b")
-    assert stored(file, ORDERS) == ["unflushed", "flushed"]
+    assert outside.rows(ORDERS) == ["unflushed", "flushed"]
     await service.persist_file_events(message, FLAT)
-    assert stored(file, "SELECT count(*) FROM opencode_file_events") == [1]
+    assert outside.rows("SELECT count(*) FROM opencode_file_events") == [1]
 
 
 async def test_our_objects_outlive_the_callers_commits_and_rollbacks(
@@ -135,22 +124,22 @@ async def test_a_failed_write_expires_nothing_of_the_callers_if_commits_do_not(
 
 
 async def test_an_integrity_error_amid_writes_spoils_none(
-    service: OpencodeSessionService, db: AsyncSession, file: Path
+    service: OpencodeSessionService, db: AsyncSession, outside: Outside
 ) -> None:
     await db.execute(text("CREATE UNIQUE INDEX only_once ON opencode_messages (content)"))
     await db.commit()
     session = await service.get_or_create_session("ses_1")
     for content in ("a", "b", "a", "c", "b", "d"):
         await say(service, session, content)
-    assert stored(file, MESSAGES) == ["a", "b", "c", "d"]
+    assert outside.rows(MESSAGES) == ["a", "b", "c", "d"]
     assert [write.is_parked for write in service.pending] == [True, True]
-    assert "UNIQUE constraint failed" in service.pending[0].reason
+    assert re.search("UNIQUE constraint failed|violates unique", service.pending[0].reason)
     assert isinstance(service.last_error, StoreFailed)
     assert isinstance(service.last_error.__cause__, IntegrityError)
 
 
 async def test_a_failed_write_leaves_the_callers_uncommitted_work_as_it_is(
-    service: OpencodeSessionService, db: AsyncSession, file: Path
+    service: OpencodeSessionService, db: AsyncSession, outside: Outside
 ) -> None:
     await db.execute(text("CREATE UNIQUE INDEX only_once ON opencode_messages (content)"))
     session = await service.get_or_create_session("ses_1")
@@ -160,31 +149,30 @@ async def test_a_failed_write_leaves_the_callers_uncommitted_work_as_it_is(
     db.add(Order(id=2, what="unflushed"))
     await say(service, session, "a")
     assert len(service.pending) == 1
-    assert stored(file, ORDERS) == []
+    assert outside.rows(ORDERS) == []
     assert list(await db.scalars(select(Order.what))) == ["flushed", "unflushed"]
     await db.rollback()
     assert list(await db.scalars(select(Order.what))) == [], "it was still the caller's to undo"
     await say(service, session, "b")
-    assert stored(file, MESSAGES) == ["a", "b"]
+    assert outside.rows(MESSAGES) == ["a", "b"]
 
 
 async def test_a_failed_write_holds_no_lock(
-    service: OpencodeSessionService, db: AsyncSession, file: Path
+    service: OpencodeSessionService, db: AsyncSession, outside: Outside
 ) -> None:
     await db.execute(text("CREATE UNIQUE INDEX only_once ON opencode_messages (content)"))
     session = await service.get_or_create_session("ses_1")
     await say(service, session, "a")
     await say(service, session, "a")
     assert len(service.pending) == 1
-    with closing(sqlite3.connect(file, timeout=0)) as other:
-        other.execute("INSERT INTO orders VALUES (1, 'of another program')")
-        other.commit()
+    outside.run("INSERT INTO orders VALUES (1, 'of another program')")
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_what_sqlite_itself_rolled_back_is_said_and_passes(
     service: OpencodeSessionService,
     db: AsyncSession,
-    file: Path,
+    outside: Outside,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # an I/O error in the middle of a transaction ends all of it, our savepoint too
@@ -203,18 +191,20 @@ async def test_what_sqlite_itself_rolled_back_is_said_and_passes(
     assert "new.content" not in caplog.text
     await db.execute(text("DROP TRIGGER fails"))
     await say(service, session, "b")
-    assert (stored(file, MESSAGES), stored(file, ORDERS)) == (["bad", "b"], [])
+    assert (outside.rows(MESSAGES), outside.rows(ORDERS)) == (["bad", "b"], [])
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_a_commit_that_fails_loses_none_of_ours_and_says_so_of_the_callers(
     service: OpencodeSessionService,
     db: AsyncSession,
-    file: Path,
+    outside: Outside,
     impatient: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     session = await service.get_or_create_session("ses_1")
-    with locked(file, "BEGIN") as reader:
+    with closing(sqlite3.connect(str(db.get_bind().url.database))) as reader:
+        reader.execute("BEGIN")
         reader.execute("SELECT * FROM orders").fetchall()  # a reader keeps a commit from happening
         await say(service, session, "a")
         assert [write.is_parked for write in service.pending] == [False]
@@ -223,7 +213,44 @@ async def test_a_commit_that_fails_loses_none_of_ours_and_says_so_of_the_callers
         await say(service, session, "b")
         assert len(service.pending) == 2
     await say(service, session, "c")
-    assert stored(file, MESSAGES) == ["a", "b", "c"]
+    assert outside.rows(MESSAGES) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+async def test_a_commit_that_the_callers_own_rows_forbid_costs_ours_nothing(
+    service: OpencodeSessionService,
+    db: AsyncSession,
+    outside: Outside,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # looked at in the commit alone
+    await db.execute(text("ALTER TABLE orders ADD UNIQUE (what) DEFERRABLE INITIALLY DEFERRED"))
+    session = await service.get_or_create_session("ses_1")
+    db.add_all([Order(id=1, what="same"), Order(id=2, what="same")])
+    await say(service, session, "a")
+    assert "what you had not committed in the AsyncSession was rolled back" in caplog.text
+    await say(service, session, "b")
+    assert (outside.rows(MESSAGES), outside.rows(ORDERS)) == (["a", "b"], [])
+    assert not service.pending
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+async def test_a_failed_write_in_autocommit_leaves_no_transaction_behind(
+    engine: AsyncEngine, own_table: None, outside: Outside
+) -> None:
+    own = create_async_engine(engine.url, isolation_level="AUTOCOMMIT", pool_size=1)
+    async with AsyncSession(own) as db:
+        await db.execute(text("CREATE UNIQUE INDEX only_once ON opencode_messages (content)"))
+        service = OpencodeSessionService(db)
+        session = await service.get_or_create_session("ses_1")
+        for content in "aab":
+            await say(service, session, content)
+        assert [write.is_parked for write in service.pending] == [True]
+        assert outside.rows(MESSAGES) == ["a", "b"]
+        db.add(Order(id=1, what="mine"))
+        await db.flush()
+        assert outside.rows(ORDERS) == ["mine"], "still at once, as the application has it"
+    await own.dispose()
 
 
 # -- what the caller's own objects do --------------------------------------------------------------
@@ -232,7 +259,7 @@ async def test_a_commit_that_fails_loses_none_of_ours_and_says_so_of_the_callers
 async def test_a_flush_error_of_the_callers_own_is_reported_as_theirs(
     service: OpencodeSessionService,
     db: AsyncSession,
-    file: Path,
+    outside: Outside,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     session = await service.get_or_create_session("ses_1")
@@ -242,55 +269,57 @@ async def test_a_flush_error_of_the_callers_own_is_reported_as_theirs(
     message = await say(service, session, "ours")
     assert message.content == "ours"
     assert not service.pending
-    assert stored(file, MESSAGES) == ["ours"]
+    assert outside.rows(MESSAGES) == ["ours"]
     assert isinstance(service.last_error, CallerWorkFailed)
     assert isinstance(service.last_error.__cause__, IntegrityError)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == (
-        "what you had not committed in the AsyncSession was rolled back: "
-        "UNIQUE constraint failed: orders.id"
-    )
+    said, _, reason = record.getMessage().partition(": ")
+    assert said == "what you had not committed in the AsyncSession was rolled back"
+    assert reason in {
+        "UNIQUE constraint failed: orders.id",
+        'duplicate key value violates unique constraint "orders_pkey"',
+    }
     db.add(Order(id=2, what="b"))
     await say(service, session, "next")
-    assert (stored(file, MESSAGES), stored(file, ORDERS)) == (["ours", "next"], ["a", "b"])
+    assert (outside.rows(MESSAGES), outside.rows(ORDERS)) == (["ours", "next"], ["a", "b"])
 
 
 async def test_a_flush_error_of_the_callers_own_while_what_waits_is_tried_again(
-    service: OpencodeSessionService, db: AsyncSession, file: Path, impatient: None
+    service: OpencodeSessionService, db: AsyncSession, outside: Outside, impatient: None
 ) -> None:
-    with locked(file) as other:
+    async with outside.locked() as execute:
         session = await service.get_or_create_session("ses_1")
         await say(service, session, "a")
-        other.execute("INSERT INTO opencode_sessions (id, opencode_id) VALUES ('x', 'ses_1')")
-        other.execute("COMMIT")
+        await execute("INSERT INTO opencode_sessions (id, opencode_id) VALUES ('x', 'ses_1')")
+        await execute("COMMIT")
     assert len(service.pending) == 2
     db.add(Order(id=1, what=None))
     await service.flush()
     assert isinstance(service.last_error, CallerWorkFailed)
     assert not service.pending
     await say(service, session, "b")
-    assert stored(file, "SELECT session_id, content FROM opencode_messages ORDER BY seq") == [
+    assert outside.rows("SELECT session_id, content FROM opencode_messages ORDER BY seq") == [
         ("x", "a"),
         ("x", "b"),
     ]
 
 
 async def test_a_flush_error_of_the_callers_own_is_raised_when_asked(
-    db: AsyncSession, own_table: None, file: Path
+    db: AsyncSession, own_table: None, outside: Outside
 ) -> None:
     service = OpencodeSessionService(db, on_error="raise")
     session = await service.get_or_create_session("ses_1")
     db.add(Order(id=1, what=None))
     with pytest.raises(PersistenceError, match="Our rows are stored, but what you had not"):
         await say(service, session, "ours")
-    assert stored(file, MESSAGES) == ["ours"]
+    assert outside.rows(MESSAGES) == ["ours"]
     await say(service, session, "next")
 
 
 @pytest.mark.parametrize("own_error", [ValueError("not on Sundays"), KeyError("hook")])
 async def test_an_error_in_the_callers_own_hooks_is_theirs_too(
-    service: OpencodeSessionService, db: AsyncSession, file: Path, own_error: Exception
+    service: OpencodeSessionService, db: AsyncSession, outside: Outside, own_error: Exception
 ) -> None:
     def refuse(*_args: object) -> None:
         raise own_error
@@ -299,13 +328,16 @@ async def test_an_error_in_the_callers_own_hooks_is_theirs_too(
     event.listen(db.sync_session, "before_flush", refuse)
     db.add(Order(id=1, what="a"))
     await say(service, session, "ours")
-    assert stored(file, MESSAGES) == ["ours"]
+    assert outside.rows(MESSAGES) == ["ours"]
     assert service.last_error is not None
     assert service.last_error.__cause__ is own_error
 
 
 async def test_a_session_left_to_be_rolled_back(
-    service: OpencodeSessionService, db: AsyncSession, file: Path, caplog: pytest.LogCaptureFixture
+    service: OpencodeSessionService,
+    db: AsyncSession,
+    outside: Outside,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     session = await service.get_or_create_session("ses_1")
     for _ in range(3):
@@ -315,7 +347,7 @@ async def test_a_session_left_to_be_rolled_back(
         with pytest.raises(PendingRollbackError):
             await db.execute(select(Order))
         await say(service, session, "a")
-    assert stored(file, MESSAGES) == ["a"] * 3
+    assert outside.rows(MESSAGES) == ["a"] * 3
     assert not service.pending
     assert len(caplog.records) == 3
     db.add(Order(id=1, what=None))
@@ -353,19 +385,25 @@ async def test_reading_leaves_no_transaction_behind(
 
 
 async def test_a_locked_database_costs_nobody_anything(
-    engine: AsyncEngine, own_table: None, file: Path, impatient: None
+    engine: AsyncEngine, own_table: None, outside: Outside, impatient: None
 ) -> None:
     async with AsyncSession(engine) as db:
         service = OpencodeSessionService(db)
         session = await service.get_or_create_session("ses_1")
-        with locked(file):
+        async with outside.locked():
             order = Order(id=1, what="mine")
             db.add(order)
             await say(service, session, "a")
-            assert [write.reason for write in service.pending] == ["database is locked"]
-            assert order in db.new, "not flushed into a transaction that cannot be"
+            (write,) = service.pending
+            assert write.reason in {
+                "database is locked",
+                "canceling statement due to lock timeout",
+            }
+            assert not write.is_parked
+            if outside.is_sqlite:
+                assert order in db.new, "not flushed into a transaction that cannot be"
         await say(service, session, "b")
-        assert (stored(file, MESSAGES), stored(file, ORDERS)) == (["a", "b"], ["mine"])
+        assert (outside.rows(MESSAGES), outside.rows(ORDERS)) == (["a", "b"], ["mine"])
         assert not service.pending
 
 
@@ -383,39 +421,45 @@ def by_the_manual(engine: AsyncEngine) -> None:
     event.listen(engine.sync_engine, "begin", deferred)
 
 
-@pytest.mark.parametrize("set_up", [by_the_manual, lambda engine: None])
+@pytest.mark.parametrize(
+    ("engine", "set_up"),
+    [("sqlite", by_the_manual), ("sqlite", None), ("postgresql", None)],
+    indirect=["engine"],
+)
 @pytest.mark.parametrize(
     "options", [{}, {"isolation_level": "AUTOCOMMIT"}, {"isolation_level": "SERIALIZABLE"}]
 )
 async def test_engines_set_up_otherwise(
     engine: AsyncEngine,
     own_table: None,
-    file: Path,
+    outside: Outside,
     options: dict[str, str],
-    set_up: Callable[[AsyncEngine], None],
+    set_up: Callable[[AsyncEngine], None] | None,
 ) -> None:
     own = create_async_engine(engine.url, **options)
-    set_up(own)
+    if set_up:
+        set_up(own)
     try:
         async with AsyncSession(own) as db:
             service = OpencodeSessionService(db, on_error="raise")
             session = await service.get_or_create_session("ses_1")
             await service.list_messages(session)
-            with locked(file) as other:  # another program writes between our read and our write
-                other.execute("INSERT INTO orders VALUES (9, 'theirs')")
-                other.execute("COMMIT")
+            async with outside.locked() as execute:  # between our read and our write
+                await execute("INSERT INTO orders VALUES (9, 'theirs')")
+                await execute("COMMIT")
             db.add(Order(id=1, what="mine"))
             await say(service, session, "a")
-            assert (stored(file, MESSAGES), stored(file, ORDERS)) == (["a"], ["mine", "theirs"])
+            assert (outside.rows(MESSAGES), outside.rows(ORDERS)) == (["a"], ["mine", "theirs"])
     finally:
         await own.dispose()
 
 
 async def test_a_session_inside_the_callers_own_transaction(
-    engine: AsyncEngine, own_table: None, file: Path
+    engine: AsyncEngine, own_table: None, outside: Outside
 ) -> None:
     """As test suites do it: all that is committed in the session is undone at the end."""
-    by_the_manual(engine)
+    if outside.is_sqlite:
+        by_the_manual(engine)
     await engine.dispose()
     async with engine.connect() as connection:
         transaction = await connection.begin()
@@ -427,11 +471,11 @@ async def test_a_session_inside_the_callers_own_transaction(
             await say(service, session, "a")
             assert len(await service.list_messages("ses_1")) == 1
         await transaction.rollback()
-    assert (stored(file, MESSAGES), stored(file, ORDERS)) == ([], [])
+    assert (outside.rows(MESSAGES), outside.rows(ORDERS)) == ([], [])
 
 
 async def test_inside_a_transaction_block_of_the_callers(
-    service: OpencodeSessionService, db: AsyncSession, file: Path
+    service: OpencodeSessionService, db: AsyncSession, outside: Outside
 ) -> None:
     """Our first commit ends it, so the rest waits until the block is left; nothing is lost."""
     async with db.begin():
@@ -445,7 +489,7 @@ async def test_inside_a_transaction_block_of_the_callers(
         await say(service, session, "c")
     await service.flush()
     assert not service.pending
-    assert (stored(file, MESSAGES), stored(file, ORDERS)) == (["a", "b", "c"], ["mine", "mine too"])
+    assert (outside.rows(MESSAGES), outside.rows(ORDERS)) == (["a", "b", "c"], ["mine", "mine too"])
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -463,13 +507,16 @@ CREATE TABLE opencode_file_events (id VARCHAR(36) PRIMARY KEY, session_id VARCHA
 """
 
 
-@pytest.fixture(params=["", OLD], ids=["missing", "old"])
-async def unready(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+@pytest.fixture(params=["missing", "old"])
+async def unready(
+    request: pytest.FixtureRequest, empty_database: str
+) -> AsyncIterator[AsyncEngine]:
     """An application's database without our tables, and one with the three of old."""
-    file = tmp_path / "unready.db"
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript(request.param)
-    engine = create_async_engine(f"sqlite+aiosqlite:///{file}")
+    old = OLD if empty_database.startswith("sqlite") else OLD.replace("DATETIME", "TIMESTAMPTZ")
+    engine = create_async_engine(with_driver(empty_database))
+    async with engine.begin() as connection:
+        for statement in old.split(";")[:-1] if request.param == "old" else ():
+            await connection.execute(text(statement))
     yield engine
     await engine.dispose()
 
@@ -506,13 +553,15 @@ async def test_tables_that_are_missing_or_old_raise_when_asked(
         with pytest.raises(SchemaError, match=HELP):
             await service.import_opencode(trailmap.database)
     with pytest.raises(SchemaError, match=HELP):
-        await ocs.open(str(unready.url.database), migrate=False)
+        await ocs.open(unready.url, migrate=False)
 
 
 # -- several at once -------------------------------------------------------------------------------
 
 
-async def test_two_services_on_one_session(db: AsyncSession, own_table: None, file: Path) -> None:
+async def test_two_services_on_one_session(
+    db: AsyncSession, own_table: None, outside: Outside
+) -> None:
     services = [OpencodeSessionService(db) for _ in range(2)]
     session = await services[0].get_or_create_session("ses_1")
 
@@ -525,16 +574,16 @@ async def test_two_services_on_one_session(db: AsyncSession, own_table: None, fi
     await asyncio.gather(*(work(number) for number in range(30)))
     assert not services[0].pending
     assert not services[1].pending
-    assert sorted(stored(file, MESSAGES)) == sorted(map(str, range(30)))
-    assert stored(file, "SELECT seq FROM opencode_file_events ORDER BY seq") == list(range(30))
+    assert sorted(outside.rows(MESSAGES)) == sorted(map(str, range(30)))
+    assert outside.rows("SELECT seq FROM opencode_file_events ORDER BY seq") == list(range(30))
 
 
 async def test_closing_leaves_the_callers_session_alone(
-    db: AsyncSession, own_table: None, file: Path
+    db: AsyncSession, own_table: None, outside: Outside
 ) -> None:
     async with OpencodeSessionService(db) as service:
         await service.get_or_create_session("ses_1")
         db.add(Order(id=1, what="mine"))
-    assert stored(file, ORDERS) == []
+    assert outside.rows(ORDERS) == []
     await db.commit()
-    assert stored(file, ORDERS) == ["mine"]
+    assert outside.rows(ORDERS) == ["mine"]

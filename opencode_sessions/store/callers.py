@@ -14,8 +14,8 @@ from sqlalchemy.exc import PendingRollbackError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from . import CallerWorkFailed
-from .engine import Executor, begin_immediate, reason
+from . import CallerWorkFailed, StoreFailed
+from .engine import Executor, begin_to_write, end_writing, reason
 
 log = logging.getLogger("opencode_sessions")
 
@@ -59,7 +59,7 @@ async def _writing(session: AsyncSession) -> AsyncIterator[Executor]:
         callers_error, has_work = error, False
         await _roll_back(session, error)
         is_ours = await session.run_sync(_begin)
-    is_intact = False
+    is_intact = is_released = False
     try:
         savepoint = await session.begin_nested()
         try:
@@ -69,13 +69,19 @@ async def _writing(session: AsyncSession) -> AsyncIterator[Executor]:
                 await savepoint.rollback()
                 is_intact = True
             raise
-        await session.commit()
+        await savepoint.commit()
+        is_released = True
+        await _commit(session)
     except BaseException as error:
         # What the caller has not committed yet stays where it can; a lock that is only ours goes.
+        with_callers = has_work or not is_ours
         if not is_intact:
-            await _roll_back(session, error if has_work or not is_ours else None)
-        elif is_ours and not has_work:
-            await session.commit()
+            await _roll_back(session, error if with_callers else None)
+        elif not with_callers:
+            await _commit(session)
+        if is_released and with_callers and isinstance(error, SQLAlchemyError):
+            # The caller's rows, by a constraint that is looked at last: ours are fine without.
+            raise StoreFailed(reason(error), is_passing=True) from error
         raise
     if callers_error is not None:
         raise CallerWorkFailed(f"{ROLLED_BACK}: {reason(callers_error)}") from callers_error
@@ -91,11 +97,22 @@ async def _recovered(session: AsyncSession) -> Exception | None:
     return None
 
 
+async def _commit(session: AsyncSession) -> None:
+    await session.run_sync(_end, "COMMIT")
+    await session.commit()
+
+
 async def _roll_back(session: AsyncSession, callers_loss: BaseException | None) -> None:
+    with suppress(SQLAlchemyError):  # the connection may be gone
+        await session.run_sync(_end, "ROLLBACK")
     await session.rollback()
     if callers_loss is not None:
         log.error("%s: %s", ROLLED_BACK, reason(callers_loss))
 
 
 def _begin(session: Session) -> bool:
-    return begin_immediate(session.connection())
+    return begin_to_write(session.connection())
+
+
+def _end(session: Session, how: str) -> None:
+    end_writing(session.connection(), how)

@@ -72,17 +72,36 @@ def file_of(target: Database) -> Path | None:
     return Path(str(url.database)) if is_file else None
 
 
-def begin_immediate(connection: Connection) -> bool:
-    """Takes SQLite's write lock unless a transaction has begun already; says whether it did."""
-    if connection.dialect.name != "sqlite":
-        return False
+def begin_to_write(connection: Connection) -> bool:
+    """Begins a transaction, on SQLite with the write lock; False if there is one already."""
     if not connection.in_transaction():
         connection.begin()  # SQLAlchemy's own beginning, which on our engines says BEGIN
     driver = connection.connection.driver_connection
-    if driver is None or driver.in_transaction:
+    if driver is None or _is_in_transaction(driver):
         return False
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif _is_autocommit(connection):
+        connection.exec_driver_sql("BEGIN")
     return True
+
+
+def end_writing(connection: Connection, how: str) -> None:
+    """COMMIT or ROLLBACK for an application's AUTOCOMMIT engine, where SQLAlchemy says nothing."""
+    if connection.dialect.name == "postgresql" and _is_autocommit(connection):
+        connection.exec_driver_sql(how)
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
+
+
+def _is_in_transaction(driver: Any) -> bool:
+    if hasattr(driver, "is_in_transaction"):  # asyncpg
+        return bool(driver.is_in_transaction())
+    if hasattr(driver, "in_transaction"):  # aiosqlite
+        return bool(driver.in_transaction)
+    return bool(driver.info.transaction_status)  # psycopg; 0 is idle
 
 
 def check_supported(dialect: str) -> None:

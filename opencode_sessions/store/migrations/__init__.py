@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ...errors import PersistenceError, SchemaError
 from ...models import TABLES
 from .. import TABLE_NAMES, StoreFailed
-from ..engine import WRITES, Database, Target, begin_immediate, connect
+from ..engine import WRITES, Database, Target, begin_to_write, connect, end_writing
 from ..sql import SqlStore
 
 VERSION_TABLE = "opencode_sessions_version"
@@ -35,6 +35,7 @@ async def migrate(target: Database) -> None:
         async with engine.connect() as connection:
             await connection.execution_options(**{WRITES: True})
             await connection.run_sync(upgrade)
+            await connection.run_sync(end_writing, "COMMIT")
             await connection.commit()
     except (SQLAlchemyError, OSError) as error:
         reason = getattr(error, "orig", error)  # without SQLAlchemy's link to its manual
@@ -79,7 +80,7 @@ def upgrade(connection: Connection) -> None:
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
-    begin_immediate(connection)
+    begin_to_write(connection)
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
     scripts = ScriptDirectory(str(Path(__file__).parent))
