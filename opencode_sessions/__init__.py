@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     )
     from .opening import default_database, migrate
     from .reading import read_opencode
+    from .redaction import redact
+    from .reporting import report
     from .service import OpencodeSessionService
     from .widgets import FileTimeline, SessionExplorer, explore
 
@@ -42,6 +44,8 @@ _PLACES = {
     "default_database": "opening",
     "migrate": "opening",
     "read_opencode": "reading",
+    "redact": "redaction",
+    "report": "reporting",
     "OpencodeSessionService": "service",
     "FileTimeline": "widgets",
     "SessionExplorer": "widgets",
@@ -68,6 +72,8 @@ __all__ = [
     "open",
     "plots",
     "read_opencode",
+    "redact",
+    "report",
     "sources",
 ]
 

@@ -161,6 +161,11 @@ class Picture:
         event = {name: self.events[name].iloc[place] for name in NEEDED}
         return [[heading, visible(text)] for heading, text in _said(event)]
 
+    def all_details(self) -> list[list[list[str]]]:
+        """`details` of every event, for a page that cannot ask for them."""
+        events = self.events[[*NEEDED]].to_dict("records")
+        return [[[heading, visible(text)] for heading, text in _said(event)] for event in events]  # type: ignore[arg-type]
+
     def _add_group(self, start: int, end: int, file: Column, files: "pd.Index[str]") -> Column:
         """Adds the rows of these events; returns the row of each. A file of -1 is a command."""
         counts = np.bincount(file + 1, minlength=len(files) + 1)
