@@ -247,7 +247,7 @@ def _heading(sessions: list[Row]) -> tuple[str, str]:
     about = [number_of(len(sessions), "session"), span]
     if len(roots) == 1:
         inner = len(sessions) - 1
-        about = [number_of(inner, "subagent session") if inner else "", span]
+        about = [f"with {number_of(inner, 'subagent session')}", span] if inner else []
         heading = title(first)
     elif len(projects) == 1:
         path = projects.pop()

@@ -50,7 +50,7 @@ def _row(session: Row, depth: int, did: Row, anchors: Mapping[str, str]) -> str:
     inner = f"<span class='soft' style='padding-left:{min(depth, 6)}em'>└ </span>" if depth else ""
     model = escaped(str(session["model"])) if is_known(session["model"]) else ""
     lines = ""
-    if is_known(did["additions"]) and is_known(did["deletions"]):
+    if is_known(did["churn"]) and did["churn"]:
         lines = (
             f"<span class='plus'>+{did['additions']:,}</span>"
             f" <span class='minus'>\N{MINUS SIGN}{did['deletions']:,}</span>"

@@ -49,7 +49,7 @@ class Measures:
         """What there is to say of a session; a measure without a denominator is left out."""
         row = self._summaries[session]
         found = [
-            Measure(_count(row["turns"]), "turns", "prompts"),
+            Measure(_count(row["turns"]), "turns", "each a prompt"),
             Measure(_count(row["calls"]), "tool calls", f"{_count(row['failed'])} failed"),
             Measure(
                 _count(row["files_changed"]), "files changed", f"{_count(row['files_read'])} read"
@@ -58,12 +58,12 @@ class Measures:
         if is_known(row["additions"]) and is_known(row["deletions"]):
             lines = f"+{row['additions']:,} \N{MINUS SIGN}{row['deletions']:,}"
             unknown = row["lines_unknown"]
-            about = f"of {unknown:,} more changes not known" if unknown else "added, removed"
+            about = f"{unknown:,} more changes unknown" if unknown else "added, removed"
             found.append(Measure(lines, "lines", about))
         found += [*_time(row), *_money(row)]
         for flags, name, about in (
             (self._blind, "blind edits", "changes to what was not read before"),
-            (self._redundant, "needless reads", "of what was still in the context"),
+            (self._redundant, "needless reads", "of what the context still had"),
         ):
             if session in flags:
                 count, total = flags[session]

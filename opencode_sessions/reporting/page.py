@@ -71,7 +71,7 @@ def page_html(
         "<div class='tools'><button id='fold' title='Open all, close all (o)'>open all</button>"
         "<button id='theme' title='Light or dark (t)'>dark</button></div></div></nav>"
         f"<main id='top'><header class='top'><h1>{escaped(heading)}</h1>"
-        f"<p class='soft'>{about}</p>{said}</header>{body}{_replaced_html(replaced)}"
+        f"{f'<p class=soft>{about}</p>' if about else ''}{said}</header>{body}{_replaced_html(replaced)}"
         f"<footer class='soft'><details><summary>Keys</summary><dl>{keys}</dl></details>"
         f"<p>Made by opencode_sessions {VERSION}. This page loads nothing and sends nothing."
         "</p></footer></main>"
