@@ -144,13 +144,8 @@ class Conversation:
         if call.started_ms is not None and call.ended_ms is not None:
             seconds = (call.ended_ms - call.started_ms) / 1000
         said = call.part_id or (f"{message}/{call.call_id}" if call.call_id else None)
-        places = self._of_call.pop(row_id(said), []) if said else []
-        if not places:  # of an application that named no part
-            waiting = self._of_message[message]
-            same = [at for at in waiting if self._events[at]["tool"] == call.tool]
-            named = [at for at in same if self._events[at]["call_id"] == call.call_id]
-            places = named if call.call_id else same[:1]
-        self._claim(message, places)
+        places: Sequence[int] = self._of_call.pop(row_id(said), []) if said else []
+        places = self._claimed(message, places, call.tool, call.call_id)
         child = as_text(call.metadata.get("sessionId")) or as_text(call.metadata.get("sessionID"))
         return Call(
             call.tool, call.status, call.title or "", call.input, call.output or "",
@@ -162,17 +157,30 @@ class Conversation:
             return str(row[name]) if is_known(row[name]) else ""
 
         given = row.get("input")
-        places = self._of_call.pop(str(row["tool_call_id"]), [])
-        self._claim(str(row["message_id"]), places)
+        places = self._claimed(
+            str(row["message_id"]),
+            self._of_call.pop(str(row["tool_call_id"]), []),
+            text("tool"),
+            text("call_id") or None,
+        )
         return Call(
             text("tool"), text("status"), text("title"), given if isinstance(given, dict) else {},
             "", text("error"), row["duration_s"] if is_known(row["duration_s"]) else None,
             text("child_session_id") or None, places,
         )  # fmt: skip
 
-    def _claim(self, message: str, places: Sequence[int]) -> None:
+    def _claimed(
+        self, message: str, places: Sequence[int], tool: str, call_id: str | None
+    ) -> Sequence[int]:
+        """The events of a call, which no other call of the message has then."""
+        waiting = self._of_message[message]
+        if not places:  # of an application that named no part
+            same = [at for at in waiting if self._events[at]["tool"] == tool]
+            named = [at for at in same if self._events[at]["call_id"] == call_id]
+            places = named if call_id else same[:1]
         taken = {*places}
-        self._of_message[message] = [at for at in self._of_message[message] if at not in taken]
+        self._of_message[message] = [at for at in waiting if at not in taken]
+        return places
 
     def _call(self, call: Call) -> str:
         events = [self._events[place] for place in call.places]

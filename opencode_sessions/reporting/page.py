@@ -55,6 +55,7 @@ def page_html(
         " base-uri 'none'; form-action 'none'"
     )
     keys = "".join(f"<dt>{keys}</dt><dd>{does}</dd>" for keys, does in KEYS)
+    about = f"<p class='soft'>{about}</p>" if about else ""
     said = "".join(f"<p class='note'>{escaped(note)}</p>" for note in notes if note)
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
@@ -71,7 +72,7 @@ def page_html(
         "<div class='tools'><button id='fold' title='Open all, close all (o)'>open all</button>"
         "<button id='theme' title='Light or dark (t)'>dark</button></div></div></nav>"
         f"<main id='top'><header class='top'><h1>{escaped(heading)}</h1>"
-        f"{f'<p class=soft>{about}</p>' if about else ''}{said}</header>{body}{_replaced_html(replaced)}"
+        f"{about}{said}</header>{body}{_replaced_html(replaced)}"
         f"<footer class='soft'><details><summary>Keys</summary><dl>{keys}</dl></details>"
         f"<p>Made by opencode_sessions {VERSION}. This page loads nothing and sends nothing."
         "</p></footer></main>"

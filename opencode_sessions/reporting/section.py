@@ -20,6 +20,7 @@ from .measures import Measures
 
 FILES = 400  # rows of a session's table of files
 NO_MESSAGES = "This session has no messages yet: nothing was asked and nothing was done."
+NO_TEXT = "Nothing that was said is in these frames."
 NO_EVENTS = "No file was read, written or changed, and no command was run."
 
 
@@ -37,12 +38,17 @@ def section_html(
         f"<span class='soft'>{escaped(measure.about)}</span></li>"
         for measure in measures.of(id)
     )
+    if frames.messages.empty and story.events.empty:
+        body = _note(NO_MESSAGES)
+    else:
+        body = (
+            f"<ul class='measures'>{tiles}</ul>{_drawn(story, picture, prefix)}"
+            f"{_files(story, picture)}<h3>Conversation</h3>{told or _note(NO_TEXT)}"
+        )
     return (
         f"<section class='session' id='{prefix}' data-prefix='{prefix}'>"
         f"<header><h2>{escaped(title(session))}</h2><p class='soft'>{_about(session)}</p></header>"
-        f"<ul class='measures'>{tiles}</ul>"
-        f"{_drawn(story, picture, prefix)}{_files(story, picture)}"
-        f"<h3>Conversation</h3>{told or _note(NO_MESSAGES)}</section>"
+        f"{body}</section>"
     )
 
 
