@@ -12,7 +12,8 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import opencode_sessions as ocs
@@ -49,21 +50,28 @@ def framed(database: Path, store: Path) -> Took:
     return asyncio.run(run())
 
 
-def limit(store: Path, empty: Path) -> float:
-    """The seconds stdlib sqlite3 takes to write a store's rows into an empty one."""
-    seconds = 0.0
+def limit(store: Path, empty: Path) -> Took:
+    """What stdlib sqlite3 takes to write a store's rows into an empty one."""
+    took = Took()
+
+    @contextmanager
+    def counted() -> Iterator[None]:
+        started, used = time.perf_counter(), time.process_time()
+        yield
+        took.seconds += time.perf_counter() - started
+        took.cpu_s += time.process_time() - used
+
     with closing(sqlite3.connect(store)) as full, closing(sqlite3.connect(empty)) as target:
         target.execute("PRAGMA synchronous=FULL")
         for table in TABLES:
             rows = full.execute(f"SELECT * FROM {table}")
             values = ", ".join("?" * len(rows.description))
             while chunk := rows.fetchmany(CHUNK):
-                started = time.perf_counter()
-                target.executemany(f"INSERT INTO {table} VALUES ({values})", chunk)
-                seconds += time.perf_counter() - started
-        started = time.perf_counter()
-        target.commit()
-    return seconds + time.perf_counter() - started
+                with counted():
+                    target.executemany(f"INSERT INTO {table} VALUES ({values})", chunk)
+        with counted():
+            target.commit()
+    return took
 
 
 def empty_store(file: Path) -> Path:
@@ -80,10 +88,11 @@ def empty_store(file: Path) -> Path:
 def compare(folder: Path, megabytes: float, rounds: int) -> None:
     """Measures and prints."""
     made = stores.make(folder / "opencode.db", megabytes=megabytes)
+    print(f"opencode.db: {made}", flush=True)
     store, other = folder / "sessions.db", folder / "limit.db"
     first: list[Took] = []
     again: list[Took] = []
-    limits: list[float] = []
+    limits: list[Took] = []
     for _ in range(rounds):
         took, report = in_child(imported, made.file, empty_store(store))
         assert not report.problems, report
@@ -92,32 +101,38 @@ def compare(folder: Path, megabytes: float, rounds: int) -> None:
         took, second = in_child(imported, made.file, store)
         assert second.sessions.unchanged == made.sessions, second
         again.append(took)
+        print(
+            f"{first[-1].seconds:.1f} s, limit {limits[-1].seconds:.1f} s, again {took}", flush=True
+        )
     counts = (report.sessions, report.messages, report.tool_calls, report.file_events)
     rows = sum(count.new for count in counts)
-    print(f"opencode.db: {made}")
     sizes = f"{store.stat().st_size / 1e6:,.0f} MB, {report.file_events.new:,} file events"
-    print(f"Store: {sizes}, {rows:,} rows")
+    print(f"Store: {sizes}, {rows:,} rows", flush=True)
     more = max(made.rounds // 100, 1)
     stores.add(made, rounds=more)
     grown, _report = in_child(imported, made.file, store)
     whole = in_child(framed, made.file, empty_store(store))
 
-    floor = middle(limits)
+    floor, least = (
+        middle(values) for values in zip(*((t.seconds, t.cpu_s) for t in limits), strict=True)
+    )
     title = f"Medians of {rounds} rounds" if rounds > 1 else "One round"
-    head = ("", "seconds", "x limit", "rows/s", "memory MB", "loop's longest pause ms")
-    lines = [("limit", f"{floor:.1f}", "1.00", f"{rows / floor:,.0f}", "", "")]
+    head = ("", "seconds", "x limit", "CPU s", "x limit", "rows/s", "memory MB", "longest pause ms")
+    lines: list[tuple[str, ...]] = []
     for name, each, written in (
+        ("limit", limits, rows),
         ("import", first, rows),
         ("again, nothing new", again, 0),
         (f"again, {more / made.rounds:.1%} new", [grown], rows * more // made.rounds),
         ("from nothing to frames", [whole], rows),
     ):
-        seconds = middle(took.seconds for took in each)
+        seconds, cpu = middle(took.seconds for took in each), middle(took.cpu_s for took in each)
         memory = middle(took.peak_mb for took in each)
         pause = middle(took.longest_pause_ms for took in each)
         rate = f"{written / seconds:,.0f}" if written else ""
-        times = (f"{seconds:.1f}", f"{seconds / floor:.2f}", rate)
-        lines.append((name, *times, f"{memory:,.0f}", f"{pause:.0f}"))
+        times = (f"{seconds:.1f}", f"{seconds / floor:.2f}", f"{cpu:.1f}", f"{cpu / least:.2f}")
+        rest = ("", "") if each is limits else (f"{memory:,.0f}", f"{pause:.0f}")
+        lines.append((name, *times, rate, *rest))
     show(title, head, lines)
     per_thousand = middle(took.seconds for took in again) / made.sessions * 1000
     print(f"Nothing new: {per_thousand:.2f} s per 1000 sessions")

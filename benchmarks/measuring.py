@@ -25,6 +25,8 @@ class Took:
     """What a piece of work took."""
 
     seconds: float = 0.0
+    cpu_s: float = 0.0
+    """Of all threads of the process: on a busy machine this says more than the clock."""
     peak_mb: float = 0.0
     """Resident memory at its peak, above what was there when it began."""
     longest_pause_ms: float = 0.0
@@ -42,9 +44,9 @@ async def taking() -> AsyncIterator[Took]:
     """Measures what is done inside; the peak of memory is that of the process until then."""
     took, before, pauses = Took(), peak_mb(), [0.0]
     ticking = asyncio.create_task(_tick(pauses))
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     yield took
-    took.seconds = time.perf_counter() - started
+    took.seconds, took.cpu_s = time.perf_counter() - started, time.process_time() - used
     ticking.cancel()
     took.peak_mb = peak_mb() - before
     took.longest_pause_ms = max(pauses) * 1000

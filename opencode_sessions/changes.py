@@ -25,7 +25,6 @@ Pair = tuple[str, str]
 
 EVENT_TYPES: dict[str, EventType] = {"A": "write", "M": "edit", "D": "delete"}
 EMPTY_BLOB = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
-CHANGING = ("write", "edit", "delete", "move")
 QUOTED_PATH = re.compile(r'(.*/)"(.*)"', re.DOTALL)
 OCTAL = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
 ESCAPES = {
@@ -275,11 +274,8 @@ def _explained(call: parts_.ToolCall, directory: str | None) -> Iterator[str]:
     """The paths a tool that says what it changes has changed."""
     if call.status in ("denied", "pending") or call.tool == "bash":
         return
-    for event in events_.file_events(call):
-        if event.event_type in CHANGING:
-            for path in (event.file_path, event.new_file_path):
-                if path:
-                    yield posixpath.normpath(posixpath.join(directory or "", path))
+    for path in events_.changed_paths(call):
+        yield posixpath.normpath(posixpath.join(directory or "", path))
 
 
 def _ours(step: _Step, paths: Iterable[str], witness: Witness | None) -> dict[str, None]:

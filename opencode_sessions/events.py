@@ -91,6 +91,17 @@ def file_events(call: ToolCall) -> list[FileEvent]:
     return []
 
 
+def changed_paths(call: ToolCall) -> Iterator[str]:
+    """The paths of a call's events that are changes, without what else there is to know of them."""
+    if call.tool in PATCH_TOOLS:
+        for wanted in _patch_files(as_text(call.input.get("patchText")) or ""):
+            yield from filter(None, (wanted.path, wanted.moved_to))
+    elif call.tool == "write" or call.tool in EDIT_TOOLS:
+        path = next((p for key in PATH_KEYS if (p := as_text(call.input.get(key)))), None)
+        if path is not None:
+            yield path
+
+
 def diff_change(diff: str) -> Change:
     """Counts a unified diff's lines, by its hunk headers: a removed line "-- x" is no header.
 

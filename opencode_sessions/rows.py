@@ -15,6 +15,8 @@ from .store import TableName
 from .store.values import fingerprint
 
 LONGEST_ID = 36
+# The years 1 to 9999: what `moment` has times for.
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_800_000
 COMMANDS = parts_.ToolCall(tool="bash", input={})
 SessionRows = dict[TableName, list[Row]]
 
@@ -238,5 +240,8 @@ def _count(number: int | None) -> int | None:
 
 
 def _duration(call: parts_.ToolCall) -> float | None:
-    started, ended = moment(call.started_ms), moment(call.ended_ms)
-    return (ended - started).total_seconds() if started and ended else None
+    if call.started_ms is None or call.ended_ms is None:
+        return None
+    if not all(FIRST_MS <= ms < LAST_MS for ms in (call.started_ms, call.ended_ms)):
+        return None
+    return (call.ended_ms - call.started_ms) / 1000

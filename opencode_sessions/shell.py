@@ -11,11 +11,13 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 ChangeType = Literal["write", "edit", "delete", "move"]
 
 LONGEST_COMMAND = 200_000
+LONGEST_KEPT, COMMANDS_KEPT = 2000, 2000
 LONGEST_PATH = 4096
 MOST_COMMANDS = 2000
 
@@ -66,6 +68,10 @@ def read_command(text: str, directory: str | None) -> Command:
     """
     if len(text) > LONGEST_COMMAND:
         return Command(is_whole=False)
+    return (_read if len(text) > LONGEST_KEPT else _read_kept)(text, directory)
+
+
+def _read(text: str, directory: str | None) -> Command:
     reader = _Reader([_joined(None, directory or "")])
     try:
         for count, command in enumerate(_commands(text)):
@@ -76,6 +82,10 @@ def read_command(text: str, directory: str | None) -> Command:
         reader.is_whole = False
     changes = tuple(reader.changes.values())
     return Command(changes, reader.is_whole, reader.brings_work)
+
+
+# An agent runs the same tests again and again, and each neighbour of a session asks what it ran.
+_read_kept = lru_cache(COMMANDS_KEPT)(_read)
 
 
 # Text to tokens

@@ -24,7 +24,7 @@ from opencode_sessions.models import TABLES, OpencodeSession
 from opencode_sessions.records import MessageRecord, SessionRecord, session_record
 from opencode_sessions.rows import session_rows
 from opencode_sessions.sources import Database, Problem
-from opencode_sessions.sources.database import _messages as database_messages
+from opencode_sessions.sources.database import _todays_messages as todays_messages
 from opencode_sessions.store import Put, StoreFailed
 
 # Two sessions of the rich recording: edits, writes and shell; and patches.
@@ -452,7 +452,7 @@ async def test_one_session_that_nobody_understands_does_not_stop_the_others(
 
     async with OpencodeSessionService() as service:
         with monkeypatch.context() as patch:
-            patch.setattr(f"opencode_sessions.sources.{kind}.session_record", not_understood)
+            patch.setattr("opencode_sessions.sources.surroundings.session_record", not_understood)
             report = await imported(service, source)
         told = Problem(f"session {bad}", "was not understood (TypeError: what is this?)")
         assert report.problems == [told]
@@ -508,12 +508,12 @@ async def test_what_the_database_cannot_give_is_taken_from_the_tree(
     folder = Path(shutil.copytree(trees["opencode-1.1.65"].database, tmp_path / "data"))
     shutil.copy(recordings["opencode-1.1.65-upgraded-to-1.18.33"].database, folder / "opencode.db")
     (id, *_others) = records(folder / "opencode.db")
-    messages = "opencode_sessions.sources.database._messages"
+    messages = "opencode_sessions.sources.database._todays_messages"
 
-    def damaged(connection: Any, tables: Any, session_id: str, worktree: Any) -> Any:
+    def damaged(connection: Any, session_id: str) -> Any:
         if session_id == id:
             raise sqlite3.DatabaseError("database disk image is malformed")
-        return database_messages(connection, tables, session_id, worktree)
+        return todays_messages(connection, session_id)
 
     with monkeypatch.context() as patch:
         patch.setattr(messages, damaged)

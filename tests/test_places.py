@@ -22,7 +22,7 @@ from conftest import DATA
 
 import opencode_sessions as ocs
 from opencode_sessions.records import session_record
-from opencode_sessions.sources.surroundings import Surroundings
+from opencode_sessions.sources.surroundings import Loaded, Surroundings
 
 PLACES = DATA / "places"
 NAMES = sorted(file.name.removesuffix(".truth.json.xz") for file in PLACES.glob("*.truth.*"))
@@ -290,6 +290,8 @@ def test_a_neighbour_through_a_link_has_what_it_did() -> None:
             step(2, ("read", {"filePath": f"{LINK}/x"}), WRITE, changed=["src/a.py"]),
         ],
     }
-    around = Surroundings(None, [(ours, REAL), (theirs, REAL)], messages.__getitem__)
-    record = session_record(ours, messages["ses_1"], worktree=REAL, witness=around.of(ours, REAL))
+    around = Surroundings(
+        None, [(ours, REAL), (theirs, REAL)], lambda id: Loaded(messages[id], [], 0)
+    )
+    (record,) = around.session(ours, REAL, shell=True)
     assert changed_by_commands(record) == []

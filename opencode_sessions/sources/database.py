@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from ..changes import Message
 from ..errors import SourceError
 from ..loose import as_number
-from ..records import session_record
 from . import next_engine
 from .snapshots import Snapshots, kept_projects
 from .source import (
@@ -29,10 +29,9 @@ from .source import (
     is_settled,
     is_wanted,
     parse_json,
-    understood,
     with_snapshots,
 )
-from .surroundings import Surrounding, Surroundings
+from .surroundings import Loaded, Surroundings
 from .untouched import unreadable, untouched
 
 NEEDED = ("session", "message", "part")
@@ -94,12 +93,13 @@ class Database:
                 for one in every
                 if one[0]["id"] not in leave_out and is_wanted(*one, since, project)
             ]
-            around = Surroundings(snapshots, every, lambda id: _neighbour(connection, tables, id))
+            worktree_of = {info["id"]: worktree for info, worktree in every}
+            around = Surroundings(
+                snapshots, every, lambda id: _loaded(connection, tables, id, worktree_of[id])
+            )
             yield len(wanted)
             for info, worktree in wanted:
-                around_it = around.of(info, worktree)
-                items = _session(connection, tables, info, worktree, shell, around_it)
-                yield from understood(info["id"], items)
+                yield from around.session(info, worktree, shell)
             yield from _strays(connection, tables)
             self._notes[:] = snapshots.notes()
 
@@ -195,45 +195,34 @@ def _session_infos(connection: sqlite3.Connection, tables: set[str]) -> list[Jso
     return sorted(infos.values(), key=created)
 
 
-def _session(
-    connection: sqlite3.Connection,
-    tables: set[str],
-    info: Json,
-    worktree: str | None,
-    shell: bool,
-    around: Surrounding,
-) -> Iterator[Item]:
-    """One session, after what is wrong with it."""
-    try:
-        messages, problems = _messages(connection, tables, info["id"], worktree)
-    except sqlite3.DatabaseError as error:
-        yield Problem(f"session {info['id']}", f"unreadable in the database: {error}")
-        return
-    yield from problems
-    yield session_record(info, messages, worktree=worktree, shell=shell, witness=around)
-
-
-def _messages(
+def _loaded(
     connection: sqlite3.Connection, tables: set[str], session_id: str, worktree: str | None
-) -> tuple[list[tuple[Json, list[Json]]], list[Problem]]:
-    messages: list[tuple[Json, list[Json]]] = []
+) -> Loaded:
+    """A session's messages; none, and why, if their pages are damaged."""
+    messages: list[Message] = []
     problems: list[Problem] = []
-    if "message" in tables and "part" in tables:
-        messages, problems = _todays_messages(connection, session_id)
-    if next_engine.is_read(tables, has_todays=bool(messages)):
-        known = {info["id"] for info, _parts in messages}
-        for found in next_engine.messages(connection, session_id, worktree, known):
-            if isinstance(found, Problem):
-                problems.append(found)
-            else:
-                messages.append(found)
-    return messages, problems
+    size = 0
+    try:
+        if "message" in tables and "part" in tables:
+            messages, problems, size = _todays_messages(connection, session_id)
+        if next_engine.is_read(tables, has_todays=bool(messages)):
+            known = {info["id"] for info, _parts in messages}
+            for found in next_engine.messages(connection, session_id, worktree, known):
+                if isinstance(found, Problem):
+                    problems.append(found)
+                else:
+                    messages.append(found)
+    except sqlite3.DatabaseError as error:
+        reason = f"unreadable in the database: {error}"
+        return Loaded(None, [Problem(f"session {session_id}", reason)], 0)
+    return Loaded(messages, problems, size)
 
 
 def _todays_messages(
     connection: sqlite3.Connection, session_id: str
-) -> tuple[list[tuple[Json, list[Json]]], list[Problem]]:
+) -> tuple[list[Message], list[Problem], int]:
     problems: list[Problem] = []
+    size = 0
     parts: dict[str, list[Json]] = defaultdict(list)
     rows = connection.execute(
         "SELECT id, message_id, data FROM part WHERE session_id = ? ORDER BY id", (session_id,)
@@ -244,8 +233,9 @@ def _todays_messages(
             problems.append(Problem(f"part {as_str(id)} of {session_id}", "its JSON is broken"))
             continue
         ids = {"id": as_str(id), "sessionID": session_id, "messageID": as_str(message_id)}
-        parts[ids["messageID"]].append(ids | part | ids)
-    messages = []
+        parts[ids["messageID"]].append({**ids, **part, **ids})
+        size += len(data)
+    messages: list[Message] = []
     rows = connection.execute(
         "SELECT id, time_created, data FROM message WHERE session_id = ?", (session_id,)
     )
@@ -256,21 +246,11 @@ def _todays_messages(
             problems.append(Problem(f"message {as_str(id)} of {session_id}", "its JSON is broken"))
             info = {"time": {"created": time_created}}
         ids = {"id": as_str(id), "sessionID": session_id}
-        messages.append((ids | info | ids, parts.pop(ids["id"], [])))
+        messages.append(({**ids, **info, **ids}, parts.pop(ids["id"], [])))
     for message_id, orphans in parts.items():
         place = f"message {message_id} of {session_id}"
         problems.append(Problem(place, f"has no row, only {len(orphans)} parts"))
-    return messages, problems
-
-
-def _neighbour(
-    connection: sqlite3.Connection, tables: set[str], session_id: str
-) -> list[tuple[Json, list[Json]]]:
-    """A session's messages for the sake of another; what is wrong with it is told in its turn."""
-    try:
-        return _messages(connection, tables, session_id, None)[0]
-    except sqlite3.DatabaseError:
-        return []
+    return messages, problems, size
 
 
 def _strays(connection: sqlite3.Connection, tables: set[str]) -> Iterator[Problem]:

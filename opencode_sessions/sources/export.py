@@ -9,17 +9,16 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from ..changes import Witness
 from ..errors import SourceError
 from ..loose import as_text
-from ..records import session_record
 from .formats import HINT, LABELS, Format, decoded, format_of, recognised, without_marks
 from .given import Message, Taken, updated
-from .source import Item, Json, Problem, contents, created, is_wanted, parse_json, understood, why
-from .surroundings import Surroundings
+from .source import Item, Json, Problem, contents, created, is_wanted, parse_json, why
+from .surroundings import Loaded, Surroundings
 
 STANDARD_INPUT = Path("-")
 # opencode ends before a pipe has taken all of it: github.com/anomalyco/opencode/issues/29330
@@ -74,13 +73,12 @@ class JsonFiles:
         around = Surroundings(
             None,
             ((told.info, worktree) for told, worktree in every),
-            lambda id: found.sessions[id].messages(taken).values(),
+            lambda id: found.sessions[id].loaded(taken),
         )
         yield len(wanted)
         yield from found.problems
         for told, worktree in _file_by_file(wanted):
-            witness = around.of(told.info, worktree)
-            yield from understood(told.info["id"], told.read(taken, worktree, shell, witness))
+            yield from around.session(told.info, worktree, shell)
 
     def states(self) -> dict[str, str | None]:
         """None: what was given out once has no later state."""
@@ -148,23 +146,15 @@ class _Told:
             return self.info
         return self.info | {"time": {"updated": self.last}}
 
-    def messages(self, taken: Callable[[Path], Taken]) -> dict[str, Message]:
-        """Its messages, of all files; of one that two have, what the later says."""
-        found: dict[str, Message] = {}
+    def loaded(self, taken: Callable[[Path], Taken]) -> Loaded:
+        """Its messages, of all its files; of one that two of them have, what the later says."""
+        id: str = self.info["id"]
+        messages: dict[str, Message] = {}
         for file in self.files:
-            found |= taken(file).sessions[self.info["id"]].messages
-        return found
-
-    def read(
-        self, taken: Callable[[Path], Taken], worktree: str | None, shell: bool, witness: Witness
-    ) -> Iterator[Item]:
-        """The session, if its files still tell of it."""
-        try:
-            messages = self.messages(taken).values()
-        except KeyError:
-            yield Problem(f"session {self.info['id']}", "its file changed while it was read")
-            return
-        yield session_record(self.info, messages, worktree=worktree, shell=shell, witness=witness)
+            if id not in (sessions := taken(file).sessions):
+                return Loaded(None, [Problem(f"session {id}", "changed while it was read")], 0)
+            messages |= sessions[id].messages
+        return Loaded([*messages.values()], [], inf)  # it is the files that are kept
 
 
 @dataclass(slots=True)

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import orjson
 
-from ..errors import SourceError
 from ..loose import as_dict, as_number, as_text
 from ..records import SessionRecord, moment
 
@@ -98,20 +97,6 @@ def is_wanted(
     places = [place for place in (worktree, info.get("directory")) if isinstance(place, str)]
     names = {info.get("projectID"), *places, *(Path(place).name or place for place in places)}
     return (project.rstrip("/") or project) in names
-
-
-def understood(id: str, items: Iterator[Item]) -> Iterator[Item]:
-    """What a session gives; what nobody foresaw in it is told, and costs no other session.
-
-    Raises:
-        SourceError: all of the source is meant.
-    """
-    try:
-        yield from items
-    except SourceError:
-        raise
-    except Exception as error:
-        yield unforeseen(id, error)
 
 
 def unforeseen(id: str, error: Exception) -> Problem:

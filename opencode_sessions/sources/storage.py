@@ -19,7 +19,6 @@ from datetime import datetime
 from pathlib import Path
 
 from ..loose import as_dict, as_dicts, as_text
-from ..records import session_record
 from .snapshots import Snapshots, kept_projects
 from .source import (
     Item,
@@ -31,11 +30,10 @@ from .source import (
     is_wanted,
     parse_json,
     root,
-    understood,
     why,
     with_snapshots,
 )
-from .surroundings import Surrounding, Surroundings
+from .surroundings import Loaded, Surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +81,10 @@ class StorageTree:
             around = Surroundings(
                 snapshots,
                 ((info, worktree) for _layout, info, worktree in every),
-                lambda id: found[id][0].messages(id, []),
+                lambda id: found[id][0].loaded(id),
             )
-            for layout, info, worktree in wanted:
-                items = layout.session(info, worktree, shell, around.of(info, worktree))
-                yield from understood(info["id"], items)
+            for _layout, info, worktree in wanted:
+                yield from around.session(info, worktree, shell)
             self._notes[:] = snapshots.notes()
 
     def states(self) -> dict[str, str | None]:
@@ -150,14 +147,11 @@ class _Layout:
             yield file
             yield from _listed(self.root / folder / file.stem, [])
 
-    def session(
-        self, info: Json, worktree: str | None, shell: bool, around: Surrounding
-    ) -> Iterator[Item]:
-        """One session, after what is wrong with it."""
+    def loaded(self, session_id: str) -> Loaded:
+        """A session's messages and parts, and how large their files are."""
         problems: list[Problem] = []
-        messages = list(self.messages(info["id"], problems))
-        yield from problems
-        yield session_record(info, messages, worktree=worktree, shell=shell, witness=around)
+        messages = list(self.messages(session_id, problems))
+        return Loaded(messages, problems, sum(map(_size, self.files(session_id))))
 
     def messages(
         self, session_id: str, problems: list[Problem]
@@ -202,6 +196,13 @@ class _Layout:
                 ids = {"id": file.stem, "sessionID": session_id, "messageID": message_id}
                 parts.append(part | ids)
         return parts
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _state(files: list[Path]) -> str | None:

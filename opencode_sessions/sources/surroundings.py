@@ -7,14 +7,29 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from ..changes import Message, Pair, TreeChange, Work, works
+from ..errors import SourceError
 from ..links import link_of
 from ..loose import as_dict, as_number, as_text
+from ..records import session_record
 from .snapshots import Snapshots
+from .source import Item, Problem, unforeseen
 
 Json = dict[str, Any]
 
 REMEMBERED = 64  # sessions whose work is kept
+KEPT_BYTES = 16 * 2**20  # of JSON: what was read for a neighbour is not read again in its own turn
 LAST_WRITE_MS = 5000.0  # a session's last answer may end a little after its last update
+
+
+class Loaded(NamedTuple):
+    """What was read of one session: its messages, what is wrong with some, its bytes of JSON.
+
+    `messages` is None where they cannot be read at all.
+    """
+
+    messages: list[Message] | None
+    problems: list[Problem]
+    size: float
 
 
 class _Span(NamedTuple):
@@ -31,16 +46,18 @@ class Surroundings:
     Args:
         snapshots: those of its data folder, if it is known.
         sessions: the info of each session of the source and its worktree, wanted or not.
-        load: gives a session's messages by its id.
+        load: reads a session by its id.
     """
 
     def __init__(
         self,
         snapshots: Snapshots | None,
         sessions: Iterable[tuple[Json, str | None]],
-        load: Callable[[str], Iterable[Message]],
+        load: Callable[[str], Loaded],
     ) -> None:
         self.snapshots = snapshots
+        self._load = load
+        self._loaded: dict[str, Loaded] = {}  # the one used last comes last
         self._spans: dict[str | None, list[_Span]] = defaultdict(list)
         for info, worktree in sessions:
             time = as_dict(info.get("time"))
@@ -49,11 +66,36 @@ class Surroundings:
             directory = as_text(info.get("directory"))
             span = _Span(str(info["id"]), directory, worktree, start, end)
             self._spans[_place(info, worktree)].append(span)
-        self._works = lru_cache(REMEMBERED)(lambda span: _works(span, load(span.id)))
+        self._works = lru_cache(REMEMBERED)(
+            lambda span: _works(span, self._read(span.id).messages or [])
+        )
 
-    def of(self, info: Json, worktree: str | None) -> "Surrounding":
-        """What lies around one session."""
-        return Surrounding(self, info, worktree)
+    def session(self, info: Json, worktree: str | None, shell: bool) -> Iterator[Item]:
+        """One session, after what is wrong with it; what nobody foresaw in it costs no other.
+
+        Raises:
+            SourceError: all of the source is meant.
+        """
+        try:
+            messages, problems, _size = self._read(info["id"])
+            yield from problems
+            if messages is not None:
+                witness = Surrounding(self, info, worktree)
+                yield session_record(
+                    info, messages, worktree=worktree, shell=shell, witness=witness
+                )
+        except SourceError:
+            raise
+        except Exception as error:
+            yield unforeseen(info["id"], error)
+
+    def _read(self, id: str) -> Loaded:
+        """A session as it is in the source; of those read last some are kept."""
+        found = self._loaded.pop(id, None) or self._load(id)
+        self._loaded[id] = found
+        while sum(one.size for one in self._loaded.values()) > KEPT_BYTES:
+            self._loaded.pop(next(iter(self._loaded)))
+        return found
 
     def neighbours(self, info: Json, worktree: str | None) -> list[_Span]:
         """The other sessions of its worktree at work in the time of this one."""

@@ -96,7 +96,7 @@ def _storable(row: Row, json_of: Callable[[Any], tuple[Any, int]]) -> tuple[Row,
     cleaned, replaced = row.copy(), 0
     for column, value in row.items():
         kind = type(value)
-        if kind in PLAIN:
+        if kind in PLAIN or (kind is str and value.isascii() and "\x00" not in value):
             continue
         if isinstance(value, str):
             cleaned[column], count = _text(value)
