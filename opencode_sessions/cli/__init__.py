@@ -17,7 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import OpencodeSessionsError
-from .stores import option, read, say_empty, with_copy, with_store
+from .reports import report
+from .stores import Db, option, read, say_empty, with_copy, with_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,16 +53,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_Db = Annotated[
-    str | None,
-    typer.Option(
-        "--db",
-        metavar="FILE|URL",
-        envvar="OPENCODE_SESSIONS_DB",
-        help="Where the sessions are kept: an SQLite file or a database URL. "
-        "By default a file in your data folder.",
-    ),
-]
 _Sources = Annotated[
     list[Path] | None,
     typer.Argument(
@@ -91,7 +82,7 @@ def _about() -> None:
 @app.command("import")
 def import_(
     source: _Sources = None,
-    db: _Db = None,
+    db: Db = None,
     origin: Annotated[
         str | None,
         typer.Option(help="Whose sessions these are, kept with every row, e.g. `ana@laptop`."),
@@ -175,7 +166,7 @@ def doctor(source: _Sources = None, json: _Json = False) -> None:
 
 
 @app.command()
-def sessions(db: _Db = None, limit: _Limit = 20, json: _Json = False) -> None:
+def sessions(db: Db = None, limit: _Limit = 20, json: _Json = False) -> None:
     """The stored sessions, newest first.
 
     Examples:
@@ -200,7 +191,7 @@ def files(
         str | None,
         typer.Argument(help="A session's id. By default all sessions.", show_default=False),
     ] = None,
-    db: _Db = None,
+    db: Db = None,
     limit: _Limit = 20,
     json: _Json = False,
 ) -> None:
@@ -233,7 +224,7 @@ def timeline(
     session: Annotated[
         str | None, typer.Option(help="Only what this session did.", show_default=False)
     ] = None,
-    db: _Db = None,
+    db: Db = None,
     limit: _Limit = 0,
     json: _Json = False,
 ) -> None:
@@ -321,6 +312,9 @@ def demo(
     from .demo import show
 
     show(out)
+
+
+app.command()(report)
 
 
 def _path_in(events: "pd.DataFrame", wanted: str) -> str:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,6 +16,17 @@ from ..errors import OpencodeSessionsError
 
 if TYPE_CHECKING:
     from ..service import OpencodeSessionService
+
+Db = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="FILE|URL",
+        envvar="OPENCODE_SESSIONS_DB",
+        help="Where the sessions are kept: an SQLite file or a database URL. "
+        "By default a file in your data folder.",
+    ),
+]
 
 T = TypeVar("T")
 

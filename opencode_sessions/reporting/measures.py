@@ -1,5 +1,6 @@
 """The measures of each session that a report shows: as words, with what each was counted of."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -35,9 +36,8 @@ class Measures:
         self._retries = _sums(retries(frames), "failed_retries")
         self._loops = loops(frames)["session_id"].astype("str").value_counts().to_dict()
 
-    def rename(self, before: "pd.Series[Any]", after: "pd.Series[Any]") -> None:
+    def rename(self, new: Mapping[str, str]) -> None:
         """Goes over to other ids of the same sessions, as they have after redaction."""
-        new = dict(zip(before.astype("str"), after.astype("str"), strict=True))
         for name, held in vars(self).items():
             setattr(self, name, {new[id]: value for id, value in held.items() if id in new})
 

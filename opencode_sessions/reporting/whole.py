@@ -1,0 +1,136 @@
+"""The page of several sessions: cut until it fits, with what was left out said in words."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..analytics import Frames
+from ..analytics.loading import IN_SESSION
+from ..parts import tool_calls
+from ..showing.sessions import title
+from ..showing.source import Row, is_known
+from ..shown import escaped, number_of, visible
+from .choice import SESSIONS
+from .conversation import MESSAGES
+from .limits import BUDGET, LEVELS, Cut, level_for
+from .listing import list_html
+from .measures import Measures
+from .page import page_html
+from .section import section_html
+
+BYTES_A_MESSAGE = 1_500  # of a page, beside its texts
+NO_SESSIONS = "There are no sessions here. `opencode-sessions import` brings them in."
+
+
+def fitting(
+    frames: Frames, told: Sequence[str], measures: Measures, replaced: pd.DataFrame | None
+) -> tuple[str, tuple[str, ...]]:
+    """The page, its texts cut until it fits; and what was left out, in words."""
+    level = _level(frames)
+    while True:
+        cut = Cut(LEVELS[level])
+        page, notes = _page(frames, told, measures, cut, replaced)
+        if len(page) <= BUDGET or level + 1 == len(LEVELS):
+            return page, notes
+        level += 1
+
+
+def _page(
+    frames: Frames,
+    told: Sequence[str],
+    measures: Measures,
+    cut: Cut,
+    replaced: pd.DataFrame | None,
+) -> tuple[str, tuple[str, ...]]:
+    sessions: list[Row] = frames.sessions.to_dict("records")  # type: ignore[assignment]
+    anchors = {id: f"s{number}" for number, id in enumerate(told)}
+    for one in sessions:  # a task call names what it started by opencode's id
+        if (anchor := anchors.get(str(one["session_id"]))) and is_known(one["opencode_session_id"]):
+            anchors[str(one["opencode_session_id"])] = anchor
+    rows = {name: _by_session(getattr(frames, name)) for name in IN_SESSION}
+    sections = []
+    for place, one in enumerate(sessions):
+        id = str(one["session_id"])
+        if id not in anchors:
+            continue
+        own = {name: by.get(id, getattr(frames, name).iloc[:0]) for name, by in rows.items()}
+        part = Frames(sessions=frames.sessions.iloc[[place]], **own)
+        sections.append(section_html(part, one, measures, anchors, cut))
+    notes = tuple(note for note in _notes(frames, cut) if note)
+    body = "".join(sections)
+    if len(sessions) != 1:
+        body = list_html(sessions, measures, anchors) + body
+    heading, about = _heading(sessions)
+    shown = ("Secrets, names and places are replaced by marks.",) if replaced is not None else ()
+    return page_html(heading, about, body, (*shown, *notes), replaced), notes
+
+
+def _notes(frames: Frames, cut: Cut) -> Iterator[str]:
+    more = len(frames.sessions) - SESSIONS
+    if more > 0:
+        yield f"The {SESSIONS} newest sessions are told in full; {more:,} older ones are listed."
+    longest = frames.messages["session_id"].value_counts().max() if len(frames.messages) else 0
+    if longest > MESSAGES:
+        yield f"Of sessions with more than {MESSAGES:,} messages the middle is left out."
+    yield cut.note()
+    lacking = [
+        word
+        for word, is_there in (
+            ("diffs", "diff" in frames.file_events),
+            ("parts", "parts" in frames.messages),
+        )
+        if not is_there
+    ]
+    if lacking and len(frames.messages):
+        yield (
+            f"These frames have no {' and no '.join(lacking)}: read them with"
+            " `diffs=True, parts=True` for the changes and the whole conversation."
+        )
+
+
+def _level(frames: Frames) -> int:
+    def letters(column: "pd.Series[Any]") -> list[int]:
+        return column.dropna().str.len().astype("int64").tolist()
+
+    diffs = frames.file_events["diff"] if "diff" in frames.file_events else pd.Series(dtype="str")
+    outputs = [
+        length
+        for parts in frames.messages.get("parts", ())
+        for call in tool_calls(parts)
+        for length in (len(call.output or call.error or ""),)
+    ]
+    fixed = BYTES_A_MESSAGE * len(frames.messages)
+    return level_for(letters(frames.messages["content"]), outputs, letters(diffs), fixed)
+
+
+def _heading(sessions: list[Row]) -> tuple[str, str]:
+    """What the page is of: one session, one with its subagents, or a project."""
+    if not sessions:
+        return "No sessions", escaped(NO_SESSIONS)
+    roots = {str(one["root_session_id"]) for one in sessions}
+    first = next((o for o in sessions if str(o["session_id"]) in roots), sessions[0])
+    projects = {str(one["project"]) for one in sessions if is_known(one["project"])}
+    times = [one["created_at"] for one in sessions if is_known(one["created_at"])]
+    span = ""
+    if times:
+        days = dict.fromkeys(f"{time:%Y-%m-%d}" for time in (min(times), max(times)))
+        span = " to ".join(days)
+    about = [number_of(len(sessions), "session"), span]
+    if len(roots) == 1:
+        inner = len(sessions) - 1
+        about = [f"with {number_of(inner, 'subagent session')}", span] if inner else []
+        heading = title(first)
+    elif len(projects) == 1:
+        path = projects.pop()
+        heading = visible(re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path)
+        about.insert(0, visible(path))
+    else:
+        heading = f"{len(projects):,} projects"
+    return heading, escaped(" · ".join(word for word in about if word))
+
+
+def _by_session(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    groups = frame.groupby(frame["session_id"].astype("str"), sort=False)
+    return {str(id): rows.reset_index(drop=True) for id, rows in groups}
