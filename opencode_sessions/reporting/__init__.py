@@ -7,22 +7,16 @@ keys, a dark theme, and a layout for paper. `tests/browser/test_report.py` opens
 
 import asyncio
 import os
-import re
-from collections.abc import Awaitable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import pandas as pd
 
 from ..analytics import Frames
-from ..analytics.loading import IN_SESSION, HasStore, load, load_frame
-from ..errors import OpencodeSessionsError, SessionNotFound
-from ..parts import tool_calls
+from ..analytics.loading import HasStore, load, load_frame
 from ..redaction import redact
-from ..showing.sessions import title
-from ..showing.source import Row, is_known, is_of
-from ..shown import escaped, number_of, visible
 from .choice import Asked, only
 from .measures import Measures
 from .whole import fitting
