@@ -216,6 +216,36 @@ def sqlite_store(tmp_path: Path, empty: Empty) -> Path:
     return Path(shutil.copy(empty.store, tmp_path / "sessions.db"))
 
 
+Fresh = Callable[[], Path | str]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path, empty: Empty) -> Fresh:
+    """Gives an empty store of each kind, as a file or a URL; again, the same without its rows."""
+
+    def on_file() -> Path:
+        for left in tmp_path.glob("fresh.db*"):
+            left.unlink()
+        return Path(shutil.copy(empty.store, tmp_path / "fresh.db"))
+
+    if request.param == "sqlite":
+        return on_file
+    url: str = request.getfixturevalue("postgres_store")
+    server: Server = request.getfixturevalue("postgres")
+
+    def on_server() -> str:
+        server.empty(url)
+        return url
+
+    return on_server
+
+
+@pytest.fixture
+def store(fresh: Fresh) -> Path | str:
+    """An empty store of each kind: what `open` takes."""
+    return fresh()
+
+
 @pytest.fixture(params=PLACES)
 def serve(request: pytest.FixtureRequest) -> Serve:
     """Makes services on one store, in each of the modes."""

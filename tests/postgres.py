@@ -154,10 +154,14 @@ class Server:
         url = free.pop() if free else self.database(name, fill)
         yield url
         if self.execute(ALONE, MADE, url=url) == self._made[name]:
-            self.execute(*EMPTY, url=url)
+            self.empty(url)
             free.append(url)
         else:
             self.drop(url)
+
+    def empty(self, url: str) -> None:
+        """Deletes all rows of our tables."""
+        self.execute(*EMPTY, url=url)
 
     def drop(self, url: str) -> None:
         """Drops a database, whoever is still connected to it."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DATA, Empty, Recording
+from conftest import DATA, Fresh, Recording
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_storage_source import CHANGES, TEXTS, spoil
@@ -46,18 +46,15 @@ WRITES = st.lists(
 )
 
 
-def twice(folder: Path, empty: Empty, source: Path) -> tuple[Any, Any, Frames]:
+def twice(fresh: Fresh, source: Path) -> tuple[Any, Any, Frames]:
     """What two imports of it say, and what then is stored."""
 
     async def imported() -> tuple[Any, Any, Frames]:
-        store = shutil.copy(empty.store, folder / "x.db")
-        async with await ocs.open(store, migrate=False) as service:
+        async with await ocs.open(fresh(), migrate=False) as service:
             first = await service.import_opencode(source, progress=False)
             second = await service.import_opencode(source, progress=False)
             return first, second, await service.frames()
 
-    for left in folder.glob("x.db*"):
-        left.unlink()
     return asyncio.run(imported())
 
 
@@ -73,7 +70,7 @@ def test_a_database_may_hold_anything(
     writes: list[tuple[str, int, int, Any]],
     recordings: dict[str, Recording],
     tmp_path: Path,
-    empty: Empty,
+    fresh: Fresh,
 ) -> None:
     whole = recordings[SHOP].database
     path = tmp_path / "opencode.db"
@@ -102,7 +99,7 @@ def test_a_database_may_hold_anything(
             name = COLUMNS[table][column % len(COLUMNS[table])]
             id = own[table][row % len(own[table])]
             connection.execute(f"UPDATE {table} SET {name} = ? WHERE id = ?", (cell, id))
-    first, second, found = twice(tmp_path, empty, path)
+    first, second, found = twice(fresh, path)
     assert first.sessions.new == 4
     assert second.sessions.new == second.messages.new == 0
     assert {p.reason for p in second.problems} == {p.reason for p in first.problems}
@@ -117,7 +114,7 @@ def test_what_is_given_out_may_say_anything(
     kind: str,
     given_out: Path,
     tmp_path: Path,
-    empty: Empty,
+    fresh: Fresh,
 ) -> None:
     files = [given_out / "export" / f"{id}.json" for id in GIVEN]
     folder = tmp_path / "given"
@@ -143,7 +140,7 @@ def test_what_is_given_out_may_say_anything(
             ]
             written = "\n".join(map(json.dumps, lines))
     (folder / "spoiled.json").write_text(written)
-    first, second, found = twice(tmp_path, empty, folder)
+    first, second, found = twice(fresh, folder)
     assert {*found.sessions["session_id"]} >= {file.stem for file in files[1:]}
     assert second.sessions.new == second.messages.new == 0
     assert second.problems == first.problems
@@ -162,7 +159,7 @@ def nested(depth: int) -> Any:
 @pytest.mark.parametrize("depth", [190, 210, 800, 5000])
 @pytest.mark.parametrize("kind", ["database", "export"])
 def test_what_is_nested_deep_ends_no_import(
-    kind: str, depth: int, recordings: dict[str, Recording], tmp_path: Path, empty: Empty
+    kind: str, depth: int, recordings: dict[str, Recording], tmp_path: Path, fresh: Fresh
 ) -> None:
     text = '{"a":[' * (depth // 2) + "1" + "]}" * (depth // 2)
     state = f'{{"status": "completed", "input": {{"command": "true", "deep": {text}}}}}'
@@ -178,7 +175,7 @@ def test_what_is_nested_deep_ends_no_import(
         message = f'{{"info": {{"id": "msg_1", "sessionID": "ses_deep"}}, "parts": [{part}]}}'
         source.write_text(f'{{"info": {{"id": "ses_deep"}}, "messages": [{message}]}}')
         others = 0
-    first, second, found = twice(tmp_path, empty, source)
+    first, second, found = twice(fresh, source)
     assert len(found.sessions) >= others
     assert first.problems == second.problems
     if first.problems:  # deeper than anybody's JSON goes

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Recording
@@ -303,12 +302,10 @@ def test_surrogates_and_numbers_that_are_none_come_through(
     assert (call.started_at, call.duration_s, call.call.started_ms) == (None, None, None)
 
 
-@pytest.mark.parametrize("is_stored", [False, True], ids=["memory", "sqlite"])
 async def test_strange_text_is_stored_scrubbed_and_counted(
-    is_stored: bool, path: Path, with_strange_text: str, tmp_path: Path
+    service: ocs.OpencodeSessionService, path: Path, with_strange_text: str
 ) -> None:
-    svc: Any = await ocs.open(tmp_path / "x.db") if is_stored else ocs.OpencodeSessionService()
-    async with svc:
+    async with service as svc:
         report = await svc.import_opencode(path, progress=False)
         assert report.scrubbed > 0
         assert report.problems == []
@@ -321,15 +318,13 @@ async def test_strange_text_is_stored_scrubbed_and_counted(
         assert command.encode()
 
 
-@pytest.mark.parametrize("is_stored", [False, True], ids=["memory", "sqlite"])
 async def test_damaged_rows_are_in_the_report(
-    is_stored: bool, path: Path, execute: Execute, tmp_path: Path
+    service: ocs.OpencodeSessionService, path: Path, execute: Execute
 ) -> None:
     part_id, message_id = first(path, "part"), first(path, "message", CHILD)
     execute("UPDATE part SET data = '{' WHERE id = ?", part_id)
     execute("UPDATE message SET data = '{' WHERE id = ?", message_id)
-    svc: Any = await ocs.open(tmp_path / "x.db") if is_stored else ocs.OpencodeSessionService()
-    async with svc:
+    async with service as svc:
         report = await svc.import_opencode(path, progress=False)
     assert [problem.place for problem in report.problems] == [
         f"part {part_id} of {SESSION}",

@@ -306,14 +306,12 @@ def test_worktree_of_a_session_in_a_subfolder(given_out: Path, tmp_path: Path) -
 # What they cannot tell is not unsaid
 
 
-@pytest.mark.parametrize("place", ["memory", "sqlite"])
 async def test_a_sanitized_export_takes_nothing_away(
-    place: str, given_out: Path, database: Frames, tmp_path: Path
+    service: ocs.OpencodeSessionService, given_out: Path, database: Frames, tmp_path: Path
 ) -> None:
     (sanitized := tmp_path / "sanitized").mkdir()
     for file in (given_out / "export").glob("*.sanitized.json"):
         shutil.copy(file, sanitized)
-    service = ocs.OpencodeSessionService() if place == "memory" else await ocs.open(tmp_path / "x")
     async with service:
         await service.import_opencode(given_out / "http", progress=False)
         before = await service.frames(diffs=True, parts=True)

@@ -91,34 +91,30 @@ def test_dtypes_are_those_promised(name: str, recordings: dict[str, Recording]) 
 
 
 @pytest.mark.parametrize("optional", [False, True])
-async def test_empty_store_has_the_same_columns(tmp_path: Path, optional: bool) -> None:
-    async with ocs.OpencodeSessionService() as memory, await ocs.open(tmp_path / "x.db") as sqlite:
-        for svc in (memory, sqlite):
-            frames = await svc.frames(diffs=optional, parts=optional)
-            assert dtypes(frames) == promised(optional)
-            assert [len(getattr(frames, name)) for name in NAMES] == [0, 0, 0, 0]
-            for name in ("event_type", "status", "evidence", "actor"):
-                assert len(frames.file_events[name].cat.categories) > 1  # the fixed ones, always
+async def test_empty_store_has_the_same_columns(
+    service: ocs.OpencodeSessionService, optional: bool
+) -> None:
+    frames = await service.frames(diffs=optional, parts=optional)
+    assert dtypes(frames) == promised(optional)
+    assert [len(getattr(frames, name)) for name in NAMES] == [0, 0, 0, 0]
+    for name in ("event_type", "status", "evidence", "actor"):
+        assert len(frames.file_events[name].cat.categories) > 1  # the fixed ones, always
 
 
-async def test_what_an_application_stored_has_the_same_columns(tmp_path: Path) -> None:
-    async with ocs.OpencodeSessionService() as memory, await ocs.open(tmp_path / "x.db") as sqlite:
-        for svc in (memory, sqlite):
-            session = await svc.get_or_create_session(None, "build", "/home/ana/app", None, None)
-            message = await svc.persist_message(session, "assistant", FLAT)
-            await svc.persist_file_events(message, FLAT)
-            frames = await svc.frames(diffs=True, parts=True)
-            assert dtypes(frames) == promised(optional=True)
-            events = frames.file_events
-            assert list(events["event_type"]) == ["edit", "bash"]
-            assert list(
-                events["file_path"].astype(object).where(events["file_path"].notna(), None)
-            ) == [
-                "a.py",
-                None,
-            ]
-            assert list(events["project"]) == ["/home/ana/app"] * 2
-            assert list(frames.messages["role"]) == ["assistant"]
+async def test_what_an_application_stored_has_the_same_columns(
+    service: ocs.OpencodeSessionService,
+) -> None:
+    session = await service.get_or_create_session(None, "build", "/home/ana/app", None, None)
+    message = await service.persist_message(session, "assistant", FLAT)
+    await service.persist_file_events(message, FLAT)
+    frames = await service.frames(diffs=True, parts=True)
+    assert dtypes(frames) == promised(optional=True)
+    events = frames.file_events
+    assert list(events["event_type"]) == ["edit", "bash"]
+    paths = events["file_path"].astype(object).where(events["file_path"].notna(), None)
+    assert list(paths) == ["a.py", None]
+    assert list(events["project"]) == ["/home/ana/app"] * 2
+    assert list(frames.messages["role"]) == ["assistant"]
 
 
 def test_repeating_text_is_categories_in_order_and_no_others(trailmap: Recording) -> None:

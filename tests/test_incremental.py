@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Empty, Recording
+from conftest import Empty, Recording, open_and_close
+from postgres import Server
 from sqlalchemy.ext.asyncio import AsyncSession
 from test_recordings import assert_same_frames
 
@@ -54,16 +55,13 @@ def tree(trees: dict[str, Recording], tmp_path: Path) -> Path:
     return Path(shutil.copytree(trees[TREE].database, tmp_path / "tree"))
 
 
-@pytest.fixture(params=["memory", "file"])
-async def service(
-    request: pytest.FixtureRequest, tmp_path: Path, empty: Empty
-) -> AsyncIterator[ocs.OpencodeSessionService]:
-    """A service in memory, and one on a file."""
+@pytest.fixture(params=["memory", "sqlite_store", "postgres_store"])
+async def service(request: pytest.FixtureRequest) -> AsyncIterator[ocs.OpencodeSessionService]:
+    """A service in memory, and one on a store of each kind."""
     if request.param == "memory":
         yield ocs.OpencodeSessionService()
         return
-    store = shutil.copy(empty.store, tmp_path / "sessions.db")
-    async with await ocs.open(store, migrate=False) as svc:
+    async with await ocs.open(request.getfixturevalue(request.param), migrate=False) as svc:
         yield svc
 
 
@@ -654,19 +652,30 @@ async def test_broken_files_are_told_again_each_time(
 
 # Interrupted
 
-# Each job is a store and after how many times 100 of SQLite's steps to die, be it in the middle of
-# a statement; a fork saves importing it all again.
+# Each job is a store and when to die, be it in the middle of a statement: after how many times 100
+# of SQLite's steps, or of what is sent to PostgreSQL; a fork saves importing it all again.
 IMPORTS = """
 import asyncio, json, os, signal, sys
+from asyncio.selector_events import _SelectorSocketTransport as Transport
 import aiosqlite
+import asyncpg
 from sqlalchemy import Engine, event
 from sqlalchemy.util import await_only
 import opencode_sessions as ocs
 from opencode_sessions import service, sync
 
+write = Transport.write
+
+def counted(self, data):
+    step()
+    write(self, data)
+
 @event.listens_for(Engine, "connect")
 def count(connection, record):
-    await_only(connection.driver_connection.set_progress_handler(step, 100))
+    if sys.argv[3] == "sqlite":
+        await_only(connection.driver_connection.set_progress_handler(step, 100))
+    else:
+        Transport.write = counted
 
 def step():
     global left
@@ -690,17 +699,27 @@ print(json.dumps(codes))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
+@pytest.mark.parametrize(("kind", "longest"), [("sqlite", 100), ("postgresql", 60)])
 async def test_killed_at_any_point_the_next_import_completes(
-    recordings: dict[str, Recording], empty: Empty, tmp_path: Path
+    kind: str,
+    longest: int,
+    recordings: dict[str, Recording],
+    request: pytest.FixtureRequest,
+    empty: Empty,
+    tmp_path: Path,
 ) -> None:
     database = recordings["opencode-1.18.33"].database
     expected = ocs.read_opencode(database, diffs=True, parts=True)
     chance = random.Random(18)
-    stores = [shutil.copy(empty.store, tmp_path / f"{number}.db") for number in range(5)]
-    jobs = [(str(store), chance.randrange(1, 100)) for store in stores for _kill in range(6)]
+    if kind == "sqlite":
+        stores = [shutil.copy(empty.store, tmp_path / f"{number}.db") for number in range(5)]
+    else:
+        server: Server = request.getfixturevalue("postgres")
+        stores = [server.database("store", open_and_close) for _ in range(5)]
+    jobs = [(str(store), chance.randrange(1, longest)) for store in stores for _kill in range(6)]
     ran = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", IMPORTS, database, json.dumps(jobs)],
+        [sys.executable, "-c", IMPORTS, database, json.dumps(jobs), kind],
         check=True,
         stdout=subprocess.PIPE,
     )

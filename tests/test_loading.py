@@ -6,14 +6,16 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import RECORDINGS, Empty, Recording
+from conftest import RECORDINGS, Empty, Recording, open_and_close
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from postgres import Server
 from sqlalchemy.dialects import sqlite
 
 import opencode_sessions as ocs
@@ -70,37 +72,48 @@ class Imported:
 
     memory: ocs.OpencodeSessionService
     file: Path
+    url: str
     frames: Frames
 
-    def load(self, **wanted: Any) -> tuple[Frames, Frames]:
-        """From memory, and from a file."""
+    def load(self, **wanted: Any) -> list[Frames]:
+        """From memory, from a file, and from PostgreSQL."""
 
-        async def from_both() -> tuple[Frames, Frames]:
-            async with await ocs.open(self.file, migrate=False) as svc:
-                return await load(self.memory, **wanted), await load(svc, **wanted)
+        async def from_each() -> list[Frames]:
+            found = [await load(self.memory, **wanted)]
+            for target in (self.file, self.url):
+                async with await ocs.open(target, migrate=False) as svc:
+                    found.append(await load(svc, **wanted))
+            return found
 
-        return asyncio.run(from_both())
+        return asyncio.run(from_each())
 
 
 @pytest.fixture(scope="module")
 def imported(
-    recordings: dict[str, Recording], empty: Empty, tmp_path_factory: pytest.TempPathFactory
+    recordings: dict[str, Recording],
+    empty: Empty,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: Server,
 ) -> Imported:
     file = Path(shutil.copy(empty.store, tmp_path_factory.mktemp("all") / "sessions.db"))
+    url = postgres.database("store", open_and_close)
     memory = ocs.OpencodeSessionService()
 
+    async def import_into(each: ocs.OpencodeSessionService) -> None:
+        for name in RECORDINGS:
+            await each.import_opencode(recordings[name].database, origin=name, progress=False)
+
     async def import_all() -> Frames:
-        async with await ocs.open(file, migrate=False) as svc:
-            for each in (memory, svc):
-                for name in RECORDINGS:
-                    database = recordings[name].database
-                    await each.import_opencode(database, origin=name, progress=False)
+        await import_into(memory)
+        for target in (file, url):
+            async with await ocs.open(target, migrate=False) as svc:
+                await import_into(svc)
         return await memory.frames(diffs=True, parts=True)
 
-    return Imported(memory, file, asyncio.run(import_all()))
+    return Imported(memory, file, url, asyncio.run(import_all()))
 
 
-def test_memory_and_file_give_the_same(imported: Imported) -> None:
+def test_memory_file_and_postgresql_give_the_same(imported: Imported) -> None:
     assert len(imported.frames.sessions) > 60
     for found in imported.load(diffs=True, parts=True):
         assert_same(found, imported.frames)
@@ -150,15 +163,16 @@ def test_loading_some_is_filtering_all(imported: Imported, data: st.DataObject) 
 def test_a_file_is_found_by_its_path(imported: Imported) -> None:
     events = imported.frames.file_events.drop(columns="diff")
 
-    async def look() -> None:
-        async with await ocs.open(imported.file, migrate=False) as svc:
+    async def look(target: Path | str) -> None:
+        async with await ocs.open(target, migrate=False) as svc:
             paths = {*events["file_path"].dropna(), *events["new_file_path"].dropna()}
             for path in sorted(paths)[::3]:
                 found = await svc.file_events(file_path=path)
                 on = (events["file_path"] == path) | (events["new_file_path"] == path)
                 pd.testing.assert_frame_equal(found, only(events, on))
 
-    asyncio.run(look())
+    for target in (imported.file, imported.url):
+        asyncio.run(look(target))
 
 
 async def test_unknown_file_and_session_have_no_rows(service: ocs.OpencodeSessionService) -> None:
@@ -169,8 +183,8 @@ async def test_unknown_file_and_session_have_no_rows(service: ocs.OpencodeSessio
 
 # Paths
 
-LETTERS = st.sampled_from(["/", "/", ".", "..", "a", "b", "\\", "C:", "w", "W", "é", "%", "_"])
-WRITTEN = st.lists(LETTERS, max_size=7).map("".join)
+LETTERS = ["/", "/", ".", "..", "a", "b", "\\", "C:", "w", "W", "é", "%", "_"]
+WRITTEN = st.lists(st.sampled_from(LETTERS), max_size=7).map("".join)
 PLACES = st.none() | st.sampled_from(["", "/", "/w", "/w/a", "w", "C:\\w", "c:/W"]) | WRITTEN
 
 
@@ -198,6 +212,13 @@ def test_database_knows_an_odd_path_as_we_do(paths: list[str]) -> None:
         connection.execute("CREATE TABLE t (file_path)")
         connection.executemany("INSERT INTO t VALUES (?)", [(path,) for path in paths])
         odd = connection.execute(f"SELECT file_path FROM t WHERE {ODDLY_WRITTEN}").fetchall()
+    assert [path for (path,) in odd] == [path for path in paths if is_oddly_written(path)]
+
+
+def test_postgresql_knows_an_odd_path_as_we_do(postgres: Server) -> None:
+    paths = ["".join(letters) for n in range(5) for letters in product([*set(LETTERS)], repeat=n)]
+    rows = ",".join(f"(U&'{path.replace(chr(92), chr(92) * 2)}')" for path in paths)
+    odd = postgres.execute(f"SELECT * FROM (VALUES {rows}) AS t (file_path) WHERE {ODDLY_WRITTEN}")
     assert [path for (path,) in odd] == [path for path in paths if is_oddly_written(path)]
 
 

@@ -390,10 +390,10 @@ def assert_same_frames(found: Any, expected: Any) -> None:
         pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
 
 
-async def test_sqlite_gives_the_same_frames_and_a_second_import_changes_nothing(
-    recording: Recording, frames: Any, tmp_path: Path
+async def test_a_store_gives_the_same_frames_and_a_second_import_changes_nothing(
+    recording: Recording, frames: Any, store: Path | str
 ) -> None:
-    async with await ocs.open(tmp_path / "x.db") as svc:
+    async with await ocs.open(store, migrate=False) as svc:
         first = await svc.import_opencode(recording.database, shell=False, progress=False)
         stored = await svc.frames(diffs=True, parts=True)
         second = await svc.import_opencode(recording.database, shell=False, progress=False)
@@ -412,8 +412,10 @@ async def test_sqlite_gives_the_same_frames_and_a_second_import_changes_nothing(
         assert_same_frames(await memory.frames(diffs=True, parts=True), stored)
 
 
-async def test_reopened_database_gives_the_same_frames(trailmap: Recording, tmp_path: Path) -> None:
-    async with await ocs.open(tmp_path / "x.db") as svc:
+async def test_reopened_database_gives_the_same_frames(
+    trailmap: Recording, store: Path | str
+) -> None:
+    async with await ocs.open(store) as svc:
         await svc.import_opencode(trailmap.database, progress=False)
-    async with await ocs.open(tmp_path / "x.db") as svc:
+    async with await ocs.open(store) as svc:
         assert_same_frames(await svc.frames(), ocs.read_opencode(trailmap.database))

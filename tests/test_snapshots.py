@@ -234,8 +234,8 @@ def test_without_the_shell_the_rest_is_as_it_was(whole: dict[str, Path]) -> None
     assert Counter(events["evidence"][events["evidence"].isin(SHELL)]) == {"snapshot": 21}
 
 
-async def test_an_import_again_changes_nothing(whole: dict[str, Path], tmp_path: Path) -> None:
-    async with await ocs.open(tmp_path / "x.db") as svc:
+async def test_an_import_again_changes_nothing(whole: dict[str, Path], store: Path | str) -> None:
+    async with await ocs.open(store) as svc:
         await svc.import_opencode(whole[SHOP], progress=False)
         again = await svc.import_opencode(whole[SHOP], progress=False)
         count = again.file_events

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DATA, TREES, Recording
+from conftest import DATA, TREES, Fresh, Recording
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_recordings import assert_same_frames
@@ -461,14 +461,14 @@ def test_no_nonsense_ends_an_import(
     changes: list[tuple[int, list[int], Any]],
     trees: dict[str, Recording],
     tmp_path: Path,
+    fresh: Fresh,
 ) -> None:
     folder = spoiled_tree(trees[LATEST].database, tmp_path / "tree", changes)
     expected = ocs.read_opencode(trees[LATEST].database).file_events
     expected = expected[expected["opencode_session_id"] == SHOP]
 
     async def imported() -> None:
-        (tmp_path / "x.db").unlink(missing_ok=True)
-        async with await ocs.open(tmp_path / "x.db") as service:
+        async with await ocs.open(fresh(), migrate=False) as service:
             first = await service.import_opencode(folder, progress=False)
             stored = await service.frames()
             second = await service.import_opencode(folder, progress=False)
