@@ -11,6 +11,7 @@ import argparse
 import inspect
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -24,6 +25,14 @@ from opencode_sessions.analytics.columns import COLUMNS, FIXED
 
 KINDS = ["read", "edit", "write", "bash", "delete", "move"]
 SHARES = [0.42, 0.34, 0.05, 0.177, 0.008, 0.005]
+COMMANDS = [
+    "pytest -q tests/test_{0}.py 2>&1 | tail -20",
+    "cd src && git diff --stat HEAD~{0} -- core/file_{0}.py",
+    "grep -rn 'name_{0}' src | head -{0}; ls -la docs/{0}",
+    "python - <<'EOF'\nprint({0})\nEOF",
+    "npm run build -- --target={0} && npm test",
+    "sed -n '{0},$p' src/web/file_{0}.py",
+]
 STEPS_A_SESSION = 70  # messages; each has three file events
 STEPS_A_TURN = 14
 FILES_A_PROJECT = 400
@@ -94,7 +103,7 @@ def frames(events: int, seed: int = 1) -> Frames:
         "actor": _category(np.zeros(n_calls, "int64"), FIXED["actor"]),
         **_who(model_of[call_session]),
         "status": _category(status, FIXED["status"]),
-        "error": pd.array(np.where(status == 1, "File not found", None), "str"),
+        "error": pd.Series(_ids("File not found: ", np.arange(n_calls))).where(status == 1),
         "is_fork_copy": is_copy[message],
         "is_undone": messages["is_undone"][message],
     }
@@ -136,7 +145,7 @@ def frames(events: int, seed: int = 1) -> Frames:
             np.where(is_move, where * FILES_A_PROJECT + (file + 1) % FILES_A_PROJECT, -1), folder
         ),
         "is_new_file": pd.array(is_write & (lines < 9), "boolean"),
-        "command": pd.array(np.where(is_bash, "pytest -q", None), "str"),
+        "command": _commands(rng, is_bash),
         "additions": _counts(lines, ~(is_edit | is_write & (lines < 9))),
         "deletions": _counts(lines // 3, ~(is_edit | is_write & (lines < 9))),
         "start_line": _counts(line, ~has_range),
@@ -168,6 +177,17 @@ def frames(events: int, seed: int = 1) -> Frames:
             }.items()
         }
     )
+
+
+def _commands(rng: np.random.Generator, is_bash: Any) -> Any:
+    """Commands for the rows that have one, most of them different, as agents write them."""
+    which = rng.integers(len(COMMANDS), size=is_bash.sum())
+    number = rng.integers(2 * len(which) + 1, size=len(which))
+    commands = np.full(len(is_bash), None, dtype=object)
+    commands[is_bash] = [
+        COMMANDS[kind].format(n) for kind, n in zip(which.tolist(), number.tolist(), strict=True)
+    ]
+    return pd.array(commands, "str")
 
 
 def _place(
@@ -232,12 +252,36 @@ def _frame(name: str, rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def called(name: str) -> Callable[[Frames], Any]:
-    """The measure or plot of this name, called with frames, or their file events."""
-    home = plots if name.startswith("plots.") else analytics
-    function = getattr(home, name.removeprefix("plots."))
+# Some measures take longer when they are asked for more.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "activity by hour, project, model": {
+        "freq": "h",
+        "tz": "Asia/Tokyo",
+        "by": ["project", "model"],
+    },
+    "blind_edits by lines": {"region": True},
+    "coupling by session": {"by": "session"},
+    "edit_failures by extension": {"by": ["extension", "tool"]},
+    "file_timeline of one file": {"file_path": "p0000/src/core/file_000.py"},
+}
+
+
+def called(name: str, made: Frames) -> Callable[[], Any]:
+    """The measure or plot of this name, ready to be called on what it takes."""
+    measure = name.split(" ")[0].removeprefix("plots.")
+    function = getattr(plots if name.startswith("plots.") else analytics, measure)
     first, *_ = inspect.signature(function).parameters
-    return function if first == "frames" else lambda frames: function(frames.file_events)
+    events = made.file_events
+    given: dict[str, Callable[[], Any]] = {
+        "frames": lambda: made,
+        "events": lambda: events,
+        "tool_calls": lambda: made.tool_calls,
+        "costs": lambda: analytics.cost_by_file(made),
+        "pairs": lambda: analytics.coupling(events),
+        "table": lambda: analytics.edit_failures(events, by=["model", "tool"]),
+    }
+    data = given[first]()
+    return lambda: function(data, **OPTIONS.get(name, {}))
 
 
 def yardstick(made: Frames) -> Any:
@@ -252,27 +296,28 @@ def main() -> None:
     parser.add_argument("events", type=int, nargs="*", default=[1_000_000])
     parser.add_argument("-k", default="", help="only what has this in its name")
     options = parser.parse_args()
-    names = [*RESULTS, *(f"plots.{name}" for name in plots.__all__)]
-    calls = {"(one groupby)": yardstick} | {n: called(n) for n in names if options.k in n}
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    measures = [*RESULTS, *OPTIONS, *(f"plots.{name}" for name in plots.__all__)]
+    measures = [name for name in measures if options.k in name and name != "rates"]
+    seconds: dict[str, list[float]] = {name: [] for name in ("(one groupby)", *measures)}
     for events in options.events:
         made = frames(events)
         print(*(f"{len(getattr(made, name)):,} {name}" for name in COLUMNS), sep=", ")
-        for name, call in calls.items():
+        for name in seconds:
+            call = called(name, made) if name in measures else partial(yardstick, made)
             runs = []
             for _ in range(3):
                 start = time.process_time()
-                call(made)
+                call()
                 runs.append(time.process_time() - start)
                 plt.close("all")
             seconds[name].append(min(runs))
             ratio = min(runs) / seconds["(one groupby)"][-1]
-            print(f"  {name:<26} {min(runs):8.3f} s {ratio:8.1f} groupbys", flush=True)
+            print(f"  {name:<34} {min(runs):8.3f} s {ratio:8.1f} groupbys", flush=True)
     if len(options.events) > 1:
         small, large = options.events[0], options.events[-1]
         print(f"a row at {large:,} events against one at {small:,}:")
         for name, took in seconds.items():
-            print(f"  {name:<26} {took[-1] / took[0] / (large / small):8.2f} x")
+            print(f"  {name:<34} {took[-1] / took[0] / (large / small):8.2f} x")
 
 
 if __name__ == "__main__":

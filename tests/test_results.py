@@ -3,7 +3,10 @@
 import doctest
 import inspect
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import RECORDINGS, TRAILMAP, TREES, Recording
@@ -12,21 +15,76 @@ from test_recordings import SHOP
 
 import opencode_sessions as ocs
 from opencode_sessions import analytics
-from opencode_sessions.analytics import RESULTS, Frames
+from opencode_sessions.analytics import RESULTS, SUMS, Frames
+from opencode_sessions.analytics.columns import COLUMNS
+from opencode_sessions.analytics.rates import GIVES
+from opencode_sessions.analytics.ratios import wilson
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
 NOTHING = Frames(**{name: frame(name, []) for name in NAMES})
+# What a measure is asked for beside its defaults.
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "blind_edits": [{"region": True}],
+    "coupling": [{"by": "session", "min_revs": 1, "min_shared": 1}],
+    "activity": [
+        {"freq": "h", "tz": "Asia/Kolkata", "by": ["project", "agent_name", "model"]},
+        {"freq": "M", "by": "project"},
+    ],
+    "edit_failures": [{"by": ["tool", "extension"]}, {"by": "agent_name"}],
+    "scope": [{"by": ["project", "model"]}],
+    "overwrites": [{"by": ["agent_name", "model"]}],
+    "compare": [{"by": "agent_name"}, {"by": "project"}],
+}
+# Ratios that are no share of their whole: 2 reads for a change are 2.
+UNBOUNDED = {"reads_per_change", "lift"}
+CASES = [(name, options) for name in RESULTS for options in [{}, *OPTIONS.get(name, [])]]
+each = pytest.mark.parametrize(("name", "options"), CASES)
 
 
-def measured(name: str, frames: Frames) -> pd.DataFrame:
+def measured(name: str, frames: Frames, **options: Any) -> pd.DataFrame:
     """What the measure of this name makes of the frames, or of their file events."""
     measure: Callable[..., pd.DataFrame] = getattr(analytics, name)
     first, *_ = inspect.signature(measure).parameters
-    return measure(frames if first == "frames" else frames.file_events)
+    return measure(frames if first == "frames" else frames.file_events, **options)
+
+
+def declared(name: str, **options: Any) -> dict[str, str]:
+    """The columns the measure says it has and their dtypes, those it takes over in front."""
+    taken: dict[str, str] = {}
+    if RESULTS[name].takes == "events":
+        taken = {c.name: c.dtype for c in COLUMNS["file_events"] if not c.is_optional}
+    elif RESULTS[name].takes == "by":
+        parameter = inspect.signature(getattr(analytics, name)).parameters["by"]
+        by = options.get("by", parameter.default) or []
+        taken = dict.fromkeys([by] if isinstance(by, str) else by, "category")
+    own = RESULTS[name].dtypes
+    if "tz" in options:
+        own |= {"period": f"datetime64[us, {options['tz']}]"}
+    return taken | own
 
 
 def dtypes(table: pd.DataFrame) -> dict[str, str]:
     return {str(name): str(dtype) for name, dtype in table.dtypes.items()}
+
+
+def checked(name: str, table: pd.DataFrame, **options: Any) -> None:
+    """The table has what is declared, in this order, and its ratios are those of its numbers."""
+    wanted = declared(name, **options)
+    assert (name, dtypes(table)) == (name, wanted)
+    assert list(table) == list(wanted)
+    assert isinstance(table.index, pd.RangeIndex)
+    for column, about in RESULTS[name].items():
+        if about.of is None:
+            continue
+        above, below = (table[of].astype("Float64").astype("float64") for of in about.of)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = pd.Series(np.where(below == 0, np.nan, above / below), index=table.index)
+        if about.end:
+            low, high = wilson(*(table[of] for of in about.of))
+            ratio = low if about.end == "low" else high
+        pd.testing.assert_series_equal(table[column], ratio, check_names=False, rtol=1e-12)
+        if column not in UNBOUNDED:
+            assert table[column].dropna().between(0, 1).all()
 
 
 @pytest.fixture(scope="module", params=[TRAILMAP, SHOP])
@@ -34,36 +92,46 @@ def frames(request: pytest.FixtureRequest, recordings: dict[str, Recording]) -> 
     return ocs.read_opencode(recordings[request.param].database)
 
 
+@pytest.fixture(scope="module")
+def demo(recordings: dict[str, Recording]) -> Frames:
+    return ocs.read_opencode(recordings[TRAILMAP].database)
+
+
 def test_every_measure_is_named_and_says_what_it_gives() -> None:
     functions = {name for name, of in vars(analytics).items() if inspect.isfunction(of)}
     assert functions - {"load", "rates"} == set(RESULTS)  # rates are of any of them
     assert set(RESULTS) < set(analytics.__all__)
+    grouped = {name for name, result in RESULTS.items() if result.takes == "by"}
+    assert set(SUMS) == {*grouped, "rates"}
 
 
-@pytest.mark.parametrize("name", RESULTS)
-def test_docstring_says_what_comes_out(name: str) -> None:
-    frames, measure = example(), getattr(analytics, name)
-    names = {"frames": frames, "events": frames.file_events, name: measure}
+@pytest.mark.parametrize("name", [*RESULTS, "rates"])
+def test_docstring_says_what_comes_out(name: str, demo: Frames) -> None:
+    measure = getattr(analytics, name)
+    names = vars(analytics) | {"frames": demo, "events": demo.file_events}
     (test,) = doctest.DocTestFinder(recurse=False).find(measure, globs=names)
     assert test.examples
-    assert doctest.DocTestRunner().run(test).failed == 0
-    columns = RESULTS[name]
-    said = {word.strip("`*:;.,()") for word in measure.__doc__.split()}
+    said: list[str] = []
+    assert doctest.DocTestRunner().run(test, out=said.append).failed == 0, "".join(said)
+    columns = RESULTS.get(name, GIVES)
+    said = [word.strip("`*:;.,()") for word in measure.__doc__.split()]
     stems = [word.removesuffix("_*") for word in said if word.endswith("_")]
     assert [c for c in columns if c not in said and not c.startswith(tuple(stems))] == []
 
 
-@pytest.mark.parametrize("name", RESULTS)
+@each
 @pytest.mark.parametrize("of", [example(), NOTHING], ids=["example", "nothing"])
-def test_gives_the_columns_it_declares(name: str, of: Frames) -> None:
-    table = measured(name, of)
-    given = dtypes(table)
-    by = inspect.signature(getattr(analytics, name)).parameters.get("by")
-    taken = [by.default] if by is not None else list(table) if name == "file_timeline" else []
-    assert set(given) - set(RESULTS[name]) <= set(taken)
-    own = {column: dtype for column, dtype in given.items() if column in RESULTS[name]}
-    assert own == RESULTS[name] and list(own) == list(RESULTS[name])
-    assert isinstance(table.index, pd.RangeIndex)
+def test_gives_what_it_declares(name: str, options: dict[str, Any], of: Frames) -> None:
+    checked(name, measured(name, of, **options), **options)
+
+
+@pytest.mark.parametrize("recording", [*RECORDINGS, *TREES])
+def test_every_recording_gives_what_is_declared(
+    recording: str, recordings: dict[str, Recording], trees: dict[str, Recording]
+) -> None:
+    frames = ocs.read_opencode((recordings | trees)[recording].database)
+    for name, options in CASES:
+        checked(name, measured(name, frames, **options), **options)
 
 
 @pytest.mark.parametrize("name", RESULTS)
@@ -78,16 +146,6 @@ def test_recordings_give_the_same_in_any_order_and_stay_as_they_were(
     pd.testing.assert_frame_equal(measured(name, shuffled), table)
 
 
-@pytest.mark.parametrize("recording", [*RECORDINGS, *TREES])
-def test_every_recording_gives_the_columns_declared(
-    recording: str, recordings: dict[str, Recording], trees: dict[str, Recording]
-) -> None:
-    frames = ocs.read_opencode((recordings | trees)[recording].database)
-    for name, columns in RESULTS.items():
-        given = dtypes(measured(name, frames))
-        assert {column: given[column] for column in columns} == columns
-
-
 @pytest.mark.parametrize("name", sorted(set(RESULTS) - {"file_timeline", "activity"}))
 def test_text_does_as_well_as_categories(name: str, frames: Frames) -> None:
     as_text = {}
@@ -99,3 +157,51 @@ def test_text_does_as_well_as_categories(name: str, frames: Frames) -> None:
         categories = [c for c in table if table[c].dtype == "category"]
         table[categories] = table[categories].astype("str")
     pd.testing.assert_frame_equal(found, wanted)
+
+
+# Beyond one machine measures run project by project.
+
+KEYS = {"activity": ["period", "event_type"]}
+
+
+def added_up(name: str, tables: list[pd.DataFrame], by: list[str]) -> pd.DataFrame:
+    """One table of those of several projects, by what the measure says of its columns."""
+    keys, (counts, follow) = [*by, *KEYS.get(name, [])], SUMS[name]
+    rows = pd.concat([table.astype(dict.fromkeys(keys, object)) for table in tables])
+    sums = rows.groupby(keys, dropna=False)[list(counts)].sum(min_count=1)
+    return follow(sums).reset_index()
+
+
+def cases_of(frames: Frames) -> pd.DataFrame:
+    return analytics.rates(analytics.blind_edits(frames), "is_blind", by="model")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("activity", {"freq": "M", "by": ["agent_name"]}),
+        ("edit_failures", {"by": ["model", "tool"]}),
+        ("edit_failures", {"by": ["extension"]}),
+        ("scope", {"by": ["model"]}),
+        ("overwrites", {"by": ["agent_name", "model"]}),
+        ("rates", {}),
+    ],
+)
+def test_projects_one_by_one_add_up_to_all_of_them(
+    name: str, options: dict[str, Any], recordings: dict[str, Recording]
+) -> None:
+    every = ocs.read_opencode([recordings[of].database for of in (TRAILMAP, SHOP)])
+    projects = every.sessions["project"].unique()
+    assert len(projects) > 3
+    parts = []
+    for project in projects:
+        rows = {of: getattr(every, of) for of in NAMES}
+        part = Frames(**{of: some[some["project"] == project] for of, some in rows.items()})
+        parts.append(part)
+    measure = cases_of if name == "rates" else partial(measured, name, **options)
+    by = options.get("by", ["model"])
+    found, whole = added_up(name, [measure(part) for part in parts], by), measure(every)
+    whole = whole[list(found)].astype({key: object for key in [*by, *KEYS.get(name, [])]})
+    whole = whole.sort_values([*by, *KEYS.get(name, [])], ignore_index=True)
+    pd.testing.assert_frame_equal(found, whole, check_dtype=False, rtol=1e-12)
+    assert len(whole) > 1

@@ -1,4 +1,8 @@
-"""From sessions to answers: frames in, tidy frames out, each module one question."""
+"""From sessions to answers: frames in, tidy frames out, each module one question.
+
+The examples in the docstrings are of the recording that ships with the package:
+`frames = ocs.read_opencode(ocs.demo.unpack(folder))` and `events = frames.file_events`.
+"""
 
 from .activity import activity
 from .checks import diagnostics, verification

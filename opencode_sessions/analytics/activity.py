@@ -10,21 +10,21 @@ import pandas as pd
 from .columns import TIME
 from .counting import Extra, counted
 from .files import event_totals
-from .results import adds_up, gives
+from .results import COUNT, gives, tidy
 
 Freq = Literal["min", "h", "D", "M"]
 
 
-@adds_up("events", "failed", "additions", "deletions", "churn", "lines_unknown")
 @gives(
+    "by",
     period=TIME,  # on the clock of `tz`
     event_type="category",
-    events="Int64",
-    failed="Int64",
-    additions="Int64",
-    deletions="Int64",
-    churn="Int64",
-    lines_unknown="Int64",
+    events=COUNT,
+    failed=COUNT,
+    additions=COUNT,
+    deletions=COUNT,
+    churn=COUNT,
+    lines_unknown=COUNT,
 )
 def activity(
     events: pd.DataFrame,
@@ -42,8 +42,9 @@ def activity(
     own calls are left out unless `include` names them ("fork_copies", "undone", "user").
 
     Returns:
+        the columns of `by`;
         period (datetime64[us, tz]): when the period starts; NaT for events without a time;
-        the columns of `by`, event_type (category);
+        event_type (category);
         events, failed (Int64): all, and those that ended in an error, were denied or aborted;
         additions, deletions, churn (Int64, lines): of the changes whose lines are known, NA where
             there were changes and none's are;
@@ -53,23 +54,25 @@ def activity(
         ValueError: `freq` is none of these.
         ZoneInfoNotFoundError: `tz` names no time zone.
 
-    >>> activity(events, "D", tz="Europe/Berlin")[["period", "event_type", "events", "churn"]]
-                         period event_type  events  churn
-    0 2026-03-08 00:00:00+01:00       read       1      0
-    1 2026-03-08 00:00:00+01:00      write       1   <NA>
-    2 2026-03-08 00:00:00+01:00       edit       3      8
-    3 2026-03-08 00:00:00+01:00       move       1      0
-    4 2026-03-08 00:00:00+01:00       bash       1      0
+    >>> hours = activity(events, "h", tz="Europe/Berlin")
+    >>> hours[["period", "event_type", "events", "failed", "churn"]].tail(6)
+                          period event_type  events  failed  churn
+    5  2026-11-22 19:00:00+01:00       read     223       1      0
+    6  2026-11-22 19:00:00+01:00      write      35       0    318
+    7  2026-11-22 19:00:00+01:00       edit     265       6    733
+    8  2026-11-22 19:00:00+01:00     delete       4       0     10
+    9  2026-11-22 19:00:00+01:00       move       8       0      4
+    10 2026-11-22 19:00:00+01:00       bash     116       3      0
     """
-    columns = [by] if isinstance(by, str) else list(by or ())
+    columns = [by] if isinstance(by, str) else [name for name in by or () if name != "event_type"]
     rows = counted(events, include)
     keys = rows[[*columns, "event_type"]].copy()
     keys.insert(0, "period", period_start(rows["time"], freq, tz))
     group = keys.groupby(list(keys), observed=True, dropna=False).ngroup()
     totals = event_totals(rows, group)
     first = keys.assign(group=group).drop_duplicates("group").set_index("group")
-    wanted = ["events", "failed", "additions", "deletions", "churn", "lines_unknown"]
-    return first.join(totals[wanted]).sort_index().reset_index(drop=True)
+    table = tidy(first.join(totals).sort_index(), activity, columns)
+    return table.assign(period=table["period"].dt.tz_convert(tz))
 
 
 def period_start(

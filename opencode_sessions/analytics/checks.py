@@ -9,8 +9,8 @@ from .columns import TIME
 from .commands import checks
 from .counting import SHELL_MADE, Extra, Numbers, codes, counted, is_mutation
 from .frames import Frames
-from .rates import ratio
-from .results import gives, tidy
+from .ratios import ratio
+from .results import COUNT, gives, share, tidy
 
 CHANGE = [
     *("session_id", "project", "agent_name", "model", "event_id", "turn", "seq", "time", "tool"),
@@ -58,14 +58,16 @@ def diagnostics(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> p
             any), events of the session until a change of the path left no more than before;
         is_fixed (boolean): whether one did; NA for a change that added none.
 
+    >>> diagnostics(frames).empty  # it was recorded without language servers
+    True
     >>> from dataclasses import replace
-    >>> seen = frames.file_events.assign(errors_left=[None, None, 2, None, None, None, 0])
-    >>> seen["file_path"] = "units.py"
-    >>> columns = ["errors_before", "errors_after", "errors_change", "fixed_after", "is_fixed"]
-    >>> diagnostics(replace(frames, file_events=seen))[columns]
-       errors_before  errors_after  errors_change  fixed_after  is_fixed
-    0           <NA>             2           <NA>            4      True
-    1              2             0             -2         <NA>      <NA>
+    >>> seen = events.query("file_path == 'trailmap/gpx.py' and event_type == 'edit'").head(3)
+    >>> seen = replace(frames, file_events=seen.assign(errors_left=[2, 2, 0]))
+    >>> diagnostics(seen)[["errors_before", "errors_after", "fixed_after", "is_fixed"]]
+       errors_before  errors_after  fixed_after  is_fixed
+    0           <NA>             2            3      True
+    1              2             2         <NA>      <NA>
+    2              2             0         <NA>      <NA>
     """
     rows = counted(frames.file_events, include, CHANGE)
     rows = rows[is_mutation(rows) & rows["errors_left"].notna()]
@@ -94,14 +96,14 @@ def diagnostics(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> p
 @gives(
     session_id="category",
     project="category",
-    changes="Int64",
-    checks="Int64",
-    failed_checks="Int64",
-    turns_changed="Int64",
-    turns_unverified="Int64",
-    unverified_rate="float64",
+    changes=COUNT,
+    checks=COUNT,
+    failed_checks=COUNT,
+    turns_changed=COUNT,
+    turns_unverified=COUNT,
+    unverified_rate=share("turns_unverified", "turns_changed"),
     events_to_check="Int64",
-    unverified_changes="Int64",
+    unverified_changes=COUNT,
     unverified_at_end="boolean",
     last_exit_code="Int32",
     last_change_event_id="str",
@@ -127,9 +129,12 @@ def verification(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> 
         last_exit_code (Int32): of the last check; last_change_event_id (str).
 
     >>> columns = ["changes", "checks", "turns_changed", "turns_unverified", "unverified_changes"]
-    >>> verification(frames)[columns]
-       changes  checks  turns_changed  turns_unverified  unverified_changes
-    0        4       1              2                 1                   3
+    >>> verification(frames)[columns].tail(4)
+        changes  checks  turns_changed  turns_unverified  unverified_changes
+    14       33       5              2                 1                   7
+    15       31       5              3                 1                   8
+    16       32       9              3                 0                   0
+    17       29       4              3                 2                   0
     """
     rows = counted(frames.file_events, include, EVENT)
     is_run = rows["status"].eq("completed") & rows["event_type"].eq("bash")

@@ -74,11 +74,12 @@ def compare(
     Raises:
         KeyError: no such column, or no such session.
 
-    >>> compare(frames, ["s1"])[["measure", "group", "n", "median", "note"]].head(3)
-                       measure group  n  median     note
-    0       inclusive_cost_usd    s1  1    0.03  too few
-    1  inclusive_tokens_output    s1  1  700.00  too few
-    2                    turns    s1  1    2.00  too few
+    >>> models = compare(frames, by="model")
+    >>> models[["measure", "group", "n", "note", "median", "low", "high"]].head(3).round(2)
+                  measure        group  n     note  median   low  high
+    0  inclusive_cost_usd   pine-large  9             0.44  0.14  0.54
+    1  inclusive_cost_usd    pine-mini  5  too few    0.06   NaN   NaN
+    2  inclusive_cost_usd  gpt-5-cedar  2  too few    0.15   NaN   NaN
     """
     table = session_summary(frames, include=include)
     table["failed_share"] = table["failed"] / table["calls"].where(table["calls"] > 0)

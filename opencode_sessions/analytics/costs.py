@@ -11,7 +11,7 @@ from .counting import MUTATIONS, SHELL_MADE, Flags, Floats, Numbers, grouped, nu
 from .files import LINES
 from .frames import Frames
 from .lineage import WHO, ancestry, oldest_first, parents
-from .results import gives, tidy
+from .results import AMOUNT, COUNT, gives, tidy
 
 TOKENS = MONEY[1:]
 # A fork copies a message with all of this, under another id.
@@ -37,14 +37,15 @@ PRICES = (1.0, 5.0, 5.0, 0.1, 1.25)
     project="category",
     title="str",
     model="category",
-    requests="Int64",
-    requests_unknown="Int64",
-    own_cost_usd="float64",
+    requests=COUNT,
+    requests_unknown=COUNT,
+    own_cost_usd=AMOUNT,
     inclusive_cost_usd="float64",
-    copied_cost_usd="float64",
-    undone_cost_usd="float64",
-    reported_cost_usd="float64",
-    **{f"{whose}_{name}": "Int64" for whose in ("own", "inclusive") for name in TOKENS},
+    copied_cost_usd=AMOUNT,
+    undone_cost_usd=AMOUNT,
+    reported_cost_usd=AMOUNT,
+    **{f"own_{name}": COUNT for name in TOKENS},
+    **{f"inclusive_{name}": "Int64" for name in TOKENS},
 )
 def session_costs(frames: Frames) -> pd.DataFrame:
     """What each session cost, alone and with its subagents: one row a session, the oldest first.
@@ -67,9 +68,13 @@ def session_costs(frames: Frames) -> pd.DataFrame:
         own_tokens_*, inclusive_tokens_* (Int64, tokens): in the same way: input (without what the
             cache gave), output (without reasoning), reasoning, cache_read, cache_write.
 
-    >>> session_costs(frames)[["title", "requests", "own_cost_usd", "own_tokens_output"]]
-       title  requests  own_cost_usd  own_tokens_output
-    0  Units         2          0.03                700
+    >>> costs = session_costs(frames)[["title", "own_cost_usd", "inclusive_cost_usd"]].round(3)
+    >>> costs[costs["title"].str.startswith("Review")]
+                                      title  own_cost_usd  inclusive_cost_usd
+    12            Review before the release         0.112               0.442
+    14  Review geometry (@general subagent)         0.109               0.109
+    15  Review storage (@reviewer subagent)         0.062               0.062
+    16      Review web (@reviewer subagent)         0.055               0.055
     """
     sessions, ids = oldest_first(frames)
     requests = frames.messages[frames.messages["role"].eq("assistant")]
@@ -126,9 +131,9 @@ def is_original(requests: pd.DataFrame, session: Numbers) -> Flags:
     session_id="category",
     project="category",
     file_path="str",
-    estimate_usd="float64",
-    written_usd="float64",
-    read_usd="float64",
+    estimate_usd=AMOUNT,
+    written_usd=AMOUNT,
+    read_usd=AMOUNT,
 )
 def cost_by_file(
     frames: Frames, *, prices: Mapping[str, Sequence[float]] | None = None
@@ -156,12 +161,13 @@ def cost_by_file(
         written_usd, read_usd (float64, US dollars): of that, for writing it, and for having read it
             in the context; 0 for the conversation.
 
-    >>> cost_by_file(frames)[["file_path", "estimate_usd", "written_usd", "read_usd"]].round(4)
-            file_path  estimate_usd  written_usd  read_usd
-    0      convert.py        0.0120       0.0107    0.0013
-    1  <conversation>        0.0119       0.0000    0.0000
-    2        notes.md        0.0034       0.0034    0.0000
-    3        units.py        0.0027       0.0027    0.0000
+    >>> costs = cost_by_file(frames).head(4)
+    >>> costs[["file_path", "estimate_usd", "written_usd", "read_usd"]].round(4)
+               file_path  estimate_usd  written_usd  read_usd
+    0     <conversation>        0.3844       0.0000    0.0000
+    1    trailmap/gpx.py        0.0394       0.0096    0.0298
+    2    trailmap/cli.py        0.0158       0.0065    0.0093
+    3  tests/test_gpx.py        0.0082       0.0062    0.0020
     """
     sessions, ids = oldest_first(frames)
     steps = frames.messages[STEP][frames.messages["role"].eq("assistant").to_numpy(bool)]

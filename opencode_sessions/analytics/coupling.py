@@ -8,7 +8,7 @@ import pandas as pd
 
 from .counting import Extra, Numbers, counted, expanded, grouped, is_mutation, mutations
 from .files import KEY, file_timeline
-from .results import gives, tidy
+from .results import gives, share, tidy
 
 ONE_OF_MANY = [*KEY, "session_id", "turn", "seq", "time", "actor"]
 Transaction = Literal["turn", "session"]
@@ -52,10 +52,10 @@ def coupling(
     Raises:
         ValueError: `by` is neither.
 
-    >>> pairs = coupling(events, min_revs=1, min_shared=1)
-    >>> pairs[["file_path", "coupled_path", "shared", "degree"]]
-      file_path coupled_path  shared  degree
-    0  notes.md     units.py       1      66
+    >>> coupling(events)[["file_path", "coupled_path", "shared", "degree"]]
+                    file_path              coupled_path  shared  degree
+    0  trailmap/difficulty.py  trailmap/geo/distance.py       5      90
+    1         trailmap/cli.py     trailmap/elevation.py       6      48
     """
     if by not in TRANSACTIONS:
         raise ValueError(f"by={by!r} is unknown. Choose 'turn' or 'session'.")
@@ -98,9 +98,9 @@ def coupling(
     turns_read="Int64",
     turns_edited="Int64",
     shared="Int64",
-    edited_if_read="float64",
-    edited_at_all="float64",
-    lift="float64",
+    edited_if_read=share("shared", "turns_read"),
+    edited_at_all=share("turns_edited", "turns"),
+    lift=share("edited_if_read", "edited_at_all"),
 )
 def read_edit_lift(
     events: pd.DataFrame,
@@ -127,8 +127,11 @@ def read_edit_lift(
         edited_if_read, edited_at_all (float64): shared / turns_read and turns_edited / turns;
         lift (float64): the one by the other; never NA, since pairs share turns.
 
-    >>> read_edit_lift(events, min_read=1, min_shared=1).empty  # it read convert.py alone
-    True
+    >>> lift = read_edit_lift(events, min_read=8, min_shared=5)
+    >>> lift[["read_path", "edited_path", "turns_read", "shared", "lift"]].head(3).round(2)
+                          read_path      edited_path  turns_read  shared  lift
+    0  trailmap/store/json_store.py  trailmap/cli.py          10       5  1.47
+    1         trailmap/elevation.py  trailmap/cli.py          14       5  1.05
     """
     rows = file_timeline(counted(events, include, ONE_OF_MANY), include=include)
     rows = rows[rows["status"].eq("completed")]

@@ -8,8 +8,8 @@ import pandas as pd
 from .columns import TIME
 from .counting import SHELL_MADE, Extra, Flags, Floats, Numbers, counted
 from .frames import Frames
-from .rates import ratio
-from .results import adds_up, gives, tidy
+from .ratios import ratio
+from .results import COUNT, gives, share, tidy
 from .touches import (
     DELETE,
     EDIT,
@@ -68,10 +68,13 @@ def blind_edits(
         is_stale (bool): another session changed the file after that;
         is_blind (boolean).
 
-    >>> blind_edits(frames)[["event_type", "file_path", "informed_by", "is_blind"]]
-      event_type   file_path informed_by  is_blind
-    0       edit  convert.py        read     False
-    1       edit    units.py  own change     False
+    >>> blind = blind_edits(frames)
+    >>> blind[["event_type", "file_path", "informed_by", "is_stale", "is_blind"]].iloc[88:92]
+       event_type        file_path informed_by  is_stale  is_blind
+    88       edit  trailmap/cli.py  own change     False     False
+    89       edit  trailmap/cli.py  own change     False     False
+    90       edit  trailmap/cli.py        read      True      True
+    91       edit  trailmap/cli.py  own change      True      True
     """
     events = frames.file_events
     found = touches(frames, include)
@@ -177,13 +180,7 @@ def _shifted(
             yield a, b + more, time
 
 
-def _overwrite_rate(table: pd.DataFrame) -> pd.DataFrame:
-    writes, edits = table["writes"], table["edits"]
-    return table.assign(overwrite_rate=ratio(writes, writes + edits))
-
-
-@adds_up("writes", "edits", follow=_overwrite_rate)
-@gives(writes="Int64", edits="Int64", overwrite_rate="float64")
+@gives("by", writes=COUNT, edits=COUNT, changes=COUNT, overwrite_rate=share("writes", "changes"))
 def overwrites(
     events: pd.DataFrame,
     by: str | Sequence[str] = "session_id",
@@ -199,11 +196,13 @@ def overwrites(
     Returns, one row a group with any of them, sorted by `by`:
         the columns of `by`;
         writes (Int64): writes over a file that was there; edits (Int64);
-        overwrite_rate (float64): writes / (edits + writes), from 0 to 1.
+        changes (Int64): both; overwrite_rate (float64): writes / changes, from 0 to 1.
 
-    >>> overwrites(events)
-      session_id  writes  edits  overwrite_rate
-    0         s1       0      2             0.0
+    >>> overwrites(events, by="model")
+             model  writes  edits  changes  overwrite_rate
+    0  gpt-5-cedar       0     20       20        0.000000
+    1   pine-large       1    185      186        0.005376
+    2    pine-mini       0    156      156        0.000000
     """
     columns = [by] if isinstance(by, str) else list(by)
     wanted = ["event_type", "status", "evidence", "is_new_file", *columns]
@@ -214,4 +213,6 @@ def overwrites(
     cases = rows[columns].assign(writes=over, edits=rows["event_type"].eq("edit"))
     cases = cases[cases["writes"] | cases["edits"]].astype({"writes": "Int64", "edits": "Int64"})
     table = cases.groupby(columns, observed=True, dropna=False)[["writes", "edits"]].sum()
-    return tidy(_overwrite_rate(table).reset_index(), overwrites, columns)
+    table["changes"] = table["writes"] + table["edits"]
+    table["overwrite_rate"] = ratio(table["writes"], table["changes"])
+    return tidy(table.reset_index(), overwrites, columns)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from .counting import FAILED, MUTATIONS, SHELL_MADE, Extra, codes, is_counted
-from .rates import ratio, wilson
-from .results import adds_up, gives, tidy
+from .ratios import ratio, wilson
+from .results import COUNT, gives, share, tidy
 
 # What opencode's tools say, over the versions; the first that is found decides.
 ERRORS = {
@@ -20,35 +20,25 @@ ERRORS = {
     "|Failed to read file to update|[Ff]ile .*not found|File not found|ENOENT|no such file",
 }
 CLASSES = ("not_found", "several_matches", "stale", "denied", "aborted", "other")
-COUNTS = ("attempts", "failures", "recovered", *CLASSES)
 
 
-def _failure_rates(table: pd.DataFrame) -> pd.DataFrame:
-    low, high = wilson(table["failures"], table["attempts"])
-    return table.assign(
-        failure_rate=ratio(table["failures"], table["attempts"]),
-        low=low,
-        high=high,
-        recovery_rate=ratio(table["recovered"], table["failures"]),
-    )
-
-
-@adds_up(*COUNTS, follow=_failure_rates)
 @gives(
-    attempts="Int64",
-    failures="Int64",
-    failure_rate="float64",
-    low="float64",
-    high="float64",
-    recovered="Int64",
-    recovery_rate="float64",
+    "by",
+    attempts=COUNT,
+    failures=COUNT,
+    failure_rate=share("failures", "attempts"),
+    low=share("failures", "attempts", "low"),
+    high=share("failures", "attempts", "high"),
+    recovered=COUNT,
+    recovery_rate=share("recovered", "failures"),
+    overcome=COUNT,
     median_attempts_to_success="float64",
-    not_found="Int64",
-    several_matches="Int64",
-    stale="Int64",
-    denied="Int64",
-    aborted="Int64",
-    other="Int64",
+    not_found=COUNT,
+    several_matches=COUNT,
+    stale=COUNT,
+    denied=COUNT,
+    aborted=COUNT,
+    other=COUNT,
 )
 def edit_failures(
     events: pd.DataFrame,
@@ -69,21 +59,24 @@ def edit_failures(
         the columns of `by`, as in the events; extension (category): ".py", "" without one;
         attempts, failures (Int64);
         failure_rate (float64): failures / attempts;
-        low, high (float64): its 95 % interval (see `rates.wilson`);
+        low, high (float64): its 95 % interval (see `ratios.wilson`);
         recovered (Int64): failures whose next attempt completed;
         recovery_rate (float64): recovered / failures; NA at 0/0. What was given up counts as not
             recovered;
-        median_attempts_to_success (float64): over the failures that begin a row of them and were
-            overcome, attempts until the one that completed, both counted: 2 if the next one does
-            it; NA where none was overcome;
+        overcome (Int64): rows of failures, of one or more, that ended in an attempt that completed;
+        median_attempts_to_success (float64): over these, attempts from the first that failed to
+            the one that completed, both counted: 2 if the next one does it; NA without any;
         not_found, several_matches, stale, denied, aborted, other (Int64): the failures by reason:
             the text or file to change is not there, or there more than once; the file was not read
             since it changed, or never; refused by the user or a rule; stopped; anything else.
 
-    >>> columns = ["model", "attempts", "failures", "low", "high", "recovered", "other"]
-    >>> edit_failures(events)[columns].round(2)
-      model  attempts  failures   low  high  recovered  other
-    0  pine         5         1  0.04  0.62          1      1
+    >>> failures = edit_failures(events)
+    >>> columns = ["model", "attempts", "failures", "low", "high", "recovered", "not_found"]
+    >>> failures[columns].round(2)
+             model  attempts  failures   low  high  recovered  not_found
+    0  gpt-5-cedar        36         1  0.00  0.14          1          1
+    1   pine-large       225         7  0.02  0.06          3          4
+    2    pine-mini       166         2  0.00  0.04          1          1
     """
     columns = [by] if isinstance(by, str) else list(by)
     kept = is_counted(events, include) & events["file_path"].notna().to_numpy()
@@ -100,19 +93,25 @@ def edit_failures(
     last = _is_last(rows)
     worked_next = np.append(~failed[1:], False) & ~last
     begins = failed & np.append(True, ~failed[:-1] | last[:-1])
+    took = np.where(begins, _attempts_to_success(failed, last), np.nan)
     cases = rows[columns].assign(
         attempts=1,
         failures=failed,
         recovered=failed & worked_next,
-        median_attempts_to_success=np.where(begins, _attempts_to_success(failed, last), np.nan),
+        overcome=~np.isnan(took),
+        median_attempts_to_success=took,
     )
     reason = _reasons(rows)
     cases = cases.assign(**{name: reason == name for name in CLASSES})
-    cases = cases.astype(dict.fromkeys(COUNTS, "Int64"))
+    sums = ["attempts", "failures", "recovered", "overcome", *CLASSES]
+    cases = cases.astype(dict.fromkeys(sums, "Int64"))
     groups = cases.groupby(columns, observed=True, dropna=False)
-    table = groups[list(COUNTS)].sum()
+    table = groups[sums].sum()
     table["median_attempts_to_success"] = groups["median_attempts_to_success"].median()
-    return tidy(_failure_rates(table).reset_index(), edit_failures, columns)
+    table["failure_rate"] = ratio(table["failures"], table["attempts"])
+    table["low"], table["high"] = wilson(table["failures"], table["attempts"])
+    table["recovery_rate"] = ratio(table["recovered"], table["failures"])
+    return tidy(table.reset_index(), edit_failures, columns)
 
 
 def _by_path(rows: pd.DataFrame) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .columns import TIME
 from .counting import (
     FAILED,
     Extra,
@@ -21,7 +20,7 @@ from .counting import (
     numbered,
     places_in_order,
 )
-from .results import gives, tidy
+from .results import COUNT, FIRST, LAST, gives, tidy
 
 PATHS = ["file_path", "new_file_path"]
 LINES = ["additions", "deletions"]
@@ -33,7 +32,7 @@ SUMMED = [
 KEY = ["project", *PATHS, "event_type", "status", "is_fork_copy", "is_undone"]
 
 
-@gives(file_id="Int32", last_path="category", version="Int32")
+@gives("events", file_id="Int32", last_path="category", version="Int32")
 def file_timeline(
     events: pd.DataFrame,
     file_path: str | None = None,
@@ -53,13 +52,15 @@ def file_timeline(
         last_path (category): the last name it had.
         version (Int32): its completed changes so far, this one included; 0 is the file as found.
 
-    >>> file_timeline(events, "units.py")[["event_type", "file_path", "status", "version"]]
-      event_type   file_path     status  version
-    0       read  convert.py  completed        0
-    1       edit  convert.py      error        0
-    2       edit  convert.py  completed        1
-    3       move  convert.py  completed        2
-    4       edit    units.py  completed        3
+    >>> history = file_timeline(events, "trailmap/geo/distance.py")
+    >>> history[["event_type", "file_path", "status", "version"]].iloc[6:12]
+       event_type                 file_path     status  version
+    6        read      trailmap/geometry.py  completed        0
+    7        edit      trailmap/geometry.py  completed        1
+    8        move      trailmap/geometry.py  completed        2
+    9        read  trailmap/geo/distance.py  completed        2
+    10       edit  trailmap/geo/distance.py  completed        3
+    11       read  trailmap/geo/distance.py  completed        3
     """
     rows = np.flatnonzero(is_counted(events, include) & events["file_path"].notna())
     rows = rows[places_in_order(events[["session_id", "seq", "time"]].iloc[rows])]
@@ -98,21 +99,21 @@ def file_timeline(
 @gives(
     project="category",
     file_path="category",
-    events="Int64",
-    reads="Int64",
-    writes="Int64",
-    edits="Int64",
-    deletes="Int64",
-    moves="Int64",
-    failed="Int64",
+    events=COUNT,
+    reads=COUNT,
+    writes=COUNT,
+    edits=COUNT,
+    deletes=COUNT,
+    moves=COUNT,
+    failed=COUNT,
     sessions="Int64",
     turns="Int64",
-    additions="Int64",
-    deletions="Int64",
-    churn="Int64",
-    lines_unknown="Int64",
-    first_time=TIME,
-    last_time=TIME,
+    additions=COUNT,
+    deletions=COUNT,
+    churn=COUNT,
+    lines_unknown=COUNT,
+    first_time=FIRST,
+    last_time=LAST,
     agents="str",
     models="str",
 )
@@ -132,11 +133,12 @@ def file_summary(events: pd.DataFrame, *, include: Extra | Collection[Extra] = (
         first_time, last_time (datetime64[us, UTC]);
         agents, models (str): the names, sorted, joined by ", "; NA where no event has one.
 
-    >>> file_summary(events)[["file_path", "reads", "edits", "moves", "failed", "churn"]]
-        file_path  reads  edits  moves  failed  churn
-    0  convert.py      1      1      1       1      4
-    1    notes.md      0      0      0       0   <NA>
-    2    units.py      0      1      0       0      4
+    >>> file_summary(events)[["file_path", "reads", "edits", "failed", "churn"]].head(4)
+                   file_path  reads  edits  failed  churn
+    0        trailmap/cli.py     27     54       2    137
+    1  trailmap/elevation.py     20     24       0    109
+    2    trailmap/storage.py     12     13       2     30
+    3        trailmap/gpx.py     13     11       0     58
     """
     rows = counted(events, include, SUMMED)
     rows = rows[rows["file_path"].notna()]

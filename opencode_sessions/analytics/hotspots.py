@@ -7,7 +7,7 @@ import pandas as pd
 
 from .counting import Extra, Floats, Numbers, counted, grouped, is_mutation
 from .files import KEY, LINES, file_timeline
-from .results import gives, tidy
+from .results import COUNT, gives, tidy
 
 READ = [
     *KEY,
@@ -20,7 +20,7 @@ READ = [
     project="category",
     file_path="category",
     turns="Int64",
-    mutations="Int64",
+    mutations=COUNT,
     lines="Int64",
     turns_rank="float64",
     lines_rank="float64",
@@ -43,10 +43,11 @@ def hotspots(events: pd.DataFrame, *, include: Extra | Collection[Extra] = ()) -
             touched. It is short of the truth where the end was never seen; NA where nothing tells;
         turns_rank, lines_rank, score (float64, share); NA where `lines` is.
 
-    >>> hotspots(events)[["file_path", "turns", "mutations", "lines", "score"]]
-      file_path  turns  mutations  lines  score
-    0  units.py      2          3     42   1.00
-    1  notes.md      1          1      5   0.25
+    >>> hotspots(events)[["file_path", "turns", "mutations", "lines", "score"]].head(3).round(2)
+                   file_path  turns  mutations  lines  score
+    0        trailmap/cli.py     17         54    146   1.00
+    1  trailmap/elevation.py      8         25     69   0.95
+    2   trailmap/web/page.py      6         12     51   0.89
     """
     timeline = file_timeline(counted(events, include, READ), include=include)
     timeline = timeline[timeline["status"].eq("completed")]

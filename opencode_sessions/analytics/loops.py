@@ -5,7 +5,6 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from .columns import TIME
 from .commands import looks
 from .counting import (
     FAILED,
@@ -21,7 +20,7 @@ from .counting import (
     places_of,
 )
 from .frames import Frames
-from .results import gives, tidy
+from .results import COUNT, FIRST, LAST, gives, tidy
 
 RETRY = [
     *("session_id", "project", "event_id", "turn", "seq", "time", "event_type", "status"),
@@ -45,11 +44,11 @@ CALL = [
     session_id="category",
     project="category",
     file_path="category",
-    changes="Int64",
-    retries="Int64",
-    failed_retries="Int64",
-    first_time=TIME,
-    last_time=TIME,
+    changes=COUNT,
+    retries=COUNT,
+    failed_retries=COUNT,
+    first_time=FIRST,
+    last_time=LAST,
     last_event_id="str",
 )
 def retries(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> pd.DataFrame:
@@ -68,11 +67,11 @@ def retries(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> pd.Da
             another exit code than 0, or was stopped;
         first_time, last_time (datetime64[us, UTC]), last_event_id (str): the first and last retry.
 
-    >>> from dataclasses import replace
-    >>> in_one_turn = replace(frames, file_events=frames.file_events.assign(turn=1))
-    >>> retries(in_one_turn)[["file_path", "changes", "retries", "failed_retries"]]
-        file_path  changes  retries  failed_retries
-    0  convert.py        2        1               1
+    >>> retries(frames)[["file_path", "changes", "retries", "failed_retries"]].head(3)
+                   file_path  changes  retries  failed_retries
+    0        trailmap/cli.py       11        3               3
+    1  trailmap/elevation.py       10        3               3
+    2  trailmap/checklist.py        8        3               1
     """
     rows = counted(frames.file_events, include, RETRY)
     rows = rows.sort_values(["session_id", "seq"], kind="stable")
@@ -111,14 +110,14 @@ def retries(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> pd.Da
     session_id="category",
     project="category",
     file_path="category",
-    mutations="Int64",
+    mutations=COUNT,
     messages="Int64",
     first_turn="Int32",
     last_turn="Int32",
-    first_time=TIME,
-    last_time=TIME,
-    additions="Int64",
-    deletions="Int64",
+    first_time=FIRST,
+    last_time=LAST,
+    additions=COUNT,
+    deletions=COUNT,
     first_event_id="str",
     last_event_id="str",
 )
@@ -144,10 +143,12 @@ def churn_windows(
         additions, deletions (Int64, lines): where they are known, summed;
         first_event_id, last_event_id (str).
 
-    >>> columns = ["file_path", "mutations", "messages"]
-    >>> churn_windows(frames, mutations=2, messages=3)[columns]
-        file_path  mutations  messages
-    0  convert.py          2         3
+    >>> columns = ["file_path", "mutations", "messages", "additions", "deletions"]
+    >>> churn_windows(frames)[columns].head(3)
+              file_path  mutations  messages  additions  deletions
+    0   trailmap/cli.py         11        12         11          0
+    1    docs/grades.md          7         7         15          0
+    2  docs/settings.md          7         7         20          0
     """
     rows = counted(frames.file_events, include, CHURN)
     rows = rows[_is_own(rows)]
@@ -178,11 +179,11 @@ def churn_windows(
     tool="category",
     title="str",
     input_hash="Int64",
-    calls="Int64",
-    failed="Int64",
+    calls=COUNT,
+    failed=COUNT,
     turns="Int64",
-    first_time=TIME,
-    last_time=TIME,
+    first_time=FIRST,
+    last_time=LAST,
     first_tool_call_id="str",
     last_tool_call_id="str",
 )
@@ -203,9 +204,9 @@ def loops(
             denied or aborted; turns (Int64): how many prompts it goes over;
         first_time, last_time (datetime64[us, UTC]); first_tool_call_id, last_tool_call_id (str).
 
-    >>> loops(frames, calls=2)[["tool", "calls", "failed"]]
-       tool  calls  failed
-    0  edit      2       1
+    >>> loops(frames)[["tool", "title", "calls", "turns"]]
+       tool             title  calls  turns
+    0  read  trailmap/pace.py      3      2
     """
     asked = counted(frames.tool_calls, include, CALL)
     asked = asked[asked["status"].ne("pending") & asked["input_hash"].notna()]

@@ -1,16 +1,24 @@
 """How often something was so, with what it was counted of and how sure that is."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
-from .results import adds_up
+from .ratios import ratio, wilson
+from .results import COUNT, SUMS, Result, share
 
-Z_95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+# Of any measure's cases, so no measure itself.
+GIVES = Result(
+    "by",
+    count=COUNT,
+    total=COUNT,
+    rate=share("count", "total"),
+    low=share("count", "total", "low"),
+    high=share("count", "total", "high"),
+)
+SUMS["rates"] = GIVES.sums
 
 
-@adds_up("count", "total", follow=lambda counts: _with_rate(counts))
 def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None) -> pd.DataFrame:
     """How often a flag is set: one row a group of `by`, or one for all, sorted by the groups.
 
@@ -20,11 +28,13 @@ def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None)
     Returns the columns of `by` and:
         count, total (Int64): rows with the flag set, and all that say;
         rate (float64): count / total, NA at 0/0;
-        low, high (float64): its 95 % interval (see `wilson`).
+        low, high (float64): its 95 % interval (see `ratios.wilson`).
 
-    >>> rates(blind_edits(frames), "is_blind", by="tool")
-       tool  count  total  rate  low     high
-    0  edit      0      2   0.0  0.0  0.65762
+    >>> rates(blind_edits(frames), "is_blind", by="model").round(2)
+             model  count  total  rate   low  high
+    0  gpt-5-cedar      7     23  0.30  0.16  0.51
+    1   pine-large     13    186  0.07  0.04  0.12
+    2    pine-mini     32    156  0.21  0.15  0.28
     """
     columns = [by] if isinstance(by, str) else list(by or ())
     said = table[[*columns, flag]].dropna(subset=flag)
@@ -34,29 +44,6 @@ def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None)
         counts = groups.agg(count="sum", total="size").astype("Int64").reset_index()
     else:
         counts = pd.DataFrame({"count": [is_set.sum()], "total": [len(said)]}, dtype="Int64")
-    return _with_rate(counts)
-
-
-def _with_rate(counts: pd.DataFrame) -> pd.DataFrame:
-    low, high = wilson(counts["count"], counts["total"])
-    return counts.assign(rate=ratio(counts["count"], counts["total"]), low=low, high=high)
-
-
-def ratio(count: "pd.Series[Any]", total: "pd.Series[Any]") -> "pd.Series[float]":
-    """count / total as float64; NA where the total is 0, and where either is NA."""
-    parts = (numbers.astype("Float64").astype("float64") for numbers in (count, total))
-    above, below = parts
-    return above / below.mask(below.eq(0))
-
-
-def wilson(
-    count: "pd.Series[Any]", total: "pd.Series[Any]"
-) -> "tuple[pd.Series[float], pd.Series[float]]":
-    """The 95 % score interval of a rate: E. B. Wilson, JASA 22 (1927), 209-212; NA at 0/0."""
-    n = total.astype("float64").mask(total.eq(0))
-    share = ratio(count, total)
-    middle = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
-    spread = (share * (1 - share) / n + Z_95**2 / (4 * n**2)) ** 0.5
-    half = spread * Z_95 / (1 + Z_95**2 / n)
-    low, high = (middle - half).clip(0, 1), (middle + half).clip(0, 1)
-    return low.mask(share.eq(0), 0.0), high.mask(share.eq(1), 1.0)
+    counts["rate"] = ratio(counts["count"], counts["total"])
+    counts["low"], counts["high"] = wilson(counts["count"], counts["total"])
+    return counts

@@ -9,7 +9,7 @@ import pandas as pd
 from .columns import TIME
 from .counting import Extra, Floats, Numbers, counted, expanded, grouped, mutations, numbered
 from .files import KEY, LINES, PATHS, all_names, event_totals, file_timeline
-from .results import gives, tidy
+from .results import COUNT, gives, tidy
 
 CHANGED = ["session_id", "project", "turn", "seq", "time", "event_type", "status", *PATHS, *LINES]
 CONTENDED = [*KEY, "session_id", "root_session_id", "origin", "seq", "time", "actor"]
@@ -23,8 +23,8 @@ CONTENDED = [*KEY, "session_id", "root_session_id", "origin", "seq", "time", "ac
     paths="Int64",
     folders="Int64",
     top_folders="Int64",
-    churn="Int64",
-    lines_unknown="Int64",
+    churn=COUNT,
+    lines_unknown=COUNT,
     entropy="float64",
 )
 def blast_radius(events: pd.DataFrame, *, include: Extra | Collection[Extra] = ()) -> pd.DataFrame:
@@ -44,10 +44,12 @@ def blast_radius(events: pd.DataFrame, *, include: Extra | Collection[Extra] = (
         lines_unknown (Int64): changes whose lines are not known; they are not in the entropy;
         entropy (float64, bits): NA where the churn is 0 or NA. A move's lines are where it went.
 
-    >>> blast_radius(events)[["turn", "paths", "folders", "churn", "lines_unknown", "entropy"]]
+    >>> columns = ["turn", "paths", "folders", "churn", "lines_unknown", "entropy"]
+    >>> blast_radius(events)[columns].head(3).round(2)
        turn  paths  folders  churn  lines_unknown  entropy
-    0     1      1        1      4              0      0.0
-    1     2      3        1      4              1      0.0
+    0     1      5        4    101              0     1.41
+    1     2      3        3     18              2     0.50
+    2     1      3        2     87              0     0.91
     """
     changes = mutations(counted(events, include, CHANGED)).sort_values(["session_id", "seq"])
     turn, first = grouped(changes, ["session_id", "turn"])
@@ -98,8 +100,12 @@ def contention(events: pd.DataFrame, *, include: Extra | Collection[Extra] = ())
         start, end (datetime64[us, UTC]): from when to when both were at it;
         overlap_s (float64, seconds): how long that is; 0 where one changed it once in between.
 
-    >>> contention(events).empty  # one session alone
-    True
+    >>> pairs = contention(events)
+    >>> pairs[["file_path", "changes", "other_changes", "overlap_s"]].iloc[2:5].round(1)
+             file_path  changes  other_changes  overlap_s
+    2  trailmap/cli.py        4              6        0.7
+    3  trailmap/cli.py       11              4      209.8
+    4  trailmap/cli.py        4             11       21.3
     """
     changes = mutations(counted(events, include, CONTENDED)).dropna(subset="time")
     changes = file_timeline(changes, include=include)

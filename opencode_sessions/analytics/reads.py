@@ -18,8 +18,8 @@ from .counting import (
 )
 from .files import all_names
 from .frames import Frames
-from .rates import ratio
-from .results import adds_up, gives, tidy
+from .ratios import ratio
+from .results import COUNT, gives, share, tidy
 from .touches import KINDS, Touches, changed_by_others, touches
 
 COVERED = 0.9  # of its lines, from which on a read is redundant
@@ -35,31 +35,17 @@ SHOWN = [
 ]
 
 
-SCOPE_COUNTS = (
-    *("reads", "changes", "files_read", "files_read_changed"),
-    *("files_changed", "files_changed_read"),
-)
-
-
-def _shares(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(
-        reads_per_change=ratio(table["reads"], table["changes"]),
-        precision=ratio(table["files_read_changed"], table["files_read"]),
-        recall=ratio(table["files_changed_read"], table["files_changed"]),
-    )
-
-
-@adds_up(*SCOPE_COUNTS, follow=_shares)
 @gives(
-    reads="Int64",
-    changes="Int64",
-    reads_per_change="float64",
-    files_read="Int64",
-    files_read_changed="Int64",
-    precision="float64",
-    files_changed="Int64",
-    files_changed_read="Int64",
-    recall="float64",
+    "by",
+    reads=COUNT,
+    changes=COUNT,
+    reads_per_change=share("reads", "changes"),
+    files_read=COUNT,
+    files_read_changed=COUNT,
+    precision=share("files_read_changed", "files_read"),
+    files_changed=COUNT,
+    files_changed_read=COUNT,
+    recall=share("files_changed_read", "files_changed"),
 )
 def scope(
     events: pd.DataFrame,
@@ -84,9 +70,11 @@ def scope(
             read as well;
         recall (float64): files_changed_read / files_changed. All ratios are NA at 0/0.
 
-    >>> scope(events)[["reads", "changes", "precision", "files_changed", "recall"]]
-       reads  changes  precision  files_changed  recall
-    0      1        4        1.0              1     1.0
+    >>> scope(events, by="model")[["model", "reads", "changes", "precision", "recall"]].round(2)
+             model  reads  changes  precision  recall
+    0  gpt-5-cedar     22       45       0.82    0.31
+    1   pine-large    177      229       0.73    0.87
+    2    pine-mini     85      164       0.90    0.81
     """
     columns = [by] if isinstance(by, str) else list(by)
     rows = counted(events, include, list(dict.fromkeys([*SCOPE, *columns])))
@@ -94,12 +82,13 @@ def scope(
     rows = rows[done & rows["event_type"].isin(KINDS)]
     rows = rows.iloc[places_in_order(rows)].reset_index(drop=True)
     is_move = rows["new_file_path"].notna() & rows["event_type"].eq("move")
+    file = list(dict.fromkeys([*columns, "project"]))
     # Where a move arrived is a row more: there the file is not met, but brought.
-    keys = pd.concat([rows, rows[is_move]], ignore_index=True)[[*columns, "project"]]
+    keys = pd.concat([rows, rows[is_move]], ignore_index=True)[file]
     names = all_names(rows)
     target = numbered(rows["new_file_path"], names)[is_move]
     keys["path"] = np.append(numbered(rows["file_path"], names), target)
-    path, first = grouped(keys, [*columns, "project", "path"])
+    path, first = grouped(keys, [*file, "path"])
     path, arrived = path[: len(rows)], path[len(rows) :]
     is_read = rows["event_type"].eq("read").to_numpy(bool)
     reads, changes = (np.bincount(path[some], minlength=len(first)) for some in (is_read, ~is_read))
@@ -120,9 +109,13 @@ def scope(
             files_changed_read=is_there & (reads > 0),
         )
     )
-    files = files.astype(dict.fromkeys(SCOPE_COUNTS, "Int64"))
-    table = files.groupby(columns, observed=True, dropna=False)[list(SCOPE_COUNTS)].sum()
-    return tidy(_shares(table).reset_index(), scope, columns)
+    counts = [column for column in files if column not in columns]
+    files = files.astype(dict.fromkeys(counts, "Int64"))
+    table = files.groupby(columns, observed=True, dropna=False)[counts].sum().reset_index()
+    table["reads_per_change"] = ratio(table["reads"], table["changes"])
+    table["precision"] = ratio(table["files_read_changed"], table["files_read"])
+    table["recall"] = ratio(table["files_changed_read"], table["files_changed"])
+    return tidy(table, scope, columns)
 
 
 @gives(
@@ -142,9 +135,9 @@ def scope(
     is_redundant="boolean",
     is_repeat="bool",
     output_bytes="Int64",
-    tokens="Int64",
-    wasted_tokens="Int64",
-    repeat_tokens="Int64",
+    tokens=COUNT,
+    wasted_tokens=COUNT,
+    repeat_tokens=COUNT,
 )
 def redundant_reads(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> pd.DataFrame:
     """Reads of what the model still had before its eyes: one row a completed read of a file.
@@ -165,9 +158,17 @@ def redundant_reads(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
         tokens (Int64): estimate of the output's tokens;
         wasted_tokens, repeat_tokens (Int64): those of redundant reads, and of repeats, else 0.
 
-    >>> redundant_reads(frames)[["file_path", "lines", "is_redundant", "wasted_tokens"]]
-        file_path  lines  is_redundant  wasted_tokens
-    0  convert.py     40         False              0
+    >>> reads = redundant_reads(frames)
+    >>> reads[["file_path", "lines", "covered_lines", "is_redundant", "is_repeat"]].iloc[6:9]
+             file_path  lines  covered_lines  is_redundant  is_repeat
+    6  trailmap/gpx.py     26              0         False       True
+    7  trailmap/gpx.py     47              0         False       True
+    8  trailmap/gpx.py     12             12          True       True
+    >>> reads[["tokens", "wasted_tokens", "repeat_tokens"]].sum()
+    tokens           74227
+    wasted_tokens     7658
+    repeat_tokens    27355
+    dtype: Int64
     """
     events = frames.file_events
     found = touches(frames, include)

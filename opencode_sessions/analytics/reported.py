@@ -25,7 +25,7 @@ from .counting import (
 from .files import all_names, event_totals
 from .frames import Frames
 from .lineage import WHO, ancestry, oldest_first, parents, session_of
-from .results import gives, tidy
+from .results import AMOUNT, COUNT, gives, tidy
 from .sessions import CALL, CHANGE, MESSAGE, files_changed, paths_changed, turn_spans
 
 OURS = ["files", "additions", "deletions"]
@@ -42,21 +42,21 @@ OUTSIDE = r"/|[A-Za-z]:/"  # paths inside the worktree are relative
     title="str",
     opencode_version="category",
     reported_files="Int64",
-    reported_additions="Int64",
-    reported_deletions="Int64",
+    reported_additions=COUNT,
+    reported_deletions=COUNT,
     turns_files="Int64",
-    turns_additions="Int64",
-    turns_deletions="Int64",
+    turns_additions=COUNT,
+    turns_deletions=COUNT,
     files="Int64",
-    additions="Int64",
-    deletions="Int64",
-    lines_unknown="Int64",
+    additions=COUNT,
+    deletions=COUNT,
+    lines_unknown=COUNT,
     diff_files="Int64",
-    diff_additions="Int64",
-    diff_deletions="Int64",
-    reported_cost_usd="float64",
-    cost_usd="float64",
-    diff_cost_usd="float64",
+    diff_additions=COUNT,
+    diff_deletions=COUNT,
+    reported_cost_usd=AMOUNT,
+    cost_usd=AMOUNT,
+    diff_cost_usd=AMOUNT,
     why="str",
 )
 def compare_with_opencode(
@@ -85,16 +85,17 @@ def compare_with_opencode(
         why (str): what the data shows to set them apart, joined by "; "; "" where nothing does.
 
     >>> comparison = compare_with_opencode(frames)
-    >>> comparison[["title", "reported_additions", "turns_additions", "additions"]]
-       title  reported_additions  turns_additions  additions
-    0  Units                   0               10          5
+    >>> comparison[["reported_additions", "turns_additions", "additions"]].head(3)
+       reported_additions  turns_additions  additions
+    0                   0              116        117
+    1                   0              136        141
+    2                   0              167        140
     >>> for reason in comparison["why"][0].split("; "):
     ...     print(reason)
     zeros since 1.17
-    1 shell command, whose changes no tool call tells
-    1 file changed in several turns, counted in each
-    1 file changed more than once in a turn, net in opencode
-    lines of 1 change not known
+    2 files changed in several turns, counted in each
+    5 files changed more than once in a turn, net in opencode
+    lines of 2 changes not known
     """
     sessions, ids = oldest_first(frames)
     events = counted(frames.file_events, include, CHANGE)

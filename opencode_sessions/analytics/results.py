@@ -1,21 +1,35 @@
-"""What each measure gives, as data: the columns of its table and their dtypes.
+"""What each measure gives, as data: the columns of its table, their dtypes, and what adds up.
 
-A measure says them where it is defined, by `@gives(...)`, and ends in `tidy`. Whoever needs them
-without running it reads `RESULTS`. One whose groups may be counted in pieces also says which of its
-columns add up, and what follows from the sums, by `@adds_up(...)`: whoever puts pieces together
-reads `SUMS`.
+A measure says it where it is defined, by `@gives(...)`, and ends in `tidy`. Whoever needs it before
+the measure has run reads `RESULTS`: a Spark job that asks for a schema up front, whoever makes one
+table of those of several projects, and the tests.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import pandas as pd
 
-Measure = TypeVar("Measure", bound=Callable[..., pd.DataFrame])
+from .columns import TIME
+from .ratios import ratio, wilson
 
-RESULTS: dict[str, dict[str, str]] = {}
-"""By the measure's name: column -> dtype, in order. Columns it takes over as they are from the
-frames because a caller named them (`by=`), or all of them, are not among these."""
+Measure = TypeVar("Measure", bound=Callable[..., pd.DataFrame])
+Takes = Literal["", "by", "events"]
+
+
+class Column(NamedTuple):
+    """One column of a measure's table.
+
+    `adds` is how the numbers that several projects give for one group make that of all of them; it
+    is "" for names, and for what only the data themselves can tell, as a median. A ratio does not
+    add up, but what it is of does: `of` names its numerator and denominator, which stand beside it,
+    and `end` the end of its 95 % interval that this column is (`ratios.wilson`), "" for itself.
+    """
+
+    dtype: str
+    adds: Literal["", "sum", "min", "max"] = ""
+    of: tuple[str, str] | None = None
+    end: Literal["", "low", "high"] = ""
 
 
 class Sums(NamedTuple):
@@ -27,28 +41,65 @@ class Sums(NamedTuple):
     """Adds to a table of these what follows from them: ratios, intervals."""
 
 
+class Result(dict[str, Column]):
+    """A measure's table: its own columns by name, in order.
+
+    `takes` says which it takes over in front of them: "by" those that the caller's `by` names,
+    "events" all of the events.
+    """
+
+    def __init__(self, takes: Takes = "", /, **columns: str | Column) -> None:
+        self.takes = takes
+        super().__init__(
+            (name, column if isinstance(column, Column) else Column(column))
+            for name, column in columns.items()
+        )
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """The dtype of each own column."""
+        return {name: column.dtype for name, column in self.items()}
+
+    @property
+    def sums(self) -> Sums:
+        """The columns that add up, and how the ratios follow from them."""
+        return Sums(tuple(name for name, of in self.items() if of.adds == "sum"), self._follow)
+
+    def _follow(self, table: pd.DataFrame) -> pd.DataFrame:
+        table = table.copy()
+        for name, column in self.items():
+            if column.of is None:
+                continue
+            part, whole = (table[of] for of in column.of)
+            ends = dict(zip(("low", "high"), wilson(part, whole), strict=True))
+            table[name] = ends[column.end] if column.end else ratio(part, whole)
+        return table
+
+
+COUNT = Column("Int64", "sum")
+AMOUNT = Column("float64", "sum")
+FIRST, LAST = Column(TIME, "min"), Column(TIME, "max")
+
+RESULTS: dict[str, Result] = {}
+"""By the measure's name."""
+
 SUMS: dict[str, Sums] = {}
-"""By the measure's name. A column of its table that is neither a count nor follows from them, as a
-median, cannot be put together."""
+"""By the measure's name, of those whose groups (`by`) several projects may share. A column that is
+neither a count nor follows from them, as a median, cannot be put together."""
 
 
-def gives(**columns: str) -> Callable[[Measure], Measure]:
-    """Says which columns a measure's table has, in order, and their dtypes."""
-
-    def say(measure: Measure) -> Measure:
-        RESULTS[measure.__name__] = columns
-        return measure
-
-    return say
+def share(part: str, whole: str, end: Literal["", "low", "high"] = "") -> Column:
+    """A ratio of two columns beside it, NA at 0/0, or an end of its interval."""
+    return Column("float64", of=(part, whole), end=end)
 
 
-def adds_up(
-    *counts: str, follow: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
-) -> Callable[[Measure], Measure]:
-    """Says which columns of a measure's table add up over tables, and what follows from them."""
+def gives(takes: Takes = "", /, **columns: str | Column) -> Callable[[Measure], Measure]:
+    """Says which columns a measure's table has, in order; of a plain one the dtype is enough."""
 
     def say(measure: Measure) -> Measure:
-        SUMS[measure.__name__] = Sums(counts, follow)
+        result = RESULTS[measure.__name__] = Result(takes, **columns)
+        if takes == "by":
+            SUMS[measure.__name__] = result.sums
         return measure
 
     return say
@@ -61,5 +112,5 @@ def tidy(
 
     The columns of `by` stay in front, as they are.
     """
-    columns = RESULTS[measure.__name__]
+    columns = RESULTS[measure.__name__].dtypes
     return table[[*(by or ()), *columns]].astype(columns).reset_index(drop=True)

@@ -13,7 +13,7 @@ from .counting import FAILED, Extra, Numbers, counted, grouped, is_mutation, num
 from .files import LINES, PATHS, all_names, distinct, event_totals
 from .frames import Frames
 from .lineage import WHO, oldest_first, session_of
-from .results import gives, tidy
+from .results import AMOUNT, COUNT, Column, gives, tidy
 
 WRITTEN = ("output", "reasoning")
 MESSAGE = [
@@ -25,8 +25,12 @@ CHANGE = [
     *("session_id", "turn", "time", "event_type", "status", "evidence", *PATHS, *LINES),
     *("is_fork_copy", "is_undone"),
 ]
-SPENT = {f"{whose}_{name}": "Int64" for whose in ("own", "inclusive") for name in MONEY}
-SPENT |= {f"{whose}_cost_usd": "float64" for whose in ("own", "inclusive")}
+# What is inclusive counts for every session above it: it adds up to nothing.
+OWN = {f"own_{name}": AMOUNT if name == "cost_usd" else COUNT for name in MONEY}
+SPENT: dict[str, str | Column] = {
+    **OWN,
+    **{f"inclusive_{name[4:]}": column.dtype for name, column in OWN.items()},
+}
 
 
 @gives(
@@ -39,24 +43,24 @@ SPENT |= {f"{whose}_cost_usd": "float64" for whose in ("own", "inclusive")}
     agent_name="category",
     model="category",
     created_at=TIME,
-    turns="Int64",
-    calls="Int64",
-    failed="Int64",
-    denied="Int64",
-    aborted="Int64",
+    turns=COUNT,
+    calls=COUNT,
+    failed=COUNT,
+    denied=COUNT,
+    aborted=COUNT,
     files_read="Int64",
     files_changed="Int64",
-    reads="Int64",
-    writes="Int64",
-    edits="Int64",
-    deletes="Int64",
-    moves="Int64",
-    additions="Int64",
-    deletions="Int64",
-    churn="Int64",
-    lines_unknown="Int64",
-    duration_s="float64",
-    active_s="float64",
+    reads=COUNT,
+    writes=COUNT,
+    edits=COUNT,
+    deletes=COUNT,
+    moves=COUNT,
+    additions=COUNT,
+    deletions=COUNT,
+    churn=COUNT,
+    lines_unknown=COUNT,
+    duration_s=AMOUNT,
+    active_s=AMOUNT,
     first_edit_s="float64",
     first_edit_calls="Int64",
     first_edit_tokens="Int64",
@@ -89,9 +93,11 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
             changed;
         own_cost_usd, own_tokens_*, inclusive_cost_usd, inclusive_tokens_*: as `session_costs` says.
 
-    >>> session_summary(frames)[["title", "calls", "failed", "files_changed", "first_edit_s"]]
-       title  calls  failed  files_changed  first_edit_s
-    0  Units      7       1              3         140.0
+    >>> session_summary(frames)[["title", "calls", "files_changed", "first_edit_s"]].head(3)
+                                     title  calls  files_changed  first_edit_s
+    0                GPX export for routes     59              7        13.217
+    1       Elevation gain is far too high     55              5         4.908
+    2  Miles and feet, and a settings file     59              9        12.469
     """
     sessions, ids = oldest_first(frames)
     events = counted(frames.file_events, include, [*CHANGE, "seq", "tool"])

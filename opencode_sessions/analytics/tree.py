@@ -9,7 +9,7 @@ from .costs import session_costs
 from .counting import Extra, Numbers, counted
 from .frames import Frames
 from .lineage import WHO, ancestry, oldest_first, parents, session_of
-from .results import gives, tidy
+from .results import AMOUNT, gives, tidy
 from .sessions import CHANGE, paths_changed
 
 
@@ -24,7 +24,7 @@ from .sessions import CHANGE, paths_changed
     depth="Int64",
     children="Int64",
     descendants="Int64",
-    own_cost_usd="float64",
+    own_cost_usd=AMOUNT,
     inclusive_cost_usd="float64",
     own_files="Int64",
     inclusive_files="Int64",
@@ -46,9 +46,13 @@ def session_tree(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> 
         own_files, inclusive_files (Int64): different paths that completed changes name, its own,
             and with all below it: a file that two of them changed is one.
 
-    >>> session_tree(frames)[["title", "depth", "children", "inclusive_cost_usd", "own_files"]]
-       title  depth  children  inclusive_cost_usd  own_files
-    0  Units      0         0                0.03          3
+    >>> tree = session_tree(frames)[["title", "depth", "descendants", "inclusive_files"]]
+    >>> tree[tree["title"].str.startswith("Review")]
+                                      title  depth  descendants  inclusive_files
+    12            Review before the release      0            4                4
+    13  Review geometry (@general subagent)      1            0                0
+    14  Review storage (@reviewer subagent)      1            0                0
+    15      Review web (@reviewer subagent)      1            0                0
     """
     sessions, ids = oldest_first(frames)
     parent = parents(sessions, ids)
