@@ -1,27 +1,37 @@
 """What has to be written, in order, until it is: the part of the service that loses nothing.
 
-A write is shielded: a cancelled caller's write ends before the cancellation goes on. One that fails
-for a passing reason (locked, disconnected, disk full, tables not migrated yet) waits and is tried
-again with the next write, in order per session; one that can never succeed is parked and tried by
-`flush()` alone. To write something twice changes nothing, so what may have been stored and may not
-(the loop ended, the connection broke in a commit) is simply tried again.
+Writes that wait at the same time share one transaction (a group commit), led by one of those who
+wait: each await returns when its own rows are durable, and nothing depends on a task of ours. A
+group with a write in it that can never succeed is halved until that one stands alone. A cancelled
+caller's write ends before the cancellation goes on.
+
+What fails for a passing reason (locked, disconnected, disk full, tables not migrated yet) is kept
+and tried again with the next write, in order per session; what can never succeed is parked and
+tried by `flush()` alone. To write something twice changes nothing, so what may have been stored
+and may not (the loop ended, the connection broke in a commit) is simply tried again.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from itertools import takewhile
+from typing import Any, Literal
 
 from .errors import PersistenceError, SchemaError
 from .models import Row
+from .pending import PendingWrite, Stats
 from .store import (
     Append,
+    AppendTo,
     CallerWorkFailed,
     Delete,
     Put,
     PutMessage,
-    PutSession,
     Step,
     Store,
     finish,
@@ -33,47 +43,76 @@ OnError = Literal["log", "raise"]
 MOST_PENDING_ROWS = 10_000  # at 2 to 40 KB a message: some hundred MB at the worst
 ROOM_WAIT_S = 30.0  # how long a write waits for room before it raises
 RETRY_S = 0.5
+GROUP_ROWS = 2_000  # in one transaction: other processes wait for it, a third of a second at most
+BATCH_ROWS = 2_000  # queued in a batch; then an await in it writes them
 
+WAITS = "waits for an earlier write of its session"
 
-@dataclass(slots=True, eq=False)
-class PendingWrite:
-    """A write that has not happened yet: its rows, why not, and whether it was given up on."""
-
-    session_id: str
-    steps: list[Step]
-    reason: str = ""
-    is_parked: bool = False
-
-    @property
-    def rows(self) -> list[Row]:
-        """The rows that are not stored, of all tables."""
-        return [row for step in self.steps for row in _rows(step)]
+_batching: ContextVar[frozenset["Outbox"]] = ContextVar("_batching", default=frozenset())
 
 
 class Outbox:
-    """Writes to a store one after the other, and keeps what failed."""
+    """Writes to a store, in groups where several wait, and keeps what failed."""
 
     def __init__(self, store: Store, on_error: OnError) -> None:
-        self.pending: list[PendingWrite] = []
         self.last_error: Exception | None = None
+        self.stats = Stats()
         self._store = store
         self._on_error = on_error
-        self._turn = asyncio.Lock()
+        self._queue: deque[PendingWrite] = deque()
+        self._under_way: list[PendingWrite] = []
+        self._kept: dict[PendingWrite, None] = {}  # what failed, in order
+        self._kept_rows = 0
+        self._turn = asyncio.Lock()  # whoever has it writes
+        self._is_led = False  # somebody has it, or waits for it, to write the queue
+        self._loop: asyncio.AbstractEventLoop | None = None
         # The ids of rows we gave out before they were stored, then stored under another: they were
         # there already.
         self._aliases: dict[str, str] = {}
+
+    @property
+    def pending(self) -> list[PendingWrite]:
+        """What is not stored yet and nobody waits for, oldest first."""
+        batched = [*self._under_way, *self._queue]
+        return [*self._kept, *(w for w in batched if not w.is_awaited and w not in self._kept)]
 
     def row_id(self, id: str) -> str:
         """The id under which the row with this id of ours is stored."""
         return self._aliases.get(id, id)
 
-    async def write(self, session_id: str, steps: list[Step]) -> list[Row]:
+    async def write(
+        self, session_id: str, steps: list[Step], *, at_once: bool = False
+    ) -> list[Row]:
         """Writes and gives the stored rows; none if the write went to `pending`.
+
+        `at_once` writes also where a batch would wait.
 
         Raises:
             PersistenceError: with on_error "raise", or when there is no room left in `pending`.
         """
-        return await finish(self._write(PendingWrite(session_id, steps)))
+        self._follow_loop()
+        write = PendingWrite(session_id, steps)
+        self.stats.writes += 1
+        if not at_once and self in _batching.get() and self._has_room(write):
+            return await self._put_off(write)
+        return await finish(self._write(write))
+
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[None]:
+        """Inside, writes wait in `pending` for each other; at its end they are written.
+
+        Raises:
+            PersistenceError: with on_error "raise", if something of it is still pending.
+        """
+        outside = _batching.get()
+        _batching.set(outside | {self})
+        try:
+            yield
+        finally:
+            _batching.set(outside)
+            self._follow_loop()
+            await finish(self._write_all(everything=False))
+            self._raise_for([write for write in self._kept if not write.is_awaited])
 
     async def flush(self) -> None:
         """Tries everything again, in order per session.
@@ -81,109 +120,254 @@ class Outbox:
         Raises:
             PersistenceError: with on_error "raise", if something is still pending.
         """
-        await finish(self._flush())
+        self._follow_loop()
+        await finish(self._write_all(everything=True))
+        self._raise_for(self.pending)
 
-    async def _flush(self) -> None:
+    async def _write_all(self, *, everything: bool) -> None:
+        """Writes what was kept, then all that is in the queue by now."""
         async with self._turn:
-            await self._retry(everything=True)
-        if self.pending and self._on_error == "raise":
+            await self._retry(everything=everything)
+            last = self._queue[-1] if self._queue else None
+            while last in self._queue:
+                await self._try_next()
+
+    def _raise_for(self, pending: list[PendingWrite]) -> None:
+        if pending and self._on_error == "raise":
             raise PersistenceError(
-                f"{len(self.pending)} writes are still pending: {self.pending[0].reason}"
+                f"{len(pending)} writes are still pending: {pending[0].reason}"
             ) from self.last_error
+
+    async def _put_off(self, write: PendingWrite) -> list[Row]:
+        write.is_awaited, write.reason = False, "waits for the end of its batch"
+        self._queue.append(write)
+        if sum(each.size for each in self._queue if not each.is_awaited) >= BATCH_ROWS:
+            await finish(self._write_all(everything=False))
+        else:
+            await asyncio.sleep(0)  # an importer's loop lets the others have their turn
+        return []
 
     async def _write(self, write: PendingWrite) -> list[Row]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + ROOM_WAIT_S
         try:
             while True:
-                async with self._turn:
-                    try:
-                        return await self._next(write)
-                    except PersistenceError as error:
-                        if self._on_error == "raise":
-                            raise
-                        if self._has_room(write):
-                            log.error("kept in pending: %s", error)
-                            self.pending.append(write)
-                            return []
+                write.error = None
+                await self._until_tried(write)
+                if write.error is None:
+                    return write.stored or []
+                if self._on_error == "raise":
+                    raise write.error
                 if loop.time() >= deadline:
                     raise PersistenceError(
-                        f"Not stored, and no room to keep it: {len(self.pending)} writes are "
-                        f"pending since {self.pending[0].reason!r}. Mend that, then "
+                        f"Not stored, and no room to keep it: {len(self._kept)} writes are "
+                        f"pending since {next(iter(self._kept)).reason!r}. Mend that, then "
                         "`await svc.flush()`."
                     ) from self.last_error
+                self.stats.waits_for_room += 1
                 await asyncio.sleep(RETRY_S)
         except asyncio.CancelledError:
-            write.reason = "the event loop ended in the middle"
-            self.pending.append(write)
+            write.error = None
+            self._abandon([write])
             raise
 
-    async def _next(self, write: PendingWrite) -> list[Row]:
-        """Writes after all that waits before it.
+    async def _until_tried(self, write: PendingWrite) -> None:
+        """Waits until somebody has written the group this write is in, or leads one itself."""
+        self._queue.append(write)
+        while not write.is_tried:
+            if self._is_led:
+                self.stats.waits += write.woken is None
+                write.woken = asyncio.get_running_loop().create_future()
+                await write.woken
+                continue
+            self._is_led = True
+            try:
+                async with self._turn:
+                    await self._retry(everything=False)
+                    await self._try_next()
+            finally:
+                self._is_led = False
+                for next_one in self._queue:
+                    if next_one.wake():
+                        break
 
-        Raises:
-            PersistenceError: it was not stored; with on_error "raise" also if what the caller had
-                in the same AsyncSession was not.
-        """
-        await self._retry(everything=False)
-        session_id = self.row_id(write.session_id)
-        waiting = [p for p in self.pending if not p.is_parked]
-        if any(self.row_id(p.session_id) == session_id for p in waiting):
-            write.reason = "waits for an earlier write of its session"
-            raise PersistenceError(f"Not stored: it {write.reason}.") from self.last_error
-        try:
-            return await self._attempt(write)
-        except CallerWorkFailed as error:
-            self.last_error = error
-            if self._on_error == "raise":
-                raise PersistenceError(f"Our rows are stored, but {error}") from error
-            return error.rows
-        except Exception as error:
-            self._failed(write, error)
-            raise PersistenceError(f"Not stored: {error}") from error
-
-    async def _attempt(self, write: PendingWrite) -> list[Row]:
-        return await self._store.apply([self._resolved(step) for step in write.steps])
+    async def _try_next(self) -> None:
+        """Tries the group at the head of the queue."""
+        group = self._group(self._queue)
+        for _ in group:
+            self._queue.popleft()
+        await self._try(group)
 
     async def _retry(self, *, everything: bool) -> None:
-        """Tries what is pending, in order; a session whose write fails again waits as a whole."""
-        stuck: set[str] = set()
-        for write in list(self.pending):
-            session_id = self.row_id(write.session_id)
-            if session_id in stuck or (write.is_parked and not everything):
-                continue
-            try:
-                stored = await self._attempt(write)
-            except CallerWorkFailed as error:
-                self.last_error = error
-                stored = error.rows
-            except Exception as error:
-                self._failed(write, error)
-                if not write.is_parked:
-                    stuck.add(session_id)
-                    if not everything:
-                        return  # whatever it is, it has not passed yet
-                continue
-            self.pending.remove(write)
-            asked = [step.row for step in write.steps if isinstance(step, PutSession | PutMessage)]
-            for row, found in zip(asked, stored, strict=True):
-                if row["id"] != found["id"]:
-                    self._aliases[row["id"]] = found["id"]
+        """Tries what was kept, in order: one first, to see whether what was wrong has passed."""
+        waiting = deque(write for write in self._kept if everything or not write.is_parked)
+        alone = 1
+        while waiting:
+            group = [waiting[0]] if alone else self._group(waiting)
+            for _ in group:
+                waiting.popleft()
+            alone = max(alone - 1, 0)
+            if not await self._try(group):
+                if not everything:
+                    return  # whatever it is, it has not passed yet
+                if len(group) > 1:
+                    waiting.extendleft(reversed(group))
+                alone = max(alone, len(group))
 
-    def _failed(self, write: PendingWrite, error: Exception) -> None:
-        is_passing = isinstance(error, SchemaError) or getattr(error, "is_passing", False)
-        write.reason, write.is_parked = str(error), not is_passing
+    async def _try(self, group: list[PendingWrite]) -> bool:
+        """Writes a group in one transaction; says whether no passing reason kept it from that."""
+        group = self._without_stuck(group)
+        if not group:
+            return True
+        try:
+            rows = await self._apply(group)
+        except CallerWorkFailed as error:
+            self.last_error = error
+            self._stored(group, error.rows)
+            if self._on_error == "raise":
+                group[0].error = PersistenceError(f"Our rows are stored, but {error}")
+                group[0].error.__cause__ = error
+        except Exception as error:
+            self.stats.failures += 1
+            is_passing = _is_passing(error)
+            if len(group) > 1 and not is_passing:
+                middle = len(group) // 2
+                results = [await self._try(half) for half in (group[:middle], group[middle:])]
+                return all(results)
+            self._failed(group, error, is_parked=not is_passing)
+            return not is_passing
+        else:
+            self._stored(group, rows)
+        return True
+
+    async def _apply(self, group: list[PendingWrite]) -> list[Row]:
+        self._under_way = group
+        started = time.perf_counter()
+        try:
+            steps = [self._resolved(step) for write in group for step in write.steps]
+            put = {step.row["id"] for step in steps if isinstance(step, PutMessage)}
+            return await self._store.apply([told for step in steps for told in _told(step, put)])
+        finally:
+            self._under_way = []
+            self.stats.seconds += time.perf_counter() - started
+
+    def _without_stuck(self, group: list[PendingWrite]) -> list[PendingWrite]:
+        """The group without what has to wait for an earlier write of its session."""
+        members = set(group)
+        earlier = takewhile(lambda kept: kept not in members, self._kept)
+        stuck = {self.row_id(kept.session_id) for kept in earlier if not kept.is_parked}
+        if not stuck:
+            return group
+        going: list[PendingWrite] = []
+        waiting: list[PendingWrite] = []
+        for write in group:
+            (waiting if self.row_id(write.session_id) in stuck else going).append(write)
+        self._keep(waiting, self.last_error, WAITS)
+        return going
+
+    def _stored(self, group: list[PendingWrite], rows: list[Row]) -> None:
+        left = iter(rows)
+        for write in group:
+            asked = write.asked
+            write.stored = [next(left) for _ in asked]
+            was_kept = write in self._kept
+            if was_kept:
+                del self._kept[write]
+                self._kept_rows -= write.size
+                self.stats.retried += 1
+            if was_kept or not write.is_awaited:  # its ids are given out
+                pairs = zip(asked, write.stored, strict=False)
+                self._aliases |= {a["id"]: s["id"] for a, s in pairs if a["id"] != s["id"]}
+            write.wake()
+        count = sum(write.size for write in group)
+        self.stats.stored(len(group), count)
+        log.debug(
+            "stored %d rows of %d writes",
+            count,
+            len(group),
+            extra=_fields(group, self._store),
+        )
+
+    def _failed(self, group: list[PendingWrite], error: Exception, *, is_parked: bool) -> None:
         self.last_error = error
+        leading: list[PendingWrite] = []
+        following: list[PendingWrite] = []
+        seen: set[str] = set()
+        for write in group:
+            session_id = self.row_id(write.session_id)
+            is_later = session_id in seen and self._on_error == "log"
+            (following if is_later else leading).append(write)
+            seen.add(session_id)
+        for write in leading:
+            write.is_parked = is_parked
+        self._keep(leading, error, str(error))
+        self._keep(following, error, WAITS)
+
+    def _keep(self, writes: list[PendingWrite], error: Exception | None, reason: str) -> None:
+        """Keeps what was not stored, or tells whoever asked for it that nobody keeps it."""
+        new = []
+        for write in writes:
+            if write in self._kept:
+                write.reason = write.reason if reason is WAITS else reason
+                continue
+            write.reason = reason
+            if write.is_awaited and (self._on_error == "raise" or not self._has_room(write)):
+                it = "it " if reason is WAITS else ""
+                write.error = PersistenceError(f"Not stored: {it}{reason}")
+                write.error.__cause__ = error
+            else:
+                self._kept[write], write.stored = None, []
+                self._kept_rows += write.size
+                new.append(write)
+            write.wake()
+        if new:
+            log.error("kept in pending: %s", reason, extra=_fields(new, self._store, reason=reason))
+
+    def _abandon(self, writes: Iterable[PendingWrite]) -> None:
+        """Keeps writes that nobody will hear of."""
+        for write in writes:
+            if write in self._queue:
+                self._queue.remove(write)
+            write.woken = None
+            if not write.is_tried:
+                write.reason, write.stored = "the event loop ended in the middle", []
+                self._kept[write] = None
+                self._kept_rows += write.size
+        self._kept = dict.fromkeys(sorted(self._kept, key=lambda write: write.number))
+
+    def _follow_loop(self) -> None:
+        """Notices that the loop it was used in is gone, with whatever was under way in it."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None and self._loop.is_closed():
+                self._abandon([*self._under_way, *self._queue])
+                self._turn, self._is_led, self._under_way = asyncio.Lock(), False, []
+            self._loop = loop
+
+    def _group(self, writes: Iterable[PendingWrite]) -> list[PendingWrite]:
+        """As many of the first writes as go into one transaction."""
+        group: list[PendingWrite] = []
+        rows = 0
+        for write in writes:
+            rows += write.size
+            may_join = self._store.takes_groups and write.only_adds and rows <= GROUP_ROWS
+            if group and not (may_join and group[-1].only_adds):
+                break
+            group.append(write)
+        return group
 
     def _has_room(self, write: PendingWrite) -> bool:
-        rows = sum(len(pending.rows) for pending in [*self.pending, write])
-        return not self.pending or rows <= MOST_PENDING_ROWS
+        return not self._kept or self._kept_rows + write.size <= MOST_PENDING_ROWS
 
     def _resolved(self, step: Step) -> Step:
         """The step with ids as the store knows them."""
+        if not self._aliases:
+            return step
         match step:
             case PutMessage(row):
                 return PutMessage(self._resolved_row(row))
+            case AppendTo(message_id):
+                return replace(step, message_id=self.row_id(message_id))
             case Append(_, rows) | Put(_, rows):
                 return replace(step, rows=[self._resolved_row(row) for row in rows])
             case Delete(table, ids):
@@ -195,10 +379,23 @@ class Outbox:
         return row | {key: self._aliases[row[key]] for key in keys} if keys else row
 
 
-def _rows(step: Step) -> Sequence[Row]:
-    match step:
-        case PutSession(row) | PutMessage(row):
-            return [row]
-        case Append(_, rows) | Put(_, rows):
-            return rows
-    return []
+def _is_passing(error: Exception) -> bool:
+    return isinstance(error, SchemaError) or bool(getattr(error, "is_passing", False))
+
+
+def _told(step: Step, put: set[str]) -> Sequence[Step]:
+    """What is in a message that is stored already can be told now."""
+    if isinstance(step, AppendTo) and step.message_id not in put:
+        return [append for append in step.within(step.message_id) if append.rows]
+    return [step]
+
+
+def _fields(writes: list[PendingWrite], store: Store, **more: Any) -> dict[str, Any]:
+    """What a log record says of writes, for whoever collects records."""
+    return {
+        "place": store.place,
+        "writes": len(writes),
+        "rows": sum(write.size for write in writes),
+        "session_id": writes[0].session_id,
+        **more,
+    }

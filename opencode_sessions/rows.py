@@ -1,6 +1,6 @@
 """From records and parts to rows of the tables, for the import and the service alike."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -87,14 +87,17 @@ def session_rows(record: SessionRecord, *, source: str, origin: str | None) -> S
 
 
 def message_call_rows(
-    parts: Iterable[Any], message_id: str, place: Row, now: datetime
+    parts: Iterable[Any], message_id: str, place: Row, now: datetime, stored: Iterable[Row] = ()
 ) -> tuple[list[Row], list[Row]]:
     """The tool call and file event rows of one message's parts, as an application hands them over.
 
     A part or call that says its id keeps the same row however often it is stored; one that does not
-    gets a new row each time.
+    gets a new row each time, unless it is one of those that are `stored` with the message.
     """
     calls, events = [], []
+    ids: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for row in stored:
+        ids[row["tool"], row["input_hash"]].append(row["id"])
     times: Counter[str] = Counter()
     for call in parts_.tool_calls(parts):
         said = call.part_id or (f"{message_id}/{call.call_id}" if call.call_id else None)
@@ -102,15 +105,18 @@ def message_call_rows(
             times[said] += 1
             if times[said] > 1:  # twice in one message: two rows, told by their number
                 said = f"{said}#{times[said]}"
-        id = row_id(said) if said else new_id()
         at = place | {
             "message_id": message_id,
             "created_at": moment(call.started_ms) or now,
             "actor": "agent",
         }
-        calls.append(call_row(call, id) | at)
+        row = call_row(call, row_id(said) if said else "") | at
+        if not said:
+            same = ids[row["tool"], row["input_hash"]]
+            row["id"] = same.pop(0) if same else new_id()
+        calls.append(row)
         events += [
-            event_row_of(call, event, id, number) | at
+            event_row_of(call, event, row["id"], number) | at
             for number, event in enumerate(events_.file_events(call))
         ]
     return calls, events

@@ -9,7 +9,9 @@ work.
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -28,15 +30,16 @@ from .models import (
 )
 from .moments import Moment, moment
 from .opening import Opening, default_database, open_store
-from .outbox import OnError, Outbox, PendingWrite
+from .outbox import OnError, Outbox
+from .pending import PendingWrite, Stats
 from .reading import Reader
 from .rows import message_call_rows
 from .shown import fields_html
-from .store import Append, Delete, PutMessage, PutSession, Step, Store
+from .store import Append, AppendTo, Delete, PutMessage, PutSession, Step, Store
 from .store.engine import Target
 from .store.memory import MemoryStore
 from .store.sql import SqlStore
-from .store.values import clean
+from .store.values import packed, plain
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from .import_report import ImportReport
     from .sources import Place
 
+MOST_REMEMBERED = 10_000  # messages whose calls had no ids
 log = logging.getLogger("opencode_sessions")
 
 
@@ -76,6 +80,8 @@ class OpencodeSessionService(Reader):
         self._outbox = Outbox(store, on_error)
         self._clock = now()
         self._scrubbed = 0
+        # Calls without an id that were stored with their message, by its id and by opencode's.
+        self._unnamed: dict[str, Sequence[Row]] = {}
 
     @classmethod
     def open(
@@ -133,8 +139,8 @@ class OpencodeSessionService(Reader):
             "source": "service",
         }
         row = self._clean(row)
-        stored = await self._outbox.write(row["id"], [PutSession(row)])
-        return detached(OpencodeSession, stored[0] if stored else row)
+        stored = await self._outbox.write(row["id"], [PutSession(row)], at_once=True)
+        return detached(OpencodeSession, stored[0] if stored else plain(row))
 
     async def persist_message(
         self,
@@ -143,11 +149,20 @@ class OpencodeSessionService(Reader):
         parts: Sequence[Any],
         *,
         message_id: str | None = None,
+        events: bool = False,
     ) -> OpencodeMessage:
         """Stores a message and its parts as they are; its `content` is `extract_text(parts)`.
 
         opencode's id of the message is `message_id`, else what the parts say (`messageID`): a
         message already known by it is updated, not doubled.
+
+        Args:
+            session: the session it belongs to.
+            role: user, assistant, or what else the application has.
+            parts: opencode's parts, of any version.
+            message_id: opencode's id of the message.
+            events: store the tool calls in the parts and their file events as well, all in one
+                transaction. `persist_file_events` of the same message and parts adds nothing then.
         """
         session_id = self._id(session)
         parts = _listed(parts)
@@ -162,8 +177,24 @@ class OpencodeSessionService(Reader):
             "source": "service",
         }
         row = self._clean(row)
-        stored = await self._outbox.write(session_id, [PutMessage(row)])
-        return detached(OpencodeMessage, stored[0] if stored else row)
+        steps: list[Step] = [PutMessage(row)]
+        unnamed: list[Row] = []
+        named = ""
+        if events:
+            named = f"{session_id}/{row['opencode_id']}" if row["opencode_id"] else ""
+            before = self._unnamed.get(named, ())
+            within = self._within(parts, row["id"], row["created_at"], before)
+            calls, _events = within(row["id"])
+            if calls.rows:
+                steps.append(AppendTo(row["id"], within))
+                unnamed = [call for call in calls.rows if not call["call_id"]]
+        stored = await self._outbox.write(session_id, steps)
+        message = detached(OpencodeMessage, stored[0] if stored else plain(row))
+        if unnamed:
+            self._remember(message.id, unnamed)
+            if named:
+                self._remember(named, unnamed)
+        return message
 
     async def persist_file_events(self, message: OpencodeMessage, parts: Sequence[Any]) -> None:
         """Stores the tool calls in a message's parts and their file events, in one transaction.
@@ -171,18 +202,60 @@ class OpencodeSessionService(Reader):
         A part that says its id is stored once however often it comes.
         """
         message_id = self._id(message)
-        # None on an object of the caller's own that a commit has expired: the store looks it up.
-        session_id = message.__dict__.get("session_id")
-        session_id = session_id and self._outbox.row_id(session_id)
-        place: Row = {"session_id": session_id, "source": "service"}
-        calls, events = message_call_rows(_listed(parts), message_id, place, self._now())
-        steps: list[Step] = []
-        if calls:
-            steps.append(Append("tool_calls", [self._clean(row) for row in calls]))
-        if events:
-            steps.append(Append("file_events", [self._clean(row) for row in events]))
-        if steps:
-            await self._outbox.write(session_id or message_id, steps)
+        unnamed = self._unnamed.get(identity(message), ())
+        within = self._within(_listed(parts), message_id, self._now(), unnamed)
+        if within(message_id)[0].rows:
+            # None on an object of the caller's own that a commit has expired.
+            session_id = message.__dict__.get("session_id") or message_id
+            await self._outbox.write(session_id, [AppendTo(message_id, within)])
+
+    def _within(
+        self, parts: Any, message_id: str, at: datetime, unnamed: Sequence[Row] = ()
+    ) -> Callable[[str], Sequence[Append]]:
+        """The calls and events in a message's parts, by the id it is stored under.
+
+        That may turn out to be another than it was given, and a call without an id of its own is
+        known by the message's.
+        """
+        place: Row = {"session_id": None, "source": "service"}  # its session is the message's
+
+        def rows(parts: Any, id: str, unnamed: Sequence[Row]) -> Sequence[Append]:
+            found = message_call_rows(parts, id, place, at, unnamed)
+            calls, events = ([self._clean(row) for row in listed] for listed in found)
+            return Append("tool_calls", calls), Append("file_events", events)
+
+        first = rows(parts, message_id, unnamed)
+        under = {message_id: first}
+        then = packed({"parts": parts})[0]["parts"]  # the caller's own may change
+
+        def within(id: str) -> Sequence[Append]:
+            if id not in under:
+                under[id] = rows(then.value, id, first[0].rows)
+            return under[id]
+
+        return within
+
+    def _remember(self, message: str, calls: list[Row]) -> None:
+        """Calls without an id that are stored with their message, not to store them twice."""
+        kept = ("id", "tool", "input_hash")
+        self._unnamed[message] = [{name: call[name] for name in kept} for call in calls]
+        if len(self._unnamed) > MOST_REMEMBERED:
+            del self._unnamed[next(iter(self._unnamed))]
+
+    def batch(self) -> AbstractAsyncContextManager[None]:
+        """Many writes in few transactions: `async with svc.batch(): ...`, for importers.
+
+        Inside, what this task (or one it starts there) says of messages and events waits in
+        `pending`, in order, and is written some thousand rows at a time; sessions are written at
+        once. All of it is durable when the block has been left and `pending` is empty, also when
+        it is left by an error; if the process dies inside, what still waited is lost. Messages
+        given back inside have no `seq` and `turn` yet, and are not read back before they are
+        written.
+
+        Raises:
+            PersistenceError: on leaving, with `on_error="raise"`, if something is still pending.
+        """
+        return self._outbox.batch()
 
     extract_text = staticmethod(parts_.extract_text)
     extract_file_events = staticmethod(events_.extract_file_events)
@@ -196,6 +269,16 @@ class OpencodeSessionService(Reader):
     def last_error(self) -> Exception | None:
         """Why the last write that failed did; None if none has."""
         return self._outbox.last_error
+
+    def stats(self) -> Stats:
+        """What was written so far, in counts: rows, transactions, waits, failures."""
+        pending = self.pending
+        return replace(
+            self._outbox.stats,
+            pending=len(pending),
+            parked=sum(write.is_parked for write in pending),
+            scrubbed=self._scrubbed,
+        )
 
     @property
     def scrubbed(self) -> int:
@@ -331,7 +414,7 @@ class OpencodeSessionService(Reader):
         return self._outbox.row_id(identity(instance))
 
     def _clean(self, row: Row) -> Row:
-        cleaned, replaced = clean(row)
+        cleaned, replaced = packed(row)
         self._scrubbed += replaced
         return cleaned
 

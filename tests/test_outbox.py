@@ -399,3 +399,37 @@ def test_a_loop_that_ends_in_the_middle_loses_nothing(monkeypatch: pytest.Monkey
         return await texts(service, "ses_1")
 
     assert sorted(asyncio.run(afterwards())) == ["a", "b", "c"]  # type: ignore[type-var]
+
+
+def test_a_loop_that_is_gone_without_a_word() -> None:
+    """As when a notebook's kernel is interrupted: its tasks are not even cancelled."""
+    service = OpencodeSessionService()
+    real = service.store.apply
+    begun = asyncio.Event()
+
+    async def never_ends(_steps: Any) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    service.store.apply = never_ends  # type: ignore[method-assign]
+
+    async def main() -> list[asyncio.Task[Any]]:
+        said = [service.get_or_create_session(f"ses_{n}") for n in range(3)]
+        tasks = [asyncio.create_task(each) for each in said]
+        await begun.wait()
+        return tasks
+
+    loop = asyncio.new_event_loop()
+    tasks = loop.run_until_complete(main())
+    abandoned = asyncio.all_tasks(loop)
+    loop.close()
+    service.store.apply = real  # type: ignore[method-assign]
+
+    async def afterwards() -> list[int]:
+        await service.get_or_create_session("ses_3")
+        assert not service.pending
+        return await counts(service)
+
+    assert asyncio.run(afterwards()) == [4, 0, 0, 0]
+    for task in [*tasks, *abandoned]:  # so that asyncio does not complain of them
+        task._log_destroy_pending = False  # type: ignore[attr-defined]

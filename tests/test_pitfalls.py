@@ -278,7 +278,7 @@ async def test_locked_for_longer_than_we_wait(
 
 
 @pytest.mark.parametrize("serve", ["session", "file"], indirect=True)
-async def test_disk_full_and_then_room_again(serve: Serve) -> None:
+async def test_disk_full_and_then_room_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     largest = 10**9
 
     def limit(connection: Any, *_args: object) -> None:
@@ -286,10 +286,20 @@ async def test_disk_full_and_then_room_again(serve: Serve) -> None:
         cursor.execute(f"PRAGMA max_page_count={largest}")
         cursor.close()
 
+    def set_up(connection: Any) -> None:
+        real(connection)
+        connections.append(connection)
+
+    connections: list[Any] = []
+    real = engine.set_up_sqlite
+    monkeypatch.setattr(engine, "set_up_sqlite", set_up)
     service = await serve()
     session = await service.get_or_create_session("ses_1")
+    (writing,) = [each for each in connections if isinstance(each, sqlite3.Connection)] or [None]
     with listening(Pool, "checkout", limit):
         largest = 1  # the file may not grow
+        if writing:
+            limit(writing)
         big = "x" * 100_000
         for number in range(3):
             await say(service, session, f"{number} {big}")
@@ -300,6 +310,8 @@ async def test_disk_full_and_then_room_again(serve: Serve) -> None:
         assert not any(write.is_parked for write in service.pending)
         assert await counts(service) == [1, 0, 0, 0]
         largest = 10**9
+        if writing:
+            limit(writing)
         await say(service, session, "3")
     assert not service.pending
     stored = await service.list_messages("ses_1")

@@ -563,3 +563,80 @@ async def test_merging_an_object_is_how_to_change_it(db: AsyncSession) -> None:
     await service.persist_file_events(own, FLAT)
     assert len(await service.list_file_events(merged)) == 3
     assert session.title == "Title"
+
+
+# -- a message with what is in it ----------------------------------------------------------------
+
+
+async def test_one_call_stores_what_two_store(service: OpencodeSessionService) -> None:
+    parts = [*FLAT, tool("prt_1"), {**FLAT[1], "id": "call_9"}]
+    one = await service.get_or_create_session("ses_1")
+    await service.persist_message(one, "assistant", parts, events=True)
+    two = await service.get_or_create_session("ses_2")
+    message = await service.persist_message(two, "assistant", parts)
+    assert not await service.list_file_events(two), "only if it is asked for"
+    other_ids = [part if "id" not in part else tool("prt_2") for part in parts]
+    await service.persist_file_events(message, other_ids)
+    kept = ("event_type", "diff", "command", "status", "seq", "turn", "tool")
+    told = [
+        [
+            tuple(getattr(event, name) for name in kept)
+            for event in await service.list_file_events(s)
+        ]
+        for s in (one, two)
+    ]
+    assert told[0] == told[1] != []
+
+
+@pytest.mark.parametrize("parts", [FLAT, [*FLAT, *FLAT], [tool("prt_1"), FLAT[2]]])
+async def test_both_forms_of_one_message_double_nothing(
+    service: OpencodeSessionService, parts: list[Any]
+) -> None:
+    session = await service.get_or_create_session("ses_1")
+    message = await service.persist_message(session, "assistant", parts, events=True)
+    before = [await rows(service, table) for table in ("file_events", "tool_calls")]
+    for _ in range(2):
+        await service.persist_file_events(message, parts)
+    assert [await rows(service, table) for table in ("file_events", "tool_calls")] == before
+    await service.persist_file_events(message, [*parts, FLAT[3]])
+    assert len(await rows(service, "file_events")) == len(before[0]) + 1
+
+
+async def test_one_call_of_a_message_that_is_known(service: OpencodeSessionService) -> None:
+    call = {**FLAT[1], "id": "call_1"}
+    first = await a_message(service, [call], message_id="msg_1", events=True)
+    for _ in range(2):
+        again = await a_message(service, [call, FLAT[2]], message_id="msg_1", events=True)
+        assert again.id == first.id
+    events = await service.list_file_events("ses_1")
+    assert [(e.event_type, e.message_id) for e in events] == [
+        ("read", first.id),
+        ("edit", first.id),
+    ]
+
+
+async def test_one_call_is_all_or_nothing(
+    service: OpencodeSessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await service.get_or_create_session("ses_1")
+    real = service.store.apply
+
+    async def last_fails(steps: Any) -> Any:
+        real_within = steps[-1].within
+
+        def within(id: str) -> Any:
+            calls, events = real_within(id)
+            bad = events.rows[-1] | {"event_type": None, "message_id": "gone"}
+            return calls, type(events)(events.table, [*events.rows[:-1], bad])
+
+        return await real([*steps[:-1], type(steps[-1])(steps[-1].message_id, within)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.store, "apply", last_fails)
+        await service.persist_message(session, "assistant", FLAT, events=True)
+    if service.store.place == "memory":
+        return
+    assert len(service.pending) == 1
+    assert [len(await rows(service, table)) for table in TABLES] == [1, 0, 0, 0]
+    await service.flush()
+    assert [len(await rows(service, table)) for table in TABLES] == [1, 1, 4, 3]

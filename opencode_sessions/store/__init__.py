@@ -30,6 +30,8 @@ MONEY = (
 TOTALS = ("messages", "turns", *MONEY, "tool_calls", "file_events")
 # What an Append leaves as it is in a row that is there already.
 KEPT_BY_APPEND = {"id", "session_id", "seq", "created_at"}
+# What a stored message says as it was given: large, so not read back.
+GIVEN = {"content", "parts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,14 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
+class AppendTo:
+    """Appends to a message what is `within` it, by the id it turns out to be stored under."""
+
+    message_id: str
+    within: Callable[[str], Sequence[Append]]
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
     """Inserts or updates rows by id, exactly as given (all with the same columns).
 
@@ -76,7 +86,7 @@ class Delete:
     ids: Sequence[str]
 
 
-Step = PutSession | PutMessage | Append | Put | Delete
+Step = PutSession | PutMessage | Append | AppendTo | Put | Delete
 
 
 class Summary(NamedTuple):
@@ -141,6 +151,11 @@ class Store(Protocol):
     @property
     def known(self) -> Summary | None:
         """What it held when it was last counted, without counting again."""
+
+    @property
+    def takes_groups(self) -> bool:
+        """Whether steps of several writes may be applied together, those of a later one knowing
+        rows of an earlier one by the ids they were given."""
 
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
         """Applies all steps, durably, or none; gives one row for each PutSession and PutMessage.

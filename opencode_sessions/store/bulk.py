@@ -4,7 +4,7 @@ Through SQLAlchemy every row is prepared before the first is written, in the eve
 SQLite's driver takes them one by one, in a thread of its own.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -34,7 +34,7 @@ async def put(
         if not isinstance(executor, AsyncConnection):
             executor = await executor.connection()
         driver: Any = (await executor.get_raw_connection()).driver_connection
-        async with driver.executemany(sql, _bound(rows, names)) as cursor:
+        async with driver.executemany(sql, bound(rows, names)) as cursor:
             return int(cursor.rowcount)
     statement = statements.put(dialect, table, columns)
     for start in range(0, len(rows), BATCH):
@@ -42,7 +42,7 @@ async def put(
     return None
 
 
-def _bound(rows: Sequence[Row], names: Sequence[str]) -> Iterator[list[Any]]:
+def bound(rows: Iterable[Row], names: Sequence[str]) -> Iterator[list[Any]]:
     """Rows as SQLite's driver takes them, as SQLAlchemy's types would have it."""
     values = itemgetter(*names)
     for row in rows:

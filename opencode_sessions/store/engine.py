@@ -22,6 +22,7 @@ from ..errors import OpencodeSessionsError, PersistenceError
 from .values import dumps, loads
 
 BUSY_TIMEOUT_MS = 5000
+SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; at NORMAL power may take the last
 WAL_RETRY_S = 0.01
 SMALLEST_DATABASE = 512  # bytes; what is smaller SQLite takes for empty, and writes over it
 WRITES = "opencode_sessions_writes"
@@ -60,7 +61,7 @@ def connect(target: Target) -> AsyncEngine:
         hint = f" `pip install {error.name}`." if isinstance(error, ImportError) else ""
         raise OpencodeSessionsError(f"{place} cannot be opened: {error}.{hint}") from error
     if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "connect", _connected_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
@@ -150,13 +151,20 @@ def _url(target: Target) -> URL:
     return URL.create(DRIVERS["sqlite"], database=str(path))
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
+def set_up_sqlite(connection: Any) -> None:
+    """Sets up a connection to a file that is in WAL mode already."""
     connection.isolation_level = None  # BEGIN is ours to say, see _begin_sqlite
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")  # first: the next may have to wait
-    _switch_to_wal(cursor)
-    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
     cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _connected_sqlite(connection: Any, _record: object) -> None:
+    set_up_sqlite(connection)
+    cursor = connection.cursor()
+    _switch_to_wal(cursor)
     cursor.close()
 
 

@@ -11,6 +11,7 @@ from . import (
     KEPT_BY_APPEND,
     MONEY,
     Append,
+    AppendTo,
     Delete,
     IdsTaken,
     Put,
@@ -50,16 +51,27 @@ class MemoryStore:
         messages, events = self._tables["messages"], self._tables["file_events"]
         return Summary(len(sessions), len(messages), len(events), max(times, default=None))
 
+    @property
+    def takes_groups(self) -> bool:
+        """Nothing is gained by it."""
+        return False
+
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
         """Applies all steps or none: what could refuse a row is looked at before any is stored."""
         self._check(steps)
         rows = []
+        aliases: dict[str, str] = {}
         for step in steps:
             match step:
                 case PutSession(row):
                     rows.append(self._put_session(row))
                 case PutMessage(row):
                     rows.append(self._put_message(row))
+                    aliases[row["id"]] = rows[-1]["id"]
+                case AppendTo(message_id, within):
+                    for append in within(aliases.get(message_id, message_id)):
+                        for row in append.rows:
+                            self._append(append.table, row)
                 case Append(table, added):
                     for row in added:
                         self._append(table, row)
@@ -154,7 +166,7 @@ class MemoryStore:
         coming: dict[str, set[str]] = defaultdict(set)
         taken: dict[TableName, set[str]] = {}
         for step in steps:
-            if isinstance(step, Delete):
+            if isinstance(step, Delete | AppendTo):
                 continue
             if isinstance(step, Put) and (ids := self._of_others(step)):
                 taken[step.table] = taken.get(step.table, set()) | ids
@@ -201,6 +213,7 @@ class MemoryStore:
         return kept
 
     def _put_message(self, row: Row) -> Row:
+        row = plain(row)
         kept = self._tables["messages"].get(self._holder("messages", row) or row["id"])
         if kept is not None:
             kept |= {name: row[name] for name in ("role", "content", "parts")}
@@ -212,7 +225,7 @@ class MemoryStore:
 
     def _append(self, table: str, row: Row) -> None:
         message = self._tables["messages"][row["message_id"]]
-        row = row | {"turn": message["turn"]}
+        row = plain(row) | {"turn": message["turn"]}
         if kept := self._tables[table].get(row["id"]):
             kept |= {column: row[column] for column in row.keys() - KEPT_BY_APPEND}
             return

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Executable, delete, func, select
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
@@ -21,9 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from ..errors import SchemaError
 from ..models import TABLES, Row
 from . import (
+    GIVEN,
     MONEY,
     TABLE_NAMES,
     Append,
+    AppendTo,
     CallerWorkFailed,
     Delete,
     Done,
@@ -44,8 +46,10 @@ from . import (
     statements,
 )
 from . import engine as engines
-from .engine import Executor, check_supported, reason
-from .values import whole
+from .appending import is_appending
+from .engine import Executor, check_supported, file_of, reason
+from .sqlite import SqliteWriter
+from .values import plain, whole
 
 BATCH = 2000  # rows read between two turns of the event loop: under 50 ms
 
@@ -59,6 +63,16 @@ SCHEMA_STATES = ("42P01", "42703")
 Transaction = Callable[[bool], AbstractAsyncContextManager[Executor]]
 
 
+class Writer(Protocol):
+    """A connection of our own that appends many rows in few statements."""
+
+    async def append(self, steps: Sequence[Step]) -> list[Row]:
+        """Appends in one transaction; gives a row for each PutSession and PutMessage."""
+
+    async def close(self) -> None:
+        """Lets go of the connection; the next write opens it again."""
+
+
 class SqlStore:
     """A store in a database."""
 
@@ -68,13 +82,20 @@ class SqlStore:
         dialect: Callable[[], str],
         place: str,
         dispose: Callable[[], Awaitable[None]] | None = None,
+        writer: Writer | None = None,
     ) -> None:
         self._transaction = transaction
         self._dialect = dialect
         self._dispose = dispose
+        self._writer = writer
         self._counted: Summary | None = None
         self._writes = 0
         self.place = place
+
+    @property
+    def takes_groups(self) -> bool:
+        """Whether it has a connection of its own to write through."""
+        return self._writer is not None
 
     @property
     def known(self) -> Summary | None:
@@ -93,10 +114,13 @@ class SqlStore:
     @classmethod
     def on_engine(cls, engine: AsyncEngine) -> "SqlStore":
         """A store with an engine of its own, made by `connect`."""
-        transaction = partial(engines.transaction, engine, asyncio.Lock())
-        url = engine.url
+        lock, url = asyncio.Lock(), engine.url
+        transaction = partial(engines.transaction, engine, lock)
         place = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
-        return cls(transaction, lambda: engine.dialect.name, place or "memory", engine.dispose)
+        writer = SqliteWriter(engine, lock) if file_of(engine) else None
+        return cls(
+            transaction, lambda: engine.dialect.name, place or "memory", engine.dispose, writer
+        )
 
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
         """Applies all steps in one transaction; gives a row for each PutSession and PutMessage."""
@@ -105,15 +129,27 @@ class SqlStore:
     async def _apply_all(self, steps: Sequence[Step]) -> list[Row]:
         rows: list[Row] = []
         taken: dict[TableName, set[str]] = {}
+        aliases: dict[str, str] = {}
         with _translated():
+            if self._writer and is_appending(steps):
+                rows = await self._writer.append(steps)
+                self._writes += 1
+                return rows
             try:
                 async with self._transaction(True) as executor:
                     for step in steps:
-                        if isinstance(step, Put):
+                        if isinstance(step, AppendTo):
+                            id = aliases.get(step.message_id, step.message_id)
+                            for append in step.within(id):
+                                await self._apply(executor, append)
+                        elif isinstance(step, Put):
                             ids = await self._put(executor, step)
                             taken |= {step.table: ids | taken.get(step.table, set())} if ids else {}
                         else:
-                            rows += await self._apply(executor, step)
+                            given = await self._apply(executor, step)
+                            if isinstance(step, PutMessage):
+                                aliases[step.row["id"]] = given[0]["id"]
+                            rows += given
                     if taken:
                         raise IdsTaken(taken)
             except CallerWorkFailed as error:
@@ -214,6 +250,8 @@ class SqlStore:
 
     async def close(self) -> None:
         """Closes our own engine; a caller's AsyncSession is the caller's."""
+        if self._writer:
+            await self._writer.close()
         if self._dispose:
             await self._dispose()
 
@@ -225,14 +263,14 @@ class SqlStore:
                 statement = statements.put_session(dialect, row["opencode_id"] is not None)
                 return await _returned(executor, statement, row)
             case PutMessage(row):
+                row = plain(row)
                 statement = statements.put_message(dialect, row["opencode_id"] is not None)
-                asked = {"in_session": row["session_id"], "prompts": int(row["role"] == "user")}
-                return await _returned(executor, statement, row | asked)
+                rows = await _returned(executor, statement, statements.message_parameters(row))
+                return [rows[0] | {name: row[name] for name in GIVEN}]
             case Append(table, rows):
                 for row in rows:
                     statement = statements.append(dialect, table, frozenset(row))
-                    asked = {"in_session": row["session_id"], "in_message": row["message_id"]}
-                    await executor.execute(statement, row | asked)
+                    await executor.execute(statement, statements.append_parameters(plain(row)))
             case Delete(parents, ids) if ids:
                 for name in TABLE_NAMES:
                     source = TABLES[name]

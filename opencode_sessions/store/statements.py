@@ -4,7 +4,8 @@ A statement takes a row's columns as its parameters, and what is looked up for i
 `in_session`, `in_message` and `prompts`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    Dialect,
     Executable,
     Float,
     Insert,
@@ -29,10 +31,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ..models import IS_MOVE, ODDLY_WRITTEN, TABLES, Id
-from . import KEPT_BY_APPEND, MONEY, TableName, Where
+from ..models import IS_MOVE, ODDLY_WRITTEN, TABLES, Id, Row
+from . import GIVEN, KEPT_BY_APPEND, MONEY, TableName, Where
+from .values import dumps, loads
 
+LOOKED_UP = {"in_session", "in_message", "prompts"}
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+SPOKEN: dict[str, Callable[..., Dialect]] = {
+    "sqlite": sqlite.dialect,
+    "postgresql": postgresql.asyncpg.dialect,
+}
+DIALECTS = {
+    name: spoken(json_serializer=dumps, json_deserializer=loads) for name, spoken in SPOKEN.items()
+}
 
 
 def _insert(dialect: str, table: TableName) -> Any:
@@ -123,16 +134,24 @@ def put_message(dialect: str, is_named: bool) -> Executable:
     in_session = table.c.session_id == bindparam("in_session", type_=Id)
     last = select(func.coalesce(func.max(table.c.seq) + 1, 0)).where(in_session)
     prompts = bindparam("prompts", type_=Integer)
-    turn = select(func.coalesce(func.max(table.c.turn) + prompts, 1)).where(in_session)
+    # The last one's: turns do not go back, and the greatest is in no index.
+    latest = select(table.c.turn).where(in_session, table.c.seq.is_not(None))
+    latest = latest.order_by(table.c.seq.desc()).limit(1)
+    turn = func.coalesce(latest.scalar_subquery() + prompts, 1)
     statement: Executable = (
-        insert.values(seq=last.scalar_subquery(), turn=turn.scalar_subquery())
+        insert.values(seq=last.scalar_subquery(), turn=turn)
         .on_conflict_do_update(
             index_elements=[table.c.session_id, table.c.opencode_id] if is_named else [table.c.id],
             set_={"role": new.role, "content": new.content, "parts": new.parts},
         )
-        .returning(*table.c)
+        .returning(*(column for column in table.c if column.name not in GIVEN))
     )
     return statement
+
+
+def message_parameters(row: Row) -> Row:
+    """What `put_message` wants to know of a row."""
+    return row | {"in_session": row["session_id"], "prompts": int(row["role"] == "user")}
 
 
 @cache
@@ -155,6 +174,11 @@ def append(dialect: str, name: TableName, columns: frozenset[str]) -> Executable
     return statement
 
 
+def append_parameters(row: Row) -> Row:
+    """What `append` wants to know of a row."""
+    return row | {"in_session": row["session_id"], "in_message": row["message_id"]}
+
+
 @cache
 def put(dialect: str, name: TableName, columns: frozenset[str]) -> Insert:
     """Inserts rows of these columns, or updates those of their session that have their ids."""
@@ -167,11 +191,44 @@ def put(dialect: str, name: TableName, columns: frozenset[str]) -> Insert:
     return statement
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A statement as its driver takes it."""
+
+    sql: str
+    names: list[str]
+    """The columns, and what else a row has to have, in the order of the parameters."""
+    constants: dict[str, Any]
+    """What of it the statement says itself."""
+    columns: list[str]
+    """Those it gives back; none if it gives nothing."""
+    made: dict[int, Callable[[Any], Any]]
+    """How what the driver gives becomes a value, by the column's place."""
+
+    def row(self, values: Sequence[Any]) -> dict[str, Any]:
+        """A row of those it gave back."""
+        row = dict(zip(self.columns, values, strict=True))
+        for place, make in self.made.items():
+            if values[place] is not None:
+                row[self.columns[place]] = make(values[place])
+        return row
+
+
+def driver_text(statement: Any, dialect: str, columns: frozenset[str]) -> Text:
+    """A statement of this module for the driver, its values said by a row of these columns."""
+    columns -= LOOKED_UP
+    spoken = DIALECTS[dialect]
+    compiled = statement.compile(dialect=spoken, column_keys=sorted(columns))
+    names = compiled.positiontup or []
+    constants = {name: compiled.params[name] for name in {*names} - columns - LOOKED_UP}
+    returned = list(statement.exported_columns) if compiled.effective_returning else []
+    makes = [column.type.dialect_impl(spoken).result_processor(spoken, None) for column in returned]
+    made = {place: make for place, make in enumerate(makes) if make}
+    return Text(str(compiled), names, constants, [column.name for column in returned], made)
+
+
 @cache
 def put_text(name: TableName, columns: frozenset[str]) -> tuple[str, list[str]] | None:
     """What `put` says to SQLite, and its columns in order; None where values have to be added."""
-    compiled = put("sqlite", name, columns).compile(
-        dialect=sqlite.dialect(), column_keys=sorted(columns)
-    )
-    names = compiled.positiontup or []
-    return (str(compiled), names) if columns.issuperset(names) else None
+    text = driver_text(put("sqlite", name, columns), "sqlite", columns)
+    return None if text.constants else (text.sql, text.names)

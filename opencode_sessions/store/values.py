@@ -8,18 +8,25 @@ untouched, as a snapshot of their own: the caller may go on changing its lists.
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
 from hashlib import blake2b
 from typing import Any
 
 import orjson
+from sqlalchemy import JSON
 
-from ..models import Row
+from ..models import TABLES, Row
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 PLAIN = {type(None), bool, int, float, datetime}  # every database can hold them
+JSON_COLUMNS = {
+    column.name
+    for table in TABLES.values()
+    for column in table.columns
+    if isinstance(column.type, JSON)
+}
 REPLACEMENT = "�"
 DEEPEST = 200  # orjson stops at 254 levels
 LARGEST_INT = 2**63 - 1
@@ -78,12 +85,18 @@ def fingerprint(value: Any) -> int:
 
 def clean(row: Row) -> tuple[Row, int]:
     """A copy of the row that every database can hold, and how many values had to be replaced."""
-    return _storable(row, _json)
+    return _storable(row)
 
 
 def packed(row: Row) -> tuple[Row, int]:
     """What `clean` gives, with the values of JSON columns as `JsonText`."""
-    return _storable(row, _json_text)
+    texts, replaced = {}, 0
+    for column in JSON_COLUMNS & row.keys():
+        if row[column] is not None:
+            texts[column], count = _json_text(row[column])
+            replaced += count
+    cleaned, count = _storable(row | dict.fromkeys(texts))
+    return cleaned | texts, replaced + count
 
 
 def plain(row: Row) -> Row:
@@ -92,7 +105,7 @@ def plain(row: Row) -> Row:
     return row | {column: text.value for column, text in texts.items()}
 
 
-def _storable(row: Row, json_of: Callable[[Any], tuple[Any, int]]) -> tuple[Row, int]:
+def _storable(row: Row) -> tuple[Row, int]:
     cleaned, replaced = row.copy(), 0
     for column, value in row.items():
         kind = type(value)
@@ -101,7 +114,7 @@ def _storable(row: Row, json_of: Callable[[Any], tuple[Any, int]]) -> tuple[Row,
         if isinstance(value, str):
             cleaned[column], count = _text(value)
         elif isinstance(value, list | tuple | dict):
-            cleaned[column], count = json_of(value)
+            cleaned[column], count = _json(value)
         elif isinstance(value, int | float | datetime):
             continue
         else:

@@ -1,0 +1,111 @@
+"""What applications append, many writes in few statements, for the driver itself to run.
+
+Through SQLAlchemy a statement costs as much as 60 on SQLite's driver, most of it spent in waiting
+for the driver's thread. So SQLAlchemy makes each statement once, and the driver runs those of a
+transaction together: on SQLite in one visit to a thread, on PostgreSQL in a round trip for each
+kind of row. What to run is said by a generator that is sent what came back, the same for both.
+
+Rows go in by kind: sessions, messages, then what is in them. Those of one kind keep their order,
+and none depends on a later kind. A row that turns out to be stored under another id than it was
+given is known by both to all that comes after it.
+"""
+
+from collections import defaultdict
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ..models import Row
+from . import GIVEN, Append, AppendTo, PutMessage, PutSession, Step, TableName, statements
+from .statements import Text
+from .values import plain
+
+ADDING = PutSession | PutMessage | Append | AppendTo
+
+Appending = Generator["Run", Sequence[Sequence[Any]] | None, list[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One statement to run for several rows; each gives one back if the statement has columns."""
+
+    text: Text
+    rows: Sequence[Row]
+
+
+def is_appending(steps: Sequence[Step]) -> bool:
+    """Whether these steps only add to what is there."""
+    return all(isinstance(step, ADDING) for step in steps)
+
+
+def appending(dialect: str, steps: Sequence[Step]) -> Appending:
+    """Says what to run for these steps; returns a row for each PutSession and PutMessage."""
+    stored: dict[int, Row] = {}
+    aliases: dict[str, str] = {}
+    sessions = [(n, step.row) for n, step in enumerate(steps) if isinstance(step, PutSession)]
+    yield from _put("sessions", dialect, sessions, stored, aliases)
+    messages = [
+        (n, statements.message_parameters(_known(step.row, aliases)))
+        for n, step in enumerate(steps)
+        if isinstance(step, PutMessage)
+    ]
+    yield from _put("messages", dialect, messages, stored, aliases)
+    lots: dict[tuple[TableName, frozenset[str]], list[Row]] = defaultdict(list)
+    for step in steps:
+        for append in _appends(step, aliases):
+            for row in append.rows:
+                row = _known(row, aliases)
+                asked = statements.append_parameters(row)
+                lots[append.table, frozenset(row)].append(asked)
+    for (table, columns), rows in lots.items():
+        yield Run(_append_text(dialect, table, columns), rows)
+    return [plain(stored[n]) for n in sorted(stored)]
+
+
+def _put(
+    table: TableName,
+    dialect: str,
+    asked: Sequence[tuple[int, Row]],
+    stored: dict[int, Row],
+    aliases: dict[str, str],
+) -> Generator[Run, Sequence[Sequence[Any]] | None, None]:
+    """Puts sessions or messages; those that opencode has named are known by that name."""
+    for is_named in (True, False):
+        lot = [(n, row) for n, row in asked if (row["opencode_id"] is not None) is is_named]
+        if not lot:
+            continue
+        text = _put_text(dialect, table, is_named, frozenset(lot[0][1]))
+        found = yield Run(text, [row for _n, row in lot])
+        for (n, row), values in zip(lot, found or (), strict=True):
+            stored[n] = text.row(values) | {name: row[name] for name in GIVEN & row.keys()}
+            if stored[n]["id"] != row["id"]:
+                aliases[row["id"]] = stored[n]["id"]
+
+
+def _appends(step: Step, aliases: dict[str, str]) -> Sequence[Append]:
+    match step:
+        case AppendTo(message_id, within):
+            return within(aliases.get(message_id, message_id))
+        case Append():
+            return [step]
+    return []
+
+
+def _known(row: Row, aliases: dict[str, str]) -> Row:
+    """The row with the ids its session and message are stored under."""
+    if not aliases:
+        return row
+    names = [name for name in ("session_id", "message_id") if row.get(name) in aliases]
+    return row | {name: aliases[row[name]] for name in names}
+
+
+@cache
+def _put_text(dialect: str, table: TableName, is_named: bool, columns: frozenset[str]) -> Text:
+    put = statements.put_session if table == "sessions" else statements.put_message
+    return statements.driver_text(put(dialect, is_named), dialect, columns)
+
+
+@cache
+def _append_text(dialect: str, table: TableName, columns: frozenset[str]) -> Text:
+    return statements.driver_text(statements.append(dialect, table, columns), dialect, columns)
