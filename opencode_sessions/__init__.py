@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import analytics, demo, models, plots, sources
     from .errors import (
+        ExportError,
         OpencodeSessionsError,
         PersistenceError,
         SchemaError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         SourceError,
         SourceNotFound,
     )
+    from .exporting import ExportReport, export, read_export
     from .opening import default_database, migrate
     from .reading import read_opencode
     from .redaction import redact
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "ExportError": "errors",
+    "ExportReport": "exporting",
     "OpencodeSessionsError": "errors",
     "PersistenceError": "errors",
     "SchemaError": "errors",
@@ -42,7 +46,9 @@ _PLACES = {
     "SourceError": "errors",
     "SourceNotFound": "errors",
     "default_database": "opening",
+    "export": "exporting",
     "migrate": "opening",
+    "read_export": "exporting",
     "read_opencode": "reading",
     "redact": "redaction",
     "report": "reporting",
@@ -54,6 +60,8 @@ _PLACES = {
 _MODULES = ("analytics", "demo", "models", "plots", "sources")
 
 __all__ = [
+    "ExportError",
+    "ExportReport",
     "FileTimeline",
     "OpencodeSessionService",
     "OpencodeSessionsError",
@@ -67,10 +75,12 @@ __all__ = [
     "default_database",
     "demo",
     "explore",
+    "export",
     "migrate",
     "models",
     "open",
     "plots",
+    "read_export",
     "read_opencode",
     "redact",
     "report",

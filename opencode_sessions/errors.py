@@ -27,3 +27,7 @@ class PersistenceError(OpencodeSessionsError):
 
 class SchemaError(OpencodeSessionsError):
     """The tables are missing or older than this version; the message says how to mend it."""
+
+
+class ExportError(OpencodeSessionsError):
+    """An export could not be written or read back; the message names the file or the column."""

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import OpencodeSessionsError
+from .exporting import export
 from .reports import report
 from .stores import Db, option, read, say_empty, with_copy, with_store
 
@@ -315,6 +316,7 @@ def demo(
 
 
 app.command()(report)
+app.command()(export)
 
 
 def _path_in(events: "pd.DataFrame", wanted: str) -> str:

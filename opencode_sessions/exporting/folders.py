@@ -1,0 +1,151 @@
+"""The folder an export goes to: on a disk, or wherever fsspec reaches.
+
+A file is there whole or not at all. On a disk it is written under a name that every reader passes
+over, and renamed; an object store shows an object when all of it has arrived.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+from ..errors import ExportError
+
+# A put is there whole or not at all; a move would be a copy.
+OBJECT_STORES = {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
+PASSED_OVER = ("_", ".")  # what a name begins with that Spark, Arrow and this package read past
+
+
+class Folder(Protocol):
+    """What an export needs of a place."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+
+    def files(self, under: str) -> list[str]:
+        """The files below a folder of it, by their names from here, sorted."""
+
+    def read(self, name: str) -> bytes | None:
+        """What is in a file; None if there is none."""
+
+    def write(self, name: str, data: Any) -> None:
+        """Puts a file there, all of it at once; what was there under this name is replaced."""
+
+    def remove(self, name: str) -> None:
+        """Removes a file that is there."""
+
+
+def folder_at(
+    target: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
+) -> Folder:
+    """The folder that a path or URL names.
+
+    Raises:
+        ExportError: it is a file, or nothing installed reaches it.
+    """
+    text = os.fspath(target)
+    if text.startswith("file://"):
+        from urllib.parse import unquote, urlsplit
+
+        text = unquote(urlsplit(text).path)
+    if "://" in text:
+        return _Remote(text, storage_options or {})
+    path = Path(text).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ExportError(f"{path} is a file. An export is a folder: name that.")
+    return _Local(path)
+
+
+class _Local:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.place = str(path)
+
+    def files(self, under: str) -> list[str]:
+        found = (file for file in (self._path / under).rglob("*") if file.is_file())
+        return sorted(
+            file.relative_to(self._path).as_posix()
+            for file in found
+            if not file.name.startswith(PASSED_OVER)
+        )
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self._path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: Any) -> None:
+        file = self._path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        under_way = file.with_name(f".{file.name}.{uuid4().hex[:8]}")
+        try:
+            with under_way.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(under_way, file)
+        finally:
+            under_way.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        (self._path / name).unlink(missing_ok=True)
+
+
+class _Remote:
+    def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
+        try:
+            from fsspec.core import url_to_fs
+        except ImportError as error:
+            raise ExportError(
+                f"{url} needs fsspec: `pip install 'opencode-sessions[remote]'`."
+            ) from error
+        try:
+            self._fs, self._root = url_to_fs(url, **storage_options)
+        except (ImportError, ValueError) as error:  # its driver is missing, or nobody has one
+            raise ExportError(f"{url} cannot be reached: {error}") from error
+        self.place = url
+        protocol = self._fs.protocol
+        names = {protocol} if isinstance(protocol, str) else {*protocol}
+        self._puts_at_once = not names.isdisjoint(OBJECT_STORES)
+
+    def files(self, under: str) -> list[str]:
+        self._fs.invalidate_cache()  # others write here as well
+        root = self._root.rstrip("/") + "/"
+        try:
+            found = self._fs.find(root + under)
+        except FileNotFoundError:
+            return []
+        names = (str(file).removeprefix(root) for file in found)
+        return sorted(n for n in names if not n.rpartition("/")[2].startswith(PASSED_OVER))
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return bytes(self._fs.cat_file(self._at(name)))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: Any) -> None:
+        file = self._at(name)
+        if self._puts_at_once:
+            self._fs.pipe_file(file, bytes(data))
+            return
+        above, _, last = file.rpartition("/")
+        self._fs.makedirs(above, exist_ok=True)
+        under_way = f"{above}/.{last}.{uuid4().hex[:8]}"
+        try:
+            self._fs.pipe_file(under_way, bytes(data))
+            self._fs.mv(under_way, file)
+        except BaseException:
+            if self._fs.exists(under_way):
+                self._fs.rm_file(under_way)
+            raise
+
+    def remove(self, name: str) -> None:
+        if self._fs.exists(self._at(name)):
+            self._fs.rm_file(self._at(name))
+
+    def _at(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"

@@ -1,0 +1,600 @@
+"""Exports: what was written is what is read, whoever else writes and whatever breaks on the way."""
+
+import asyncio
+import csv
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import RECORDINGS, TRAILMAP, TREES, Recording
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+import opencode_sessions as ocs
+from opencode_sessions.analytics import Frames
+from opencode_sessions.analytics.arrow import REPEATED
+from opencode_sessions.analytics.columns import COLUMNS, Column
+from opencode_sessions.exporting import folders, formats
+from opencode_sessions.exporting.formats import Format
+from opencode_sessions.exporting.tables import frame_of, table_of
+
+NAMES = ("sessions", "messages", "tool_calls", "file_events")
+FORMATS: tuple[Format, ...] = ("parquet", "jsonl", "csv")
+
+
+def assert_equal(left: Frames, right: Frames) -> None:
+    for name in NAMES:
+        assert_frame_equal(getattr(left, name), getattr(right, name), obj=name)
+
+
+def without_texts(frames: Frames) -> Frames:
+    return Frames(
+        frames.sessions,
+        frames.messages.drop(columns="parts"),
+        frames.tool_calls.drop(columns="input"),
+        frames.file_events.drop(columns="diff"),
+    )
+
+
+def of_sessions(frames: Frames, ids: Any) -> Frames:
+    """The rows of some sessions, with only their categories."""
+    chosen = {}
+    for name in NAMES:
+        frame = getattr(frames, name)
+        frame = frame[frame["session_id"].isin(list(ids))].reset_index(drop=True)
+        fixed = ("event_type", "status", "evidence", "actor")
+        for column in frame.select_dtypes("category"):
+            if column not in fixed:
+                frame[column] = frame[column].cat.remove_unused_categories()
+        chosen[name] = frame
+    return Frames(**chosen)
+
+
+@pytest.fixture(scope="session")
+def small(recordings: dict[str, Recording]) -> Frames:
+    """A few sessions with texts, quick to write."""
+    return ocs.read_opencode(recordings["opencode-1.18.33"].database, diffs=True, parts=True)
+
+
+# Back as it was
+
+
+@pytest.mark.parametrize("name", [*RECORDINGS, *TREES])
+def test_what_was_written_is_what_is_read(
+    name: str,
+    recordings: dict[str, Recording],
+    trees: dict[str, Recording],
+    tmp_path: Path,
+) -> None:
+    database = {**recordings, **trees}[name].database
+    with_texts = ocs.read_opencode(database, diffs=True, parts=True)
+    for number, frames in enumerate((with_texts, without_texts(with_texts))):
+        assert len(frames.messages)
+        for format in FORMATS:
+            target = tmp_path / f"{format}-{number}"
+            report = ocs.export(frames, target, format)
+            assert report.rows == {name: len(getattr(frames, name)) for name in NAMES}
+            assert_equal(ocs.read_export(target), frames)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("with_texts", [False, True])
+async def test_nothing_is_read_as_nothing(format: Format, with_texts: bool, tmp_path: Path) -> None:
+    async with ocs.OpencodeSessionService() as svc:
+        frames = await svc.frames(diffs=with_texts, parts=with_texts)
+        await ocs.export(svc, tmp_path / "svc", format, diffs=with_texts, parts=with_texts)
+    ocs.export(frames, tmp_path / "frames", format)
+    assert_equal(ocs.read_export(tmp_path / "frames"), frames)
+    assert_equal(ocs.read_export(tmp_path / "svc"), frames)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_service_is_written_as_its_frames_are(
+    format: Format, in_memory: ocs.OpencodeSessionService, on_file: Path, tmp_path: Path
+) -> None:
+    frames = await in_memory.frames(diffs=True)
+    async with ocs.open(on_file) as svc:
+        await ocs.export(svc, tmp_path, format, diffs=True)
+    assert_equal(ocs.read_export(tmp_path), frames)
+    assert set(frames.file_events["origin"]) == {"ana"}
+
+
+async def test_store_is_read_piece_by_piece(
+    in_memory: ocs.OpencodeSessionService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opencode_sessions.exporting.ROWS", 400)
+    monkeypatch.setattr("opencode_sessions.exporting.writing.ROWS", 100)
+    report = await ocs.export(in_memory, tmp_path)
+    assert report.files >= 4 * 6
+    assert_equal(ocs.read_export(tmp_path), await in_memory.frames())
+
+
+async def test_one_project_alone(recordings: dict[str, Recording], tmp_path: Path) -> None:
+    async with ocs.OpencodeSessionService() as svc:
+        for name in (TRAILMAP, "opencode-1.18.33"):
+            await svc.import_opencode(recordings[name].database, progress=False)
+        frames = await svc.frames(project="trailmap")
+        for format in FORMATS:
+            await ocs.export(svc, tmp_path / format, format, project="trailmap")
+            assert_equal(ocs.read_export(tmp_path / format), frames)
+    assert 0 < len(frames.sessions) < 40
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "str": ANY_TEXT | ANY_TEXT.map(lambda text: f"={text}"),
+    "category": ANY_TEXT,
+    "Int32": st.integers(-(2**31), 2**31 - 1),
+    "Int64": st.integers(-(2**63), 2**63 - 1),
+    "float64": st.floats(allow_nan=False, allow_infinity=False),
+    "boolean": st.booleans(),
+    "datetime64[us, UTC]": st.datetimes(
+        pd.Timestamp("1900-01-01").to_pydatetime(), pd.Timestamp("2200-01-01").to_pydatetime()
+    ).map(lambda at: pd.Timestamp(at, tz="UTC")),
+    "object": JSON.filter(lambda value: value is not None),
+}
+
+
+@given(st.fixed_dictionaries({dtype: st.none() | values for dtype, values in VALUES.items()}))
+@settings(max_examples=50)
+def test_any_value_comes_back(values: dict[str, Any]) -> None:
+    """Sessions, and messages with texts, of which each column holds any value of its dtype."""
+    for name in ("sessions", "messages"):
+        frame = pd.DataFrame(
+            {column.name: _holding(column, values) for column in COLUMNS[cast("Any", name)]}
+        )
+        table = table_of(cast("Any", name), frame)
+        json_columns = {"parts"} & {*frame}
+        types = {column: table.schema.field(column).type for column in table.column_names}
+        types |= {n: REPEATED for n, t in types.items() if pa.types.is_dictionary(t)}
+        lines = b"".join(formats.to_jsonl(table, json_columns))
+        for back in (
+            formats.from_parquet(formats.to_parquet(table).to_pybytes(), []),
+            formats.from_jsonl(lines, types, json_columns),
+            formats.from_csv(formats.to_csv(table).to_pybytes(), types),
+        ):
+            assert_frame_equal(frame_of(cast("Any", name), back), frame)
+
+
+def _holding(column: Column, values: dict[str, Any]) -> Any:
+    value = values.get(column.dtype, True)
+    if column.dtype == "category":
+        categories = pd.Index([] if value is None else [value], dtype="str")
+        return pd.Categorical([value], dtype=pd.CategoricalDtype(categories))
+    return pd.array([value], dtype=cast("Any", column.dtype))
+
+
+# CSV and JSON lines as others see them
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\n=1", "＝1", "'quoted", "''", "a=1", ""]  # noqa: RUF001
+
+
+def test_no_text_is_a_formula(small: Frames, tmp_path: Path) -> None:
+    events = small.file_events.head(len(FORMULAS)).copy()
+    events["command"] = pd.array(FORMULAS, dtype="str")
+    events["error"] = pd.array([None, *FORMULAS[1:]], dtype="str")
+    frames = Frames(small.sessions, small.messages, small.tool_calls, events)
+    ocs.export(frames, tmp_path, "csv")
+    with (tmp_path / "file_events.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    texts = [c.name for c in COLUMNS["file_events"] if c.dtype in ("str", "category")]
+    for row in rows:
+        assert not [t for t in texts if row[t].startswith(tuple("=+-@\t\r\n＝"))]  # noqa: RUF001
+    assert [row["command"] for row in rows][:3] == ["'=1+1", "'+1", "'-1"]
+    back = ocs.read_export(tmp_path).file_events
+    assert back["command"].tolist() == FORMULAS
+    assert back["error"].isna().tolist() == [True, *[False] * (len(FORMULAS) - 1)]
+
+
+def test_json_lines_are_objects_with_times_and_parts(small: Frames, tmp_path: Path) -> None:
+    ocs.export(small, tmp_path, "jsonl")
+    lines = (tmp_path / "messages.jsonl").read_text().splitlines()
+    first = json.loads(lines[0])
+    assert len(lines) == len(small.messages)
+    assert list(first) == [column.name for column in COLUMNS["messages"]]
+    assert first["parts"] == small.messages["parts"][0]
+    assert pd.Timestamp(first["time"]) == small.messages["time"][0]
+    assert first["time"].endswith("Z")
+
+
+# Parquet: what has changed, and nothing twice
+
+
+def test_file_says_its_schema_and_lies_under_its_day(small: Frames, tmp_path: Path) -> None:
+    report = ocs.export(small, tmp_path)
+    days = set(small.sessions["created_at"].dt.strftime("%Y-%m-%d"))
+    for name in NAMES:
+        files = sorted(tmp_path.glob(f"frame={name}/day=*/*.parquet"))
+        assert {file.parent.name.removeprefix("day=") for file in files} == days
+        for file in files:
+            schema = pq.read_schema(file)
+            assert schema.metadata[b"opencode_sessions.schema"] == b"1"
+            assert schema.metadata[b"opencode_sessions.version"] == ocs.__version__.encode()
+            assert file.name.startswith(report.exported)
+
+
+async def test_second_export_writes_what_has_changed(tmp_path: Path) -> None:
+    async with ocs.OpencodeSessionService() as svc:
+        one = await svc.get_or_create_session("ses_1", "build", "/app", None, "One")
+        await svc.get_or_create_session("ses_2", "build", "/app", None, "Two")
+        parts = [{"type": "tool_use", "name": "edit", "input": {"path": "a.py"}}]
+        message = await svc.persist_message(one, "assistant", parts)
+        first = await ocs.export(svc, tmp_path)
+        again = await ocs.export(svc, tmp_path)
+        await svc.persist_file_events(message, parts)
+        changed = await ocs.export(svc, tmp_path)
+        assert (first.sessions, first.unchanged) == (2, 0)
+        assert (again.sessions, again.unchanged, again.files) == (0, 2, 0)
+        assert (changed.sessions, changed.unchanged) == (1, 1)
+        assert changed.rows == {"sessions": 1, "messages": 1, "tool_calls": 1, "file_events": 1}
+        assert_equal(ocs.read_export(tmp_path), await svc.frames())
+        assert (await ocs.export(svc, tmp_path, full=True)).sessions == 2
+        with_texts = await ocs.export(svc, tmp_path, diffs=True)
+        assert with_texts.sessions == 2
+        assert_equal(ocs.read_export(tmp_path), await svc.frames(diffs=True))
+
+
+async def test_what_is_gone_from_a_session_is_gone_from_its_export(tmp_path: Path) -> None:
+    async with ocs.OpencodeSessionService() as svc:
+        session = await svc.get_or_create_session("ses_1", "build", "/app", None, "One")
+        for text in ("first", "second"):
+            await svc.persist_message(session, "user", [{"type": "text", "text": text}])
+        frames = await svc.frames()
+        await ocs.export(svc, tmp_path)
+    shorter = Frames(
+        frames.sessions.assign(messages=pd.array([1], dtype="Int32")),
+        frames.messages.head(1),
+        frames.tool_calls,
+        frames.file_events,
+    )
+    ocs.export(shorter, tmp_path, exporter="other")
+    # Another exporter's older state of a session replaces nothing newer;
+    assert_equal(ocs.read_export(tmp_path), frames)
+    # an exporter's own does: it knows that there was more.
+    ocs.export(frames, tmp_path, exporter="other")
+    ocs.export(shorter, tmp_path, exporter="other")
+    assert ocs.read_export(tmp_path).messages["content"].tolist() == ["first"]
+
+
+async def test_same_session_of_two_stores_counts_once(
+    recordings: dict[str, Recording], tmp_path: Path
+) -> None:
+    for origin in ("ana@laptop", "ben@desk"):
+        async with ocs.OpencodeSessionService() as svc:
+            await svc.import_opencode(
+                recordings["opencode-1.18.33"].database, origin=origin, progress=False
+            )
+            report = await ocs.export(svc, tmp_path, exporter=origin.partition("@")[0])
+            assert report.sessions > 0
+            frames = await svc.frames()
+    back = ocs.read_export(tmp_path)
+    assert set(back.file_events["origin"]) == {"ben@desk"}
+    assert_equal(back, frames)
+
+
+def test_note_that_is_damaged_costs_a_second_copy_and_no_more(
+    small: Frames, tmp_path: Path
+) -> None:
+    ocs.export(small, tmp_path)
+    (note,) = tmp_path.glob("_exporters/*")
+    note.write_bytes(b"half")
+    assert ocs.export(small, tmp_path).sessions == len(small.sessions)
+    assert_equal(ocs.read_export(tmp_path), small)
+
+
+# Shared
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_what_is_shared_has_no_names(
+    format: Format, in_memory: ocs.OpencodeSessionService, tmp_path: Path
+) -> None:
+    session = "Clean up before 0.3"
+    frames = await in_memory.frames(diffs=True, parts=True)
+    assert session in set(frames.sessions["title"])
+    target = tmp_path / format
+    given = {"diffs": True, "parts": True, "share": True, "names": ["trailmap"]}
+    for number in range(2):
+        report = await ocs.export(in_memory, target, format, **given)  # type: ignore[call-overload]
+        assert report.unchanged == (20 if number and format == "parquet" else 0)
+    back = ocs.read_export(target)
+    assert session in set(back.sessions["title"])
+    assert len(back.file_events) == len(frames.file_events)
+    assert not [
+        name
+        for name in NAMES
+        for column in getattr(back, name)
+        if getattr(back, name)[column].astype(str).str.contains("trailmap", case=False).any()
+    ]
+
+
+# Others at the same time, and an end in the middle
+
+
+def _export_half(target: str, database: str, start: int, barrier: Any) -> None:
+    frames = ocs.read_opencode(database)
+    barrier.wait(60)
+    for number in range(start, len(frames.sessions), 2):
+        ids = frames.sessions["session_id"][[number]]
+        ocs.export(of_sessions(frames, ids), target)
+
+
+def test_two_processes_lose_nothing(trailmap: Recording, tmp_path: Path) -> None:
+    """Both under one name, session by session, into the same partition."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    arguments = (str(tmp_path), str(trailmap.database))
+    two = [context.Process(target=_export_half, args=(*arguments, n, barrier)) for n in (0, 1)]
+    for process in two:
+        process.start()
+    for process in two:
+        process.join(120)
+        assert process.exitcode == 0
+    assert_equal(ocs.read_export(tmp_path), ocs.read_opencode(trailmap.database))
+
+
+class Stop(BaseException):
+    """The power fails."""
+
+
+def test_session_is_there_whole_or_not_at_all(
+    small: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export over an older one that ends at any of its writes, and at last one that does not."""
+    ids = small.sessions.nlargest(3, "file_events")["session_id"]
+    small = of_sessions(small, ids)
+    older = Frames(
+        small.sessions.assign(title="older"),
+        small.messages.assign(content="older"),
+        small.tool_calls.assign(title="older"),
+        small.file_events.assign(error="older"),
+    )
+    monkeypatch.setattr("opencode_sessions.exporting.writing.ROWS", 1)
+    write = folders._Local.write
+    seen = set()
+    for stop_at in count():
+        target = tmp_path / str(stop_at)
+        ocs.export(older, target)
+        writes = count()
+
+        def failing(
+            folder: Any, name: str, data: Any, stop_at: int = stop_at, writes: Any = writes
+        ) -> None:
+            if next(writes) == stop_at:
+                raise Stop
+            write(folder, name, data)
+
+        monkeypatch.setattr(folders._Local, "write", failing)
+        try:
+            ocs.export(small, target)
+            assert_equal(ocs.read_export(target), small)
+            break
+        except Stop:
+            monkeypatch.setattr(folders._Local, "write", write)
+        back = ocs.read_export(target)
+        is_old = back.sessions["title"] == "older"
+        seen |= {is_old.all(), is_old.any()}
+        old = of_sessions(older, back.sessions["session_id"][is_old])
+        new = of_sessions(small, back.sessions["session_id"][~is_old])
+        for one, ids in ((old, is_old), (new, ~is_old)):
+            assert_equal(of_sessions(back, back.sessions["session_id"][ids]), one)
+    assert stop_at == 3 * 4 + 1  # each file, and the note of what was written
+    assert seen == {True, False}
+
+
+def test_half_a_file_has_a_name_that_readers_pass_over(
+    small: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ocs.export(small, tmp_path)
+
+    def killed(*_: object) -> None:
+        under_way.extend(tmp_path.rglob(".2*"))
+        raise Stop
+
+    under_way: list[Path] = []
+    monkeypatch.setattr("os.replace", killed)
+    monkeypatch.setattr(Path, "unlink", lambda *_a, **_k: None)  # as a kill leaves it
+    with pytest.raises(Stop):
+        ocs.export(small, tmp_path, full=True)
+    assert under_way[0].exists()
+    assert_equal(ocs.read_export(tmp_path), small)
+
+
+# What is wrong is said
+
+
+def spoil(change: Callable[[Path], None], folder: Path) -> Path:
+    file = sorted(folder.glob("frame=file_events/*/*"))[0]
+    change(file)
+    return file
+
+
+def _truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def _newer(file: Path) -> None:
+    metadata = {b"opencode_sessions.schema": b"2"}
+    table = pq.read_table(file, partitioning=None).replace_schema_metadata(metadata)
+    pq.write_table(table, file)
+
+
+def _foreign(file: Path) -> None:
+    pq.write_table(pa.table({"session_id": ["ses_1"]}), file)
+
+
+@pytest.mark.parametrize("change", [_truncate, _newer, _foreign])
+def test_file_that_cannot_be_read_is_named(
+    change: Callable[[Path], None],
+    small: Frames,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ocs.export(small, tmp_path)
+    file = spoil(change, tmp_path)
+    with pytest.raises(ocs.ExportError, match=file.name):
+        ocs.read_export(tmp_path)
+    rest = ocs.read_export(tmp_path, on_damage="log")
+    assert file.name in caplog.text
+    assert_frame_equal(rest.messages, small.messages)
+    assert len(rest.file_events) < len(small.file_events)
+
+
+def test_older_file_lacks_columns_and_is_read(small: Frames, tmp_path: Path) -> None:
+    ocs.export(small, tmp_path)
+    for file in tmp_path.glob("frame=file_events/*/*"):
+        table = pq.read_table(file, partitioning=None)
+        pq.write_table(table.drop_columns(["errors_left", "tool", "is_undone", "diff"]), file)
+    events = ocs.read_export(tmp_path).file_events
+    assert events["errors_left"].isna().all()
+    assert events["tool"].isna().all()
+    assert not events["is_undone"].any()
+    assert "diff" not in events
+    same = ["event_id", "file_path", "time", "exit_code"]
+    assert_frame_equal(events[same], small.file_events[same])
+
+
+def test_other_formats_say_what_is_wrong(small: Frames, tmp_path: Path) -> None:
+    for format in ("jsonl", "csv"):
+        folder = tmp_path / format
+        ocs.export(small, folder, cast("Format", format))
+        file = folder / f"messages.{format}"
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-30])
+        with pytest.raises(ocs.ExportError, match=file.name):
+            ocs.read_export(folder)
+        file.unlink()
+        with pytest.raises(ocs.ExportError, match=f"lacks {file.name}"):
+            ocs.read_export(folder)
+        file.write_bytes(whole)
+        (folder / "export.json").write_text('{"format": "csv", "schema": 2, "frames": {}}')
+        with pytest.raises(ocs.ExportError, match="schema 2"):
+            ocs.read_export(folder)
+
+
+def test_what_is_no_export_is_said(small: Frames, tmp_path: Path) -> None:
+    with pytest.raises(ocs.ExportError, match="no export in"):
+        ocs.read_export(tmp_path / "nothing")
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ocs.ExportError, match="is a file"):
+        ocs.export(small, file)
+    with pytest.raises(ocs.ExportError, match="no format"):
+        ocs.export(small, tmp_path / "x", cast("Format", "xlsx"))
+    with pytest.raises(ocs.ExportError, match="cannot be reached"):
+        ocs.export(small, "nowhere://bucket")
+    ocs.export(small, tmp_path / "csv", "csv")
+    ocs.export(small, tmp_path / "parquet")
+    for folder, format in (("csv", "parquet"), ("parquet", "csv"), ("parquet", "jsonl")):
+        with pytest.raises(ocs.ExportError, match="new folder"):
+            ocs.export(small, tmp_path / folder, cast("Format", format))
+
+
+def test_part_of_a_session_does_not_replace_the_whole(small: Frames, tmp_path: Path) -> None:
+    part = Frames(small.sessions, small.messages, small.tool_calls, small.file_events.iloc[1:])
+    with pytest.raises(ocs.ExportError, match="1 sessions have fewer file events"):
+        ocs.export(part, tmp_path)
+    ocs.export(part, tmp_path, "csv")  # which replaces nothing
+    assert len(ocs.read_export(tmp_path).file_events) == len(part.file_events)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda events: events.drop(columns="turn"), "lacks turn"),
+        (lambda events: events.assign(mine=1), "mine"),
+    ],
+)
+def test_columns_nobody_knows_are_refused(
+    change: Callable[[pd.DataFrame], pd.DataFrame], said: str, small: Frames, tmp_path: Path
+) -> None:
+    other = Frames(small.sessions, small.messages, small.tool_calls, change(small.file_events))
+    with pytest.raises(ocs.ExportError, match=said):
+        ocs.export(other, tmp_path)
+
+
+# Elsewhere than on a disk
+
+
+def test_folder_behind_fsspec(small: Frames) -> None:
+    target = f"memory://{uuid4()}/team"
+    ocs.export(small, target)
+    assert ocs.export(small, target).unchanged == len(small.sessions)
+    assert_equal(ocs.read_export(target), small)
+
+
+def test_file_url_is_a_folder_on_the_disk(small: Frames, tmp_path: Path) -> None:
+    folder = tmp_path / "with space"
+    ocs.export(small, folder.as_uri())
+    assert (folder / "frame=sessions").is_dir()
+    assert_equal(ocs.read_export(folder), small)
+
+
+def test_store_that_cannot_put_at_once_gets_a_move(small: Frames, tmp_path: Path) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+    from fsspec.registry import register_implementation
+
+    moved = []
+
+    class Shared(LocalFileSystem):  # type: ignore[misc]
+        protocol = "shared"
+
+        def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
+            moved.append(path2)
+            super().mv(path1, path2, **kwargs)
+
+    register_implementation("shared", Shared, clobber=True)
+    ocs.export(small, f"shared://{tmp_path}")
+    assert len(moved) == len([f for f in tmp_path.rglob("*.parquet")])
+    assert not [f for f in tmp_path.rglob(".*")]
+    assert_equal(ocs.read_export(tmp_path), small)
+
+
+def test_without_fsspec_it_says_what_to_install(
+    small: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    with pytest.raises(ocs.ExportError, match=r"pip install 'opencode-sessions\[remote\]'"):
+        ocs.export(small, "s3://bucket/team")
+
+
+def test_loop_turns_while_a_service_is_written(
+    in_memory: ocs.OpencodeSessionService, tmp_path: Path
+) -> None:
+    """Files are written by other threads than the loop's."""
+    import threading
+
+    names = set()
+    write = folders._Local.write
+
+    def noting(folder: Any, name: str, data: Any) -> None:
+        names.add(threading.current_thread() is threading.main_thread())
+        write(folder, name, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders._Local, "write", noting)
+        asyncio.run(ocs.export(in_memory, tmp_path))  # type: ignore[arg-type]
+    assert names == {False}
+    shutil.rmtree(tmp_path)
