@@ -19,7 +19,17 @@ import opencode_sessions as ocs
 from opencode_sessions.cli import app
 
 Run = Callable[..., Result]
-COMMANDS = ["import", "doctor", "sessions", "files", "timeline", "migrate", "notebooks", "demo"]
+COMMANDS = [
+    "import",
+    "doctor",
+    "sessions",
+    "files",
+    "timeline",
+    "migrate",
+    "notebooks",
+    "demo",
+    "export",
+]
 
 
 def invoke(*args: object, **environ: str) -> Result:

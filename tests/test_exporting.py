@@ -19,11 +19,13 @@ from conftest import RECORDINGS, TRAILMAP, TREES, Recording
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from typer.testing import CliRunner
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames
 from opencode_sessions.analytics.arrow import REPEATED
 from opencode_sessions.analytics.columns import COLUMNS, Column
+from opencode_sessions.cli import app
 from opencode_sessions.exporting import folders, formats
 from opencode_sessions.exporting.formats import Format
 from opencode_sessions.exporting.tables import frame_of, table_of
@@ -305,27 +307,42 @@ def test_note_that_is_damaged_costs_a_second_copy_and_no_more(
 # Shared
 
 
-@pytest.mark.parametrize("format", FORMATS)
-async def test_what_is_shared_has_no_names(
-    format: Format, in_memory: ocs.OpencodeSessionService, tmp_path: Path
-) -> None:
-    session = "Clean up before 0.3"
-    frames = await in_memory.frames(diffs=True, parts=True)
-    assert session in set(frames.sessions["title"])
-    target = tmp_path / format
-    given = {"diffs": True, "parts": True, "share": True, "names": ["trailmap"]}
-    for number in range(2):
-        report = await ocs.export(in_memory, target, format, **given)  # type: ignore[call-overload]
-        assert report.unchanged == (20 if number and format == "parquet" else 0)
-    back = ocs.read_export(target)
-    assert session in set(back.sessions["title"])
-    assert len(back.file_events) == len(frames.file_events)
-    assert not [
-        name
-        for name in NAMES
-        for column in getattr(back, name)
-        if getattr(back, name)[column].astype(str).str.contains("trailmap", case=False).any()
-    ]
+def test_what_is_shared_has_no_names(small: Frames, tmp_path: Path) -> None:
+    assert small.sessions["workdir"].astype("str").str.contains("shop").any()
+    for format in FORMATS:
+        report = ocs.export(small, tmp_path / format, format, share=True, names=["shop"])
+        assert report.sessions == len(small.sessions)
+        back = ocs.read_export(tmp_path / format)
+        assert back.sessions["session_id"].tolist() == small.sessions["session_id"].tolist()
+        assert back.file_events["additions"].equals(small.file_events["additions"])
+        assert not [
+            column
+            for name in NAMES
+            for column in getattr(back, name)
+            if getattr(back, name)[column].astype(str).str.contains("shop", case=False).any()
+        ]
+    again = ocs.export(small, tmp_path / "parquet", share=True, names=["shop"])
+    assert (again.sessions, again.unchanged) == (0, len(small.sessions))
+
+
+# From the shell
+
+
+def test_command_writes_what_is_stored(on_file: Path, tmp_path: Path) -> None:
+    target = str(tmp_path / "team")
+
+    def run(*args: str) -> str:
+        result = CliRunner().invoke(app, ["export", "--db", str(on_file), *args])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert "901 file events" in run("--to", target, "--project", "trailmap")
+    assert "20 sessions" in run("--to", target).splitlines()[-1]
+    assert "\x1b" not in run("--to", f"{tmp_path}/csv\x1b[2J", "--format", "csv", "--diffs")
+    assert "diff" in ocs.read_export(f"{tmp_path}/csv\x1b[2J").file_events
+    refused = CliRunner().invoke(app, ["export", "--db", str(on_file), "--to", str(on_file)])
+    assert refused.exit_code == 1
+    assert "is a file" in refused.stderr
 
 
 # Others at the same time, and an end in the middle
