@@ -652,10 +652,11 @@ async def test_broken_files_are_told_again_each_time(
 
 # Interrupted
 
-# Each job is a store and when to die, be it in the middle of a statement: after how many times 100
-# of SQLite's steps, or of what is sent to PostgreSQL; a fork saves importing it all again.
+# Each job is a store and when to die: in the middle of a statement, after how many times 100 of
+# SQLite's steps or of what is sent to PostgreSQL; or, below 1, at some moment of the time that the
+# first job took, be it in the middle of a commit. A fork saves importing it all again.
 IMPORTS = """
-import asyncio, json, os, signal, sys
+import asyncio, json, os, signal, sys, threading, time
 from asyncio.selector_events import _SelectorSocketTransport as Transport
 import aiosqlite
 import asyncpg
@@ -687,13 +688,19 @@ async def main(store):
     async with await ocs.open(store, migrate=False) as svc:
         await svc.import_opencode(sys.argv[1], progress=False)
 
-codes = []
+codes, took = [], None
 for store, left in json.loads(sys.argv[2]):
+    started = time.monotonic()
     pid = os.fork()
     if not pid:
+        if left < 1:
+            moment = threading.Timer(left * took, os.kill, (os.getpid(), signal.SIGKILL))
+            moment.daemon = True
+            moment.start()
         asyncio.run(main(store))
         os._exit(0)
     codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    took = took or time.monotonic() - started
 print(json.dumps(codes))
 """
 
@@ -712,11 +719,14 @@ async def test_killed_at_any_point_the_next_import_completes(
     expected = ocs.read_opencode(database, diffs=True, parts=True)
     chance = random.Random(18)
     if kind == "sqlite":
-        stores = [shutil.copy(empty.store, tmp_path / f"{number}.db") for number in range(5)]
+        stores = [shutil.copy(empty.store, tmp_path / f"{number}.db") for number in range(10)]
     else:
         server: Server = request.getfixturevalue("postgres")
-        stores = [server.database("store", open_and_close) for _ in range(5)]
-    jobs = [(str(store), chance.randrange(1, longest)) for store in stores for _kill in range(6)]
+        stores = [server.database("store", open_and_close) for _ in range(10)]
+    whole, *stores = map(str, stores)
+    steps = [(store, chance.randrange(1, longest)) for store in stores[:5] for _kill in range(6)]
+    times = [(store, chance.random()) for store in stores[5:] for _kill in range(4)]
+    jobs = [(whole, 10**9), *steps, *times]
     ran = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", IMPORTS, database, json.dumps(jobs), kind],
@@ -724,8 +734,9 @@ async def test_killed_at_any_point_the_next_import_completes(
         stdout=subprocess.PIPE,
     )
     codes = json.loads(ran.stdout)
-    assert {*codes} <= {0, -9}
-    assert codes.count(-9) >= KILLS
+    assert {*codes} <= {0, -9} and len(codes) == len(jobs)
+    assert codes[1 : 1 + len(steps)].count(-9) >= KILLS
+    assert -9 in codes[1 + len(steps) :]
     new = 0
     for store in stores:
         async with await ocs.open(store) as svc:
