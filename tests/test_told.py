@@ -114,6 +114,72 @@ def test_calls_say_what_their_parts_say(recording: Recording, frames: Frames) ->
             assert call["duration_s"] == (time["end"] - time["start"]) / 1000
 
 
+def test_messages_say_what_their_rows_say(recording: Recording, frames: Frames) -> None:
+    rows = {id: json.loads(data) for id, data in stored(recording, "SELECT id, data FROM message")}
+    messages = frames.messages.set_index("message_id")
+    agents = frames.sessions.set_index("session_id")["agent_name"]
+    assert {*messages.index} == {*rows}
+    for id, said in rows.items():
+        message, model, time = messages.loc[id], said.get("model") or {}, said["time"]
+        error = said.get("error") or {}
+        text = (error.get("data") or {}).get("message")
+        for column, value in (
+            ("role", said["role"]),
+            ("parent_message_id", said.get("parentID")),
+            ("agent_name", said.get("agent") or said.get("mode") or agents[message["session_id"]]),
+            ("provider", said.get("providerID") or model.get("providerID")),
+            ("model", said.get("modelID") or model.get("modelID")),
+            ("finish", said.get("finish")),
+            ("cost_usd", said.get("cost")),
+            ("error", ": ".join(filter(None, (error.get("name"), text))) or None),
+        ):
+            assert (pd.isna(message[column]) and value is None) or message[column] == value, column
+        assert message["time"] == moment(time["created"])
+        if "completed" in time:
+            assert message["duration_s"] == (time["completed"] - time["created"]) / 1000
+
+
+def test_sessions_say_what_their_rows_say(recording: Recording, frames: Frames) -> None:
+    columns = {
+        **{"opencode_session_id": "id", "parent_session_id": "parent_id", "title": "title"},
+        **{"project_id": "project_id", "workdir": "directory", "opencode_version": "version"},
+        **{"created_at": "time_created", "updated_at": "time_updated"},
+    }
+    found = frames.sessions.set_index("opencode_session_id", drop=False)
+    rows = stored(recording, f"SELECT {', '.join(columns.values())} FROM session")
+    assert len(rows) == len(found)
+    for row in rows:
+        for column, value in zip(columns, row, strict=True):
+            wanted = moment(value) if column.endswith("_at") else value
+            shown = found.loc[row[0], column]
+            assert (pd.isna(shown) and value is None) or shown == wanted, column
+    # what opencode says of the costs is what its messages say, without what a fork copied
+    own = frames.messages[~frames.messages["is_fork_copy"]]
+    own = own.groupby("session_id", observed=True)["cost_usd"].sum()
+    has_copies = frames.messages.loc[frames.messages["is_fork_copy"], "session_id"]
+    told = frames.sessions.set_index("session_id")["reported_cost_usd"].dropna()
+    for id, cost in told[~told.index.isin(has_copies)].items():
+        assert own.get(id, 0.0) == pytest.approx(cost, abs=1e-9)
+
+
+def test_outputs_are_there_only_when_asked_for(recording: Recording, frames: Frames) -> None:
+    query = "SELECT id, json_extract(data, '$.state.output') FROM part"
+    outputs = {id: text for id, text in stored(recording, query) if text and len(text) > 200}
+    assert outputs
+    in_parts = {
+        part["id"]: part["state"]["output"]
+        for parts in frames.messages["parts"]
+        for part in parts
+        if part["id"] in outputs
+    }
+    assert in_parts == outputs
+    lean = ocs.read_opencode(recording.database)
+    for name in ("tool_calls", "file_events"):
+        texts = getattr(lean, name).select_dtypes(["str", "category", "object"])
+        said = {value for column in texts for value in texts[column].dropna().unique()}
+        assert said.isdisjoint(outputs.values())
+
+
 @pytest.mark.parametrize("name", ["github_create_issue", "deploy", "mcp.read", "écrire"])
 def test_tools_of_others_keep_their_names_and_give_no_event(name: str) -> None:
     part = tool(name, {"filePath": "/p/a.py", "path": "/p/a.py", "command": "rm /p/a.py"})
