@@ -9,10 +9,12 @@ time it takes grows with the length of the text.
 
 import posixpath
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
+
+from .programs import GIT_BRINGS, GIT_READS, READS, WRITING_OPTIONS
+from .shell_text import NotUnderstood, Redirect, Simple, Word, simple_commands
 
 ChangeType = Literal["write", "edit", "delete", "move"]
 
@@ -74,11 +76,11 @@ def read_command(text: str, directory: str | None) -> Command:
 def _read(text: str, directory: str | None) -> Command:
     reader = _Reader([_joined(None, directory or "")])
     try:
-        for count, command in enumerate(_commands(text)):
+        for count, command in enumerate(simple_commands(text)):
             if count == MOST_COMMANDS:
-                raise _NotUnderstood
+                raise NotUnderstood
             reader.read(command)
-    except _NotUnderstood:
+    except NotUnderstood:
         reader.is_whole = False
     changes = tuple(reader.changes.values())
     return Command(changes, reader.is_whole, reader.brings_work)
@@ -88,222 +90,12 @@ def _read(text: str, directory: str | None) -> Command:
 _read_kept = lru_cache(COMMANDS_KEPT)(_read)
 
 
-# Text to tokens
-
-
-class _NotUnderstood(Exception):
-    """The rest of the text cannot be read."""
-
-
-class _Word(NamedTuple):
-    """A word; `text` is None where only the shell could say what it is."""
-
-    text: str | None
-    has_substitution: bool = False
-
-
-class _Redirect(NamedTuple):
-    mark: str
-    target: _Word
-
-
-class _Simple(NamedTuple):
-    """One simple command, with the operator before it."""
-
-    operator: str
-    words: list[_Word]
-    redirects: list[_Redirect]
-
-
-TOKEN = re.compile(
-    r"(?P<space>[ \t\r]+|\\\r?\n)"
-    r"|(?P<comment>\#[^\n]*)"
-    r"|(?P<heredoc>\d*<<-?(?!<))"
-    r"|(?P<redirect>&>>|&>|\d*(?:>>|>\||>&|<&|<>|<<<|>(?!\()|<(?!\()))"
-    r"|(?P<operator>\n|&&|\|\||;;|;|\|&|\||&|\(|\))"
-)
-PIECE = re.compile(
-    r"(?P<plain>[^\s'\"\\$`;&|<>()*?\[\]{}]+)"
-    r"|'(?P<single>[^']*)'"
-    r'|"(?P<double>[^"\\$`]*)"'
-    r"|\\(?P<escaped>.)"
-    r"|(?P<variable>\$(?:\w+|\{[^}'\"`$]*\}|[@*\#?$!-]))"
-    r"|(?P<glob>[*?\[\]{}])"
-    r"|(?P<dollar>\$(?![('\"{]))",
-    re.DOTALL,
-)
-IN_QUOTES = re.compile(r'[^"\\$`]+|\\.|\$(?!\()|(?P<open>\$\()|(?P<tick>`)|(?P<end>")', re.DOTALL)
-IN_PARENTHESES = re.compile(r"\\.|'[^']*'|\"(?:[^\"\\]|\\.)*\"|(?P<open>\()|(?P<close>\))|[^()]")
-BRACKETS = ("[", "]", "[[", "]]")
-
-
-def _commands(text: str) -> Iterator[_Simple]:
-    """The simple commands of the text, in order."""
-    position, operator = 0, ";"
-    words: list[_Word] = []
-    redirects: list[_Redirect] = []
-    mark: str | None = None
-    heredocs: list[tuple[str, bool]] = []
-    while position < len(text):
-        token = TOKEN.match(text, position)
-        if token is None:
-            start = position
-            word, position = _word(text, position)
-            if mark in ("<<", "<<-"):
-                heredocs.append((word.text or "", _is_quoted(text[start:position])))
-                mark = None
-            elif mark is not None:
-                redirects.append(_Redirect(mark, word))
-                mark = None
-            else:
-                words.append(word)
-            continue
-        position = token.end()
-        if token["redirect"] or token["heredoc"]:
-            mark = token[0].lstrip("0123456789")
-        elif token["operator"]:
-            mark = None
-            yield _Simple(operator, words, redirects)
-            operator, words, redirects = token["operator"], [], []
-            if operator == "\n" and heredocs:
-                position = _after_heredocs(text, position, heredocs)
-                heredocs = []
-    yield _Simple(operator, words, redirects)
-
-
-def _word(text: str, position: int) -> tuple[_Word, int]:
-    pieces: list[str] = []
-    start, is_known, has_substitution = position, True, False
-    while position < len(text):
-        piece = PIECE.match(text, position)
-        if piece is None:
-            end = _substitution(text, position)
-            if end is None:
-                break
-            position, is_known, has_substitution = end[0], False, has_substitution or end[1]
-            continue
-        position = piece.end()
-        kind = piece.lastgroup
-        if kind == "plain":
-            is_known = is_known and not (piece.start() == start and piece[0].startswith("~"))
-            pieces.append(piece[0])
-        elif kind in ("single", "double"):
-            pieces.append(piece[kind])
-        elif kind == "escaped":
-            pieces.append(piece["escaped"].replace("\n", ""))
-        elif kind == "variable":
-            is_known = False
-        else:
-            pieces.append(piece[0])
-            is_known = is_known and piece[0] in "{}$"
-    if position == start:
-        raise _NotUnderstood
-    raw = text[start:position]
-    if raw in BRACKETS:
-        return _Word(raw), position
-    if "{" in raw and "}" in raw and ("," in raw or ".." in raw):
-        is_known = False  # {a,b} or {1..9}: several words
-    return _Word("".join(pieces) if is_known else None, has_substitution), position
-
-
-def _substitution(text: str, position: int) -> tuple[int, bool] | None:
-    """Where the quoted text, substitution or expansion that begins here ends, and if it runs."""
-    if text.startswith('"', position):
-        position, runs = position + 1, False
-        while inside := IN_QUOTES.match(text, position):
-            position = inside.end()
-            if inside["end"]:
-                return position, runs
-            if inside["open"]:
-                position, runs = _closed(text, position), True
-            elif inside["tick"]:
-                position, runs = _ticked(text, position), True
-        raise _NotUnderstood
-    if text.startswith(("$(", "<(", ">("), position):
-        return _closed(text, position + 2), True
-    if text.startswith("`", position):
-        return _ticked(text, position + 1), True
-    if text.startswith(("$'", '$"'), position):
-        end = text.find(text[position + 1], position + 2)
-        if end >= 0:
-            return end + 1, True
-        raise _NotUnderstood
-    if text.startswith(("'", '"', "$", "\\"), position):
-        raise _NotUnderstood
-    return None
-
-
-def _closed(text: str, position: int) -> int:
-    depth = 1
-    while inside := IN_PARENTHESES.match(text, position):
-        position = inside.end()
-        depth += bool(inside["open"]) - bool(inside["close"])
-        if depth == 0:
-            return position
-    raise _NotUnderstood
-
-
-def _ticked(text: str, position: int) -> int:
-    end = text.find("`", position)
-    if end < 0:
-        raise _NotUnderstood
-    return end + 1
-
-
-def _after_heredocs(text: str, position: int, heredocs: list[tuple[str, bool]]) -> int:
-    for delimiter, is_quoted in heredocs:
-        end = re.compile(rf"^\t*{re.escape(delimiter)}$", re.MULTILINE).search(text, position)
-        body_end = end.start() if end else len(text)
-        if not is_quoted and re.compile(r"\$\(|`").search(text, position, body_end):
-            raise _NotUnderstood
-        position = end.end() if end else len(text)
-    return position
-
-
-def _is_quoted(raw: str) -> bool:
-    return any(mark in raw for mark in "'\"\\")
-
-
-# Tokens to changes
-
-# Commands that change no file; an option in the second list makes them do so.
-READS = {
-    *(":", "[", "[[", "]]", "alias", "awk", "basename", "cat", "chmod", "chown", "cksum"),
-    *("cmp", "column", "comm", "curl", "cut", "date", "df", "diff", "dirname", "du", "echo"),
-    *("egrep", "exit", "export", "false", "fgrep", "file", "find", "fold", "free", "grep", "head"),
-    *("history", "hostname", "id", "jq", "less", "ls", "md5sum", "more", "nl", "od"),
-    *("paste", "printf", "ps", "pwd", "read", "readlink", "realpath", "return", "rg", "rmdir"),
-    *("seq", "set", "sha1sum", "sha256sum", "shasum", "sleep", "sort", "stat", "strings"),
-    *("tac", "tail", "test", "tr", "tree", "true", "type", "uname", "uniq", "unset"),
-    *("wait", "wc", "wget", "which", "whoami", "xxd", "yes"),
-}
-WRITING_OPTIONS = {
-    "find": ("-delete", "-exec", "-execdir", "-ok", "-okdir", "-fprint", "-fprintf", "-fls"),
-    "sort": ("-o", "--output"),
-    "curl": ("-o", "-O", "-J", "--output", "--remote-name"),
-    "tree": ("-o",),
-    "awk": ("-i",),
-    "wget": ("",),
-    "xxd": ("-r",),
-    "uniq": ("",),
-}
 COMMAND_FOLDERS = ("/bin", "/usr/bin", "/usr/local/bin")
 KEYWORDS = {"!", "do", "elif", "else", "if", "then", "time", "until", "while", "{"}
 OPENING = {"case", "for", "function", "if", "select", "until", "while"}
 CLOSING = {"done", "esac", "fi"}
 WRAPPERS = {"command": 0, "env": 0, "nice": 0, "nohup": 0, "sudo": 0, "timeout": 1, "exec": 0}
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
-GIT_READS = {
-    *("add", "blame", "branch", "cat-file", "commit", "config", "describe", "diff", "fetch"),
-    *("for-each-ref", "grep", "init", "log", "ls-files", "ls-remote", "ls-tree", "notes", "push"),
-    *("reflog", "remote", "rev-list", "rev-parse", "shortlog", "show", "show-ref", "status"),
-    *("tag", "var", "version", "whatchanged"),
-}
-GIT_BRINGS = {
-    *("am", "bisect", "checkout", "checkout-index", "cherry-pick", "clone", "merge", "pull"),
-    *("read-tree", "rebase", "reset", "restore", "revert", "stash", "submodule", "switch"),
-    *("worktree",),
-}
 IN_PLACE = re.compile(r"-[nErsz]*i(.*)", re.DOTALL)
 PERL_IN_PLACE = re.compile(r"-[pnlaw0-9]*i([^e]*)(e?)\Z", re.DOTALL)
 
@@ -320,7 +112,7 @@ class _Reader:
     depth: int = 0
     is_maybe: bool = False
 
-    def read(self, command: _Simple) -> None:
+    def read(self, command: Simple) -> None:
         """Takes up what this command changes."""
         if command.operator == "(":
             self.places.append(self.places[-1])
@@ -344,7 +136,7 @@ class _Reader:
                 name = posixpath.basename(name)
             self._run(name, [word.text for word in words[1:]])
 
-    def _without_keywords(self, words: list[_Word]) -> list[_Word]:
+    def _without_keywords(self, words: list[Word]) -> list[Word]:
         start = 0
         while start < len(words) and (text := words[start].text) is not None:
             if text in OPENING or text in CLOSING:
@@ -506,7 +298,7 @@ class _Reader:
             else:
                 self._add("write", new, is_sure=is_sure)
 
-    def _redirect(self, redirect: _Redirect) -> None:
+    def _redirect(self, redirect: Redirect) -> None:
         if ">" not in redirect.mark:
             return
         text = redirect.target.text

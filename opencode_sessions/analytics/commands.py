@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..shell import GIT_READS, READS
+from ..programs import GIT_READS, READS
 from .counting import Flags
 
 QUOTED = r"'[^']*'|\"[^\"$`]*\""
