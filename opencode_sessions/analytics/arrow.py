@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import csv
 
-from ..store import TableName
+from ..store import NotAtOnce, TableName, Texts
 from .columns import COLUMNS, FIXED, TIME, Column
 
-TEXT, REPEATED = pa.large_string(), pa.dictionary(pa.int32(), pa.large_string())
+TEXT, REPEATED = pa.large_string(), pa.dictionary(pa.int32(), pa.string())
 TYPES = {
     "category": REPEATED,
     "str": TEXT,
@@ -29,6 +30,7 @@ TYPES = {
 # Stored columns that others are computed from.
 OTHERS = {"worktree": REPEATED, "completed_at": TYPES[TIME]}
 BATCH = 20_000  # rows converted at once
+START, OTHER, END = "[0", "other", "0]"  # what a line has besides
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -78,10 +80,73 @@ class Rows:
         self._waiting = []
 
 
+def tabled(batch: Any, types: Mapping[str, Any]) -> Any:
+    """Many rows as the store hands them over at once, as a table of these columns.
+
+    Raises:
+        NotAtOnce: a value is not of its column's type.
+    """
+    try:
+        if not isinstance(batch, Texts):
+            return _encoded(pa.RecordBatchReader.from_stream(batch), types)
+        inside = {OTHER: pa.bool_()} | {name: _written(types[name]) for name in batch.inside}
+        table = csv.read_csv(
+            pa.BufferReader(batch.text),
+            csv.ReadOptions(
+                column_names=[START, *inside, END],
+                block_size=len(batch.text) + 1,
+                use_threads=False,
+            ),
+            csv.ParseOptions(double_quote=False, escape_char="\\"),
+            csv.ConvertOptions(
+                column_types=inside,
+                include_columns=list(inside),
+                null_values=["null"],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        found = dict(zip(table.column_names, table.columns, strict=True))
+        for name in batch.inside:
+            if name in batch.exact:
+                found[name] = pa.array(batch.exact[name], types[name])
+            elif pa.types.is_floating(types[name]):
+                found[name] = pc.divide(found[name].cast("float64"), 1e6)
+        if batch.beside:
+            is_other = found[OTHER].to_numpy()
+            at = pa.array(np.cumsum(is_other) - 1, mask=~is_other)
+            columns = zip(*batch.others, strict=True) if batch.others else ((),) * len(batch.beside)
+            for name, values in zip(batch.beside, columns, strict=True):
+                found[name] = pa.array(values, types[name]).take(at)
+        return pa.table({name: found[name].cast(type_) for name, type_ in types.items()})
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise NotAtOnce(str(error)) from error
+
+
+def _written(type_: Any) -> Any:
+    """The type of what a line says for a column of a type."""
+    if pa.types.is_floating(type_):
+        return pa.int64()
+    return pa.timestamp("us") if pa.types.is_timestamp(type_) else type_
+
+
+def _encoded(rows: Any, types: Mapping[str, Any]) -> Any:
+    """Rows from a stream, what repeats in them encoded batch by batch."""
+    batches = []
+    for batch in rows:
+        columns = [
+            column.dictionary_encode() if types[name] is REPEATED else column
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+        batches.append(pa.table(dict(zip(batch.schema.names, columns, strict=True))))
+    schema = pa.schema(types.items())
+    return pa.concat_tables([batch.cast(schema) for batch in batches] or [schema.empty_table()])
+
+
 def array(values: Sequence[Any], type_: Any) -> Any:
     """Values as a chunked array of an Arrow type; text that repeats is encoded."""
     if type_ is REPEATED:
-        return pa.chunked_array([pa.array(values, TEXT).dictionary_encode()])
+        return pa.chunked_array([pa.array(values, pa.string()).dictionary_encode()])
     return pa.chunked_array([pa.array(values, type_)])
 
 

@@ -67,7 +67,10 @@ def session_frame(sessions: Sessions, totals: Mapping[str, Totals]) -> pd.DataFr
 
 
 def build(
-    name: TableName, stored: Mapping[str, Any], sessions: Sessions, agents: Mapping[str, Any]
+    name: TableName,
+    stored: Mapping[str, Any],
+    sessions: Sessions,
+    agents: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """The frame of a table but that of the sessions, session by session in the order of `seq`.
 
@@ -75,8 +78,8 @@ def build(
         name: the table.
         stored: its columns, as they are stored.
         sessions: those of its rows.
-        agents: `id`, `agent_name`, `provider` and `model` of the messages of its rows; of no use
-            to the messages themselves.
+        agents: `id`, `agent_name`, `provider` and `model` of the messages of its rows, where its
+            own columns do not say the last three.
     """
     at, ids = coded(stored["session_id"])
     rows: list[StoredRow] = [sessions.rows.get(id, {}) for id in ids if id is not None]
@@ -88,7 +91,8 @@ def build(
     if name == "messages":
         took = pc.subtract(stored["completed_at"], stored["created_at"])
         found["duration_s"] = pc.divide(pc.cast(took.cast("int64"), "float64"), 1e6)
-        found["agent_name"] = coded(stored["agent_name"])
+    if agents is None:
+        found |= {column: coded(stored[column]) for column in OF_MESSAGE}
     else:
         message = places(stored["message_id"], agents["id"])
         for column in OF_MESSAGE:
@@ -99,13 +103,20 @@ def build(
     if name == "file_events":
         for column in ("file_path", "new_file_path"):
             found[column] = _paths(coded(stored[column]), at, rows)
+    order = row_order(ranked(stored["session_id"], sessions), stored)
+    return to_frame(COLUMNS[name], found, order)
+
+
+def ranked(session_ids: Any, sessions: Sessions) -> Numbers:
+    """The place of each row's session among all."""
+    at, ids = coded(session_ids)
     rank = {id: place for place, id in enumerate(sessions.rows)}
     ranks = np.array([*(rank.get(id or "", len(rank)) for id in ids), len(rank)], dtype=np.int64)
-    return to_frame(COLUMNS[name], found, _order(ranks[at], stored))
+    return ranks[at]
 
 
-def _order(ranks: Numbers, stored: Mapping[str, Any]) -> Numbers | None:
-    """The rows by session, seq, time and id; None if they are in this order."""
+def row_order(ranks: Numbers, stored: Any) -> Numbers | None:
+    """The rows by rank, seq, time and id; None if they are in this order."""
     key = ranks * (2 * NO_SEQ) + pc.fill_null(stored["seq"].cast("int64"), NO_SEQ).to_numpy()
     steps = np.diff(key)
     if (steps > 0).all():

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..analytics import Frames
-from ..analytics.loading import IN_SESSION
+from ..analytics.choosing import IN_SESSION
 from ..errors import OpencodeSessionsError, SessionNotFound
 from ..showing.sessions import title
 from ..showing.source import is_of

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ..analytics import Frames
-from ..analytics.loading import IN_SESSION
+from ..analytics.choosing import IN_SESSION
 from ..parts import tool_calls
 from ..showing.sessions import title
 from ..showing.source import Row, is_known

@@ -6,11 +6,12 @@ name; `values.clean` has made them storable before they get here.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from ..errors import PersistenceError
 from ..models import Row
@@ -116,6 +117,10 @@ class IdsTaken(StoreFailed):
         self.ids = ids
 
 
+class NotAtOnce(Exception):
+    """Some value cannot be read with many others at once; row by row it can."""
+
+
 class CallerWorkFailed(PersistenceError):
     """The caller's own objects could not be flushed; our write has happened (`rows`)."""
 
@@ -139,6 +144,58 @@ async def finish(work: Coroutine[Any, Any, Done]) -> Done:
 Where = Mapping[str, Collection[Any]]
 Take = Callable[[Sequence[tuple[Any, ...]]], None]
 Totals = tuple[float | int | None, ...]
+
+
+class Texts(NamedTuple):
+    """Many rows at once: a line of JSON for each row, and beside it what does not go into one.
+
+    A line is an array: 0, whether the row is among the `others`, the columns, 0.
+    """
+
+    text: bytes
+    inside: Sequence[str]
+    """The columns in the text. Times are texts, truth is 0 or 1, decimals are millionths."""
+    others: Sequence[tuple[Any, ...]]
+    beside: Sequence[str]
+    """The columns of the others."""
+    exact: Mapping[str, Sequence[float | None]]
+    """Columns that are no millionths, of every row."""
+
+
+class Whole(Protocol):
+    """One reading of whole tables, by the thread that enters it; much faster than row by row."""
+
+    beside: Path | None
+    """The folder beside the database for what is kept to be read faster yet, if there may be one.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def begin(self) -> None:
+        """From here on all is read as it is at one moment."""
+
+    def count(self, table: TableName) -> int:
+        """How many rows a table has."""
+
+    def batches(
+        self, table: TableName, columns: Sequence[str], sessions: Collection[str] | None = None
+    ) -> Iterator[Any]:
+        """The rows of a table, or of some sessions: `Texts`, or what has an Arrow stream.
+
+        Raises:
+            NotAtOnce: it cannot be read like this.
+        """
+
+    def marks(self) -> dict[str, int] | None:
+        """Each unchanged session's mark; None where changes are not kept track of."""
+
+    def schema_version(self) -> int:
+        """Changes with every change of tables or triggers."""
+
+    def mark(self) -> bool:
+        """Marks the sessions that have none; says whether it could."""
 
 
 class Store(Protocol):
@@ -175,6 +232,9 @@ class Store(Protocol):
         self, table: TableName, columns: Sequence[str], where: Where | None, take: Take
     ) -> None:
         """Hands over the rows that `select` gives, in batches, as they come."""
+
+    def whole(self) -> Whole | None:
+        """A way to read whole tables at once, where there is one."""
 
     async def touched(self, since: datetime) -> set[str]:
         """The sessions in which something happened at or after this moment, by row id."""

@@ -102,6 +102,9 @@ class MemoryStore:
             take(rows[start : start + BATCH])
             await asyncio.sleep(0)
 
+    def whole(self) -> None:
+        """What is in memory is there at once as it is."""
+
     async def touched(self, since: datetime) -> set[str]:
         """The sessions in which something happened at or after this moment."""
 

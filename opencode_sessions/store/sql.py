@@ -6,6 +6,7 @@ which would cost the caller the whole transaction.
 """
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -40,6 +41,7 @@ from . import (
     Take,
     Totals,
     Where,
+    Whole,
     bulk,
     callers,
     finish,
@@ -49,7 +51,9 @@ from . import engine as engines
 from .appending import is_appending
 from .engine import Executor, check_supported, file_of, reason
 from .sqlite import SqliteWriter
-from .values import plain, whole
+from .values import plain
+from .values import whole as whole_number
+from .whole import whole_of
 
 BATCH = 2000  # rows read between two turns of the event loop: under 50 ms
 
@@ -83,11 +87,13 @@ class SqlStore:
         place: str,
         dispose: Callable[[], Awaitable[None]] | None = None,
         writer: Writer | None = None,
+        whole: Callable[[], Whole | None] = lambda: None,
     ) -> None:
         self._transaction = transaction
         self._dialect = dialect
         self._dispose = dispose
         self._writer = writer
+        self.whole = whole
         self._counted: Summary | None = None
         self._writes = 0
         self.place = place
@@ -118,9 +124,9 @@ class SqlStore:
         transaction = partial(engines.transaction, engine, lock)
         place = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
         writer = SqliteWriter(engine, lock) if file_of(engine) else None
-        return cls(
-            transaction, lambda: engine.dialect.name, place or "memory", engine.dispose, writer
-        )
+        dialect = engine.dialect.name
+        whole = partial(whole_of, url)
+        return cls(transaction, lambda: dialect, place or "memory", engine.dispose, writer, whole)
 
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
         """Applies all steps in one transaction; gives a row for each PutSession and PutMessage."""
@@ -157,6 +163,9 @@ class SqlStore:
                 self._writes += 1
                 raise
         self._writes += 1
+        whole = self.whole() if any(isinstance(step, Delete) for step in steps) else None
+        if whole is not None and whole.beside is not None:  # what is deleted is in no other file
+            await asyncio.to_thread(shutil.rmtree, whole.beside, ignore_errors=True)
         return rows
 
     async def select(
@@ -220,7 +229,7 @@ class SqlStore:
             nothing = (0, 0, *(None for _ in MONEY))
             messages, prompts, cost, *tokens = found["messages"].get(id, nothing)
             others = (found[name].get(id, (0,))[0] for name in ("tool_calls", "file_events"))
-            totals[id] = messages, prompts, cost, *map(whole, tokens), *others
+            totals[id] = messages, prompts, cost, *map(whole_number, tokens), *others
         return totals
 
     async def summary(self) -> Summary:

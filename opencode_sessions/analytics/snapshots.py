@@ -1,0 +1,93 @@
+"""Tables kept as Arrow files beside the database, to be mapped into memory the next time.
+
+A file says by which marks its sessions are known (see `store.whole`); it is of use for as many of
+them as have that mark still. It is put in place whole or not at all, can be deleted at any time,
+and where there is no place for one there is none.
+"""
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pyarrow import ipc
+
+from ..store import TableName
+
+log = logging.getLogger("opencode_sessions")
+
+FORMAT = 1  # another one for every change of what is kept and how
+ABOUT, SESSIONS, MARKS = b"about", b"sessions", b"marks"
+
+
+class Kept(NamedTuple):
+    """A table as it was, and the marks of the sessions in it."""
+
+    table: Any
+    marks: Mapping[str, int]
+
+
+def read(folder: Path, name: TableName, types: Mapping[str, Any], version: int) -> Kept | None:
+    """What is kept of a table; None if nothing is, or by another version of the schema or of us."""
+    try:
+        with pa.memory_map(str(_file(folder, name))) as file:
+            found = ipc.open_file(file)
+            told = found.schema.metadata or {}
+            if told.get(ABOUT) != _about(types, version):
+                return None
+            table = found.read_all()
+        ids, marks = _unpacked(told[SESSIONS], pa.string()), _unpacked(told[MARKS], pa.int64())
+    except (OSError, pa.ArrowException, KeyError) as error:
+        log.debug("nothing kept of %s: %s", name, error)
+        return None
+    return Kept(table, dict(zip(ids, marks, strict=True)))
+
+
+def write(folder: Path, name: TableName, kept: Kept, version: int) -> None:
+    """Keeps a table, if there is a place for it, for this user alone."""
+    types = dict(zip(kept.table.schema.names, kept.table.schema.types, strict=True))
+    told = {
+        ABOUT: _about(types, version),
+        SESSIONS: _packed(list(kept.marks), pa.string()),
+        MARKS: _packed(list(kept.marks.values()), pa.int64()),
+    }
+    table = kept.table.unify_dictionaries().combine_chunks().replace_schema_metadata(told)
+    temporary = None
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f"{name}.")
+        with open(descriptor, "wb") as file, ipc.new_file(file, table.schema) as written:
+            written.write_table(table)
+            written.close()
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave its name and not its bytes
+        os.replace(temporary, _file(folder, name))
+    except OSError as error:
+        log.debug("nothing is kept of %s: %s", name, error)
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def _file(folder: Path, name: TableName) -> Path:
+    return folder / f"{name}.arrow"
+
+
+def _about(types: Mapping[str, Any], version: int) -> bytes:
+    columns = ";".join(f"{name} {type_}" for name, type_ in types.items())
+    return f"{FORMAT} {version} {hashlib.sha256(columns.encode()).hexdigest()}".encode()
+
+
+def _packed(values: list[Any], type_: Any) -> bytes:
+    batch = pa.record_batch({"": pa.array(values, type_)})
+    return bytes(batch.serialize())
+
+
+def _unpacked(packed: bytes, type_: Any) -> list[Any]:
+    found = ipc.read_record_batch(pa.py_buffer(packed), pa.schema({"": type_}))
+    return found.column(0).to_pylist()  # type: ignore[no-any-return]
