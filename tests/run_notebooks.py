@@ -1,19 +1,34 @@
-"""Runs the notebooks and writes them back with their outputs: `python tests/run_notebooks.py`.
+"""Runs the notebooks and writes them back with their outputs: `python tests/run_notebooks.py [03]`.
 
 They run on the recording alone, in an empty folder, as on a machine without opencode. What is kept
-is what anyone may see: no widget state, no progress bars, no times of the run.
+is what anyone may see: no widget state, no progress bars, no times of the run. In place of a widget
+stands what it would show on an exported page, as a PNG: GitHub takes styles and SVG out of HTML.
 """
 
+import base64
+import io
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import nbclient
 import nbformat
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parent / "browser"))
+
+from chromium import OPTIONS, chromium
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDE, SCALE = 1000, 1.5  # CSS pixels, and those of the PNG for each
+COLOURS = 256  # what a byte a pixel can hold
+PAGE = (
+    "<style>:root { color-scheme: light } body { margin: 0 } .ocs { padding: 1px 6px 6px }</style>"
+)
 
 
 def run(
@@ -36,6 +51,33 @@ def run(
     ).execute(env=env)
 
 
+def small(png: bytes) -> bytes:
+    """The same picture in the few colours it has: a third of the bytes."""
+    written = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(written, "png", optimize=True)
+    return written.getvalue()
+
+
+def picture_widgets(notebook: nbformat.NotebookNode) -> None:
+    """Puts a PNG in place of each widget's HTML."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    shown = [
+        output.data for output in outputs if {WIDGET, "text/html"} <= {*output.get("data", {})}
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
+        page = browser.new_page(
+            viewport={"width": WIDE, "height": WIDE}, device_scale_factor=SCALE, offline=True
+        )
+        for data in shown:
+            page.set_content(PAGE + data.pop("text/html"))
+            picture = small(page.locator(".ocs").first.screenshot())
+            data["image/png"] = base64.b64encode(picture).decode()
+        browser.close()
+
+
 def keep_what_anyone_may_see(notebook: nbformat.NotebookNode) -> None:
     """Takes out of a notebook what belongs to one run of it."""
     notebook.metadata.pop("widgets", None)
@@ -55,10 +97,11 @@ def _is_bar(output: nbformat.NotebookNode) -> bool:
 
 
 if __name__ == "__main__":
-    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+    for path in sorted(NOTEBOOKS.glob(f"*{''.join(sys.argv[1:])}*.ipynb")):
         content = nbformat.read(path, as_version=4)
         with tempfile.TemporaryDirectory() as empty:
             run(content, Path(empty))
+        picture_widgets(content)
         keep_what_anyone_may_see(content)
         nbformat.write(content, path)
         print(path.name)

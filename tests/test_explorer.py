@@ -401,12 +401,22 @@ def test_only_a_service_or_frames_can_be_explored(as_frames: ocs.analytics.Frame
 # -- nothing to show -------------------------------------------------------------------------------
 
 
+def on_view(widget: Any) -> list[Any]:
+    """The widget and what stands in it, but for what is put away."""
+    if widget.layout.display == "none":
+        return []
+    return [widget, *(part for child in getattr(widget, "children", ()) for part in on_view(child))]
+
+
 async def test_an_empty_store_says_what_to_call_next() -> None:
     explorer = ocs.explore(ocs.OpencodeSessionService())
     await explorer.settled()
     assert explorer.problem is None
     assert explorer.session is None
     assert "await svc.import_opencode()" in explorer._view.note.text
+    assert explorer._view.note in on_view(explorer)
+    assert explorer._sessions.first not in on_view(explorer)
+    assert explorer._view.timeline not in on_view(explorer)
     assert repr(explorer) == "<SessionExplorer: no sessions>"
     explorer._view.slider.value = 1
     explorer._files.filter.value = explorer._sessions.filter.value = "x"
@@ -421,6 +431,8 @@ async def test_sessions_stored_since_are_found(trailmap: Recording) -> None:
     explorer.session = CLEAN_UP
     await explorer.settled()
     assert len(explorer._sessions.first.options) == 20
+    assert explorer._sessions.first in on_view(explorer)
+    assert explorer._view.timeline in on_view(explorer)
     assert explorer.file == "trailmap/elevation.py"
 
 
@@ -432,6 +444,8 @@ async def test_a_session_without_events_says_so() -> None:
     assert explorer.problem is None
     assert explorer.file is None
     assert "touched no files" in explorer._view.note.text
+    assert explorer._sessions.first in on_view(explorer)
+    assert explorer._view.timeline not in on_view(explorer)
     assert explorer.events[["time", "status", "diff", "version"]].empty
     assert repr(explorer) == "<SessionExplorer 'Talk': no files, 0 events>"
 

@@ -71,6 +71,20 @@ def test_a_committed_notebook_says_nothing_of_where_it_ran(
         assert f"{place}/" not in before
 
 
+def test_a_committed_widget_is_a_picture_that_shows_anywhere(
+    notebook: nbformat.NotebookNode,
+) -> None:
+    """GitHub, where a notebook is opened first, takes styles and SVG out of HTML."""
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    widgets = [
+        set(output.data)
+        for output in outputs
+        if output.get("data", {}).get("text/plain", "").startswith(("<SessionExp", "<FileTime"))
+    ]
+    assert all(kinds == {"text/plain", "image/png"} for kinds in widgets)
+    assert bool(widgets) == any(map(drives_a_widget, code(notebook)))
+
+
 def test_the_first_notebook_shows_the_recording_by_its_name() -> None:
     text = PATHS[0].read_text(encoding="utf-8")
     assert "Docstrings for the public functions" in text

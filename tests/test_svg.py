@@ -7,7 +7,7 @@ from exploring import CLEAN_UP
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics.counting import FAILED
-from opencode_sessions.showing.svg import MARKS, legend_html, timeline_svg
+from opencode_sessions.showing.svg import MARKS, ROWS, legend_html, timeline_svg
 
 
 def of_clean_up(frames: ocs.analytics.Frames) -> pd.DataFrame:
@@ -20,7 +20,7 @@ def test_the_picture_has_a_mark_for_each_event_and_a_ring_for_each_failed_one(
 ) -> None:
     events = of_clean_up(as_frames)
     names = events["file_path"].astype("str").fillna("")
-    in_rows = [*names[names != ""].value_counts().index[:9], ""]
+    in_rows = [*names[names != ""].value_counts().index[:ROWS], ""]
     chosen = events.loc[names == in_rows[3], "event_id"].iloc[-1]
     svg = timeline_svg(events, names, in_rows[3], chosen)
     shown = events[names.isin(in_rows)]
@@ -28,6 +28,9 @@ def test_the_picture_has_a_mark_for_each_event_and_a_ring_for_each_failed_one(
     assert svg.count("<circle r='7'") == shown["status"].isin(FAILED).sum() > 0
     assert svg.count("<rect ") == 1
     assert re.findall(r">turn (\d)<", svg) == list("1234567")
+    files = names[names != ""].nunique() - ROWS
+    assert f">{files} more files, {len(events) - len(shown)} events</text>" in svg
+    assert "<rect " in svg.rpartition("<g transform='translate")[2]  # the chosen one comes last
     assert "failed" in legend_html(events)
 
 
@@ -36,6 +39,12 @@ def test_a_file_far_down_gets_a_row_when_it_is_chosen(as_frames: ocs.analytics.F
     names = events["file_path"].astype("str").fillna("")
     assert "trailmap/model.py" not in timeline_svg(events, names, "", None)
     assert "trailmap/model.py" in timeline_svg(events, names, "trailmap/model.py", None)
+
+
+def test_turns_that_would_be_a_fence_are_left_out(as_frames: ocs.analytics.Frames) -> None:
+    events = of_clean_up(as_frames).assign(turn=pd.array(range(196), "Int32"))
+    names = events["file_path"].astype("str").fillna("")
+    assert ">turn " not in timeline_svg(events, names, None, None)
 
 
 def test_of_a_huge_session_the_marks_around_the_chosen_one_are_drawn(

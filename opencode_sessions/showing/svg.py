@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 
 from ..analytics.counting import FAILED
-from ..shown import escaped, visible
+from ..shown import escaped, number_of, visible
 from .story import Story
 
-ROWS = 9  # files with a row of their own, busiest first
+ROWS = 19  # files with a row of their own, busiest first
 MARKS = 2_000  # what a page lays out without a delay: of more, those around the chosen one
 WIDTH, LABEL, RIGHT = 920, 190, 12  # all lengths in SVG units, a pixel at full width
-TOP, ROW = 18, 20
+TOP, ROW = 18, 18
 LABEL_LETTERS = 28
 TURN_LABEL = 44
+TURN_APART = 14  # the least room for a turn, on average, for turns to be shown
 ROOM, SMALLEST = 7, 0.75  # a mark with less room than this shrinks, but not below this scale
 
 # Okabe and Ito's colours, told apart by the colour-blind; 3:1 or better on white and on black.
@@ -61,22 +62,25 @@ def timeline_svg(
         file: the row to bring out.
         selected: the event_id of the mark to box.
     """
-    busiest = paths[paths != ""].value_counts()
-    shown = list(busiest.index[:ROWS])
+    files = paths[paths != ""].value_counts()
+    shown = list(files.index[:ROWS])
     if file and file not in shown:
         shown[-1:] = [file]
     if (paths == "").any():
         shown.append("")
     rows = {path: Row(path, TOP + ROW * (n + 0.5)) for n, path in enumerate(shown)}
-    height = TOP + ROW * len(rows) + 4
+    end = TOP + ROW * len(rows) + 4
+    left_out = files[[name for name in files.index if name not in rows]]
+    height = end + ROW * bool(len(left_out))
     x = _places(len(events))
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}'"
         f" width='100%' style='max-width:{WIDTH * 1.2:.0f}px' role='img' {FONT} fill='{INK}'>"
         f"<title>{len(events)} events of the session in order, by file</title>",
-        *_turns(events, x, height),
+        *_turns(events, x, end),
         *(_row(row, row.path == file) for row in rows.values()),
         *_marks(events, paths, x, rows, selected),
+        *_left_out(left_out, end),
         "</svg>",
     ]
     return "".join(parts)
@@ -108,11 +112,21 @@ def _places(count: int) -> Numbers:
     return LABEL + step * (np.arange(count) + 0.5)
 
 
+def _left_out(files: "pd.Series[int]", end: float) -> Iterator[str]:
+    """How many files have no row, and how much happened on them."""
+    if len(files):
+        said = f"{number_of(len(files), 'more file')}, {number_of(int(files.sum()), 'event')}"
+        yield f"<text x='{LABEL}' y='{end + 11:.1f}' fill='{FAINT}'>{said}</text>"
+
+
 def _turns(events: pd.DataFrame, x: Numbers, height: float) -> Iterator[str]:
-    """A line where each turn begins, and its number where there is room."""
+    """A line where each turn begins, and its number where there is room; none that are a fence."""
     turns = events["turn"].to_numpy("int64", na_value=0)
+    begins = np.flatnonzero(np.diff(turns, prepend=turns[:1] - 1))
+    if len(begins) * TURN_APART > WIDTH - LABEL - RIGHT:
+        return
     free_from = 0.0
-    for place in np.flatnonzero(np.diff(turns, prepend=turns[:1] - 1)):
+    for place in begins:
         at = x[place] - (x[1] - x[0]) / 2 if len(x) > 1 else LABEL
         yield (
             f"<path d='M{at:.1f} {TOP - 4}V{height - 4}' stroke='{FAINT}'"
@@ -150,6 +164,9 @@ def _marks(
         middle = int(np.searchsorted(in_rows, chosen[0])) if len(chosen) else len(in_rows)
         start = min(max(middle - MARKS // 2, 0), len(in_rows) - MARKS)
         in_rows = in_rows[start : start + MARKS]
+    # What failed is painted after the others and the chosen one last: nothing covers their marks.
+    failed = events["status"].isin(FAILED).to_numpy()[in_rows]
+    in_rows = in_rows[np.lexsort((in_rows, failed, np.isin(in_rows, chosen)))]
     some = events.iloc[in_rows]
     scale = min(1, max(SMALLEST, (x[1] - x[0]) / ROOM)) if len(x) > 1 else 1
     for place, name, type, status, time, is_failed, is_faded in zip(

@@ -26,18 +26,9 @@ from .cells import close_with_cell
 from .loading import Loading
 from .painting import Painting
 from .pickers import FilePicker, SessionPicker
+from .status import LOADING, NEVER_LOADED, NO_EVENTS, NO_SESSIONS
 from .traits import Pandas
 from .view import View, parts
-
-NEVER_LOADED = (
-    "This explorer lives in a running notebook. `await explorer.settled()` before it is shown "
-    "keeps its picture here as well."
-)
-NO_SESSIONS = (
-    "No sessions here yet. `await svc.import_opencode()` imports what opencode left on this "
-    "machine; then `ocs.explore(svc)` again."
-)
-NO_EVENTS = "This session touched no files and ran no commands. Choose another."
 
 
 def explore(source: OpencodeSessionService | Frames) -> "SessionExplorer":
@@ -242,6 +233,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._view.timeline.show(picture)
             self.selection = self._view.timeline.selection
         self._view.heading.value = "".join(panels.session_html(one, story) for one in found)
+        self._view.unfold(sessions=True, events=not events.empty)
         self._list_sessions()
         self._show_file()
         self._brush()
@@ -333,7 +325,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
                 self.selection = timeline.selection
 
     def _show_loading(self) -> None:
-        self._view.note.text = "Loading…"
+        self._view.note.text = LOADING
 
     def _show_problem(self, problem: Exception) -> None:
         self._say("", problem)  # first of all: what follows shows something as well
@@ -349,6 +341,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             if self._story is None:
                 self._view.timeline.events, self.selection = None, no_events()
             self._view.clear()
+        has_events = self._story is not None and not self._story.events.empty
+        self._view.unfold(sessions=len(self._list) > 0, events=has_events)
         self._list_files()
 
     def _say(self, note: str, problem: Exception | None = None) -> None:

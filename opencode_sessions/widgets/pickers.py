@@ -13,6 +13,7 @@ from .painting import Painting
 
 Pick = Callable[[str], None]
 Post = Callable[[Callable[[], None]], None]  # does something on the widget's loop
+SESSION_ROWS = 7
 MOST_ROWS, LEAST_ROWS = 19, 6  # of the list of files: as many as stand beside a full timeline
 
 
@@ -38,8 +39,8 @@ class SessionPicker:
             layout={"width": "110px"},
         )
         self.note = ipywidgets.HTML()
-        self.first = _list("Sessions", rows=7)
-        self.second = _list("The session beside it", rows=7)
+        self.first = _list("Sessions", rows=SESSION_ROWS)
+        self.second = _list("The session beside it", rows=SESSION_ROWS)
         for control in (self.filter, self.sort):
             control.observe(lambda _: post(self._fill), "value")
         _on_pick(self.first, painting, post, pick)
@@ -50,6 +51,7 @@ class SessionPicker:
     def show(self, list: sessions.SessionList, chosen: str | None, beside: str | None) -> None:
         """Lists these sessions, with the chosen ones chosen."""
         self._list, self._chosen, self._beside = list, chosen, beside
+        self.first.rows = self.second.rows = min(max(len(list), 2), SESSION_ROWS)
         if beside is not None:
             with self._painting():
                 self.wide.value = True

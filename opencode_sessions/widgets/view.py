@@ -17,6 +17,8 @@ class View:
     def __init__(self) -> None:
         self.note, self.alert, self.heading = StatusLine(), ipywidgets.HTML(), ipywidgets.HTML()
         self.timeline = FileTimeline()
+        self._of_sessions: list[Any] = []  # panels for sessions, and for the events of one
+        self._of_events: list[Any] = []
         self.slider = ipywidgets.IntSlider(
             min=1, max=1, disabled=True, readout=False, layout={"width": "60%"}
         )
@@ -25,30 +27,43 @@ class View:
 
     def rows(self, sessions: SessionPicker, files: FilePicker) -> list[Any]:
         """All panels, from top to bottom."""
-        bar = (sessions.filter, sessions.sort, sessions.wide, sessions.note, self.note)
         left = ipywidgets.VBox([files.filter, files.list, files.note])
         steps = _row("ocs-bar", self.slider, self.step)
+        controls = [sessions.filter, sessions.sort, sessions.wide, sessions.note]
+        lists = _row("ocs-lists", sessions.first, sessions.second)
+        middle = _row("ocs-middle", left, ipywidgets.VBox([self.timeline, steps]))
+        bottom = _row("ocs-bottom", self.message, self.change)
+        self._of_sessions, self._of_events = [*controls, lists], [middle, bottom]
+        self.unfold(sessions=False, events=False)
         return [
             ipywidgets.HTML(f"<style>{panels.STYLE}</style>", layout={"display": "none"}),
-            _row("ocs-bar", *bar),
+            _row("ocs-bar", *controls, self.note),
             self.alert,
-            _row("ocs-lists", sessions.first, sessions.second),
+            lists,
             self.heading,
-            _row("ocs-middle", left, ipywidgets.VBox([self.timeline, steps])),
-            _row("ocs-bottom", self.message, self.change),
+            middle,
+            bottom,
         ]
+
+    def unfold(self, *, sessions: bool, events: bool) -> None:
+        """Shows the panels that have something to show."""
+        for some, is_used in ((self._of_sessions, sessions), (self._of_events, events)):
+            for panel in some:
+                panel.layout.display = None if is_used else "none"
 
     def show_step(self, number: int, count: int, what: str) -> None:
         """Puts the slider at one of the things it steps through; 0 is before the first."""
         self.slider.max = max(count, 1)  # by itself: the page holds a value to the maximum it knows
         self.slider.value = max(number, 1)
         self.slider.disabled = count < 2
+        self.slider.layout.display = None if count > 1 else "none"
         self.step.value = f"{what} {number} of {count}" if count else ""
 
     def static_html(self, timeline: str) -> str:
         """What the panels say, around a picture of the timeline."""
         above = [self.alert.value, panels.note_html(self.note.text), self.heading.value]
-        return "".join([*above, timeline, self.message.value, self.change.value])
+        below = f"<div class='ocs-bottom'>{self.message.value}{self.change.value}</div>"
+        return "".join([*above, timeline, below])
 
     def clear(self) -> None:
         """Takes away what was said of a session, and what was chosen in it."""

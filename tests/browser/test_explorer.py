@@ -117,9 +117,17 @@ def keep_all(page: Page, root: Locator, name: str) -> None:
 
 def theme(lab: Lab, name: str) -> None:
     lab.command("apputils:change-theme", theme=f"JupyterLab {name}")
-    lab.page.wait_for_function(
-        "is => document.body.dataset.jpThemeLight === is", arg=str(name == "Light").lower()
-    )
+    lab.page.wait_for_function(THEMED, arg=str(name == "Light").lower())
+
+
+# The page's, and the canvas's, which is painted a frame later.
+THEMED = """(isLight) => {
+    const canvas = document.querySelector(".ocs-explorer canvas");
+    if (document.body.dataset.jpThemeLight !== isLight) return false;
+    if (!canvas?.dataset.painted) return true;
+    const [paper] = canvas.getContext("2d").getImageData(0, 0, 1, 1).data;
+    return String(paper > 128) === isLight;
+}"""
 
 
 def lightness(colour: str) -> float:
@@ -312,6 +320,7 @@ for text in (long, hostile):
 
 def test_nothing_of_it_runs_loads_or_breaks_the_layout(lab: Lab) -> None:
     """The page itself notes each dialog, each error and each request to the outside."""
+    lab.page.set_viewport_size({"width": 1400, "height": 3000})  # far below, it would not be shown
     lab.show(
         "import opencode_sessions as ocs" + STORE_HOSTILE,
         "from IPython.display import display\nfor one in (svc, session, message): display(one)\n"
@@ -389,7 +398,7 @@ def test_it_is_itself_in_both_themes_and_sizes(
         expect(explorer.status).to_contain_text("await svc.import_opencode()")
     for width in (1400, 800):
         lab.page.set_viewport_size({"width": width, "height": 1000})
-        for name in ("Light", "Dark"):
+        for name in ("Dark", "Light"):  # as it was before, for the test after this one
             theme(lab, name)
             ink, ground = (
                 lightness(explorer.root.evaluate(f"e => getComputedStyle({of}).{what}"))

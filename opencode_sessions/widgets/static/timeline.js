@@ -44,7 +44,7 @@ const CSS = `
   outline-color: var(--jp-brand-color1, Highlight);
   transition: color 1ms, background-color 1ms; }
 .ocs-timeline .bar { display: flex; flex-wrap: wrap; align-items: center; gap: 2px 14px;
-  padding: 2px 4px 4px; min-height: 26px; }
+  padding: 2px 4px 4px; min-height: 26px; flex: none; }
 .ocs-timeline .legend { display: flex; flex-wrap: wrap; gap: 0 14px; flex: 1 1 auto;
   color: var(--jp-content-font-color2, inherit); }
 .ocs-timeline .legend span { display: inline-flex; align-items: center; gap: 4px; white-space: nowrap; }
@@ -60,7 +60,8 @@ const CSS = `
   overscroll-behavior: auto; }
 .ocs-timeline canvas { position: sticky; top: 0; display: block; width: 100%; border-radius: 4px;
   touch-action: pan-y; cursor: crosshair; outline: none; }
-.ocs-timeline .status { padding: 3px 4px; min-height: 1.4em; overflow-wrap: anywhere;
+.ocs-timeline .status { padding: 3px 4px; min-height: 1.4em; flex: none;
+  white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
   color: var(--jp-content-font-color2, inherit); font-variant-numeric: tabular-nums; }
 .ocs-timeline .empty { padding: 1.2em; text-align: center; }
 .ocs-timeline .empty code { font-family: var(--jp-code-font-family, monospace); }
@@ -164,9 +165,12 @@ class Timeline {
       this.repaint();
     });
     // Colours come from the page's style: whatever changes it, the new ones arrive as a transition.
-    this.root.addEventListener("transitionend", (event) => {
-      if (event.target === this.root) this.repaint();
-    });
+    // JupyterLab hides the page while it changes its theme: then the transition is cancelled.
+    for (const name of ["transitionend", "transitioncancel"]) {
+      this.root.addEventListener(name, (event) => {
+        if (event.target === this.root) this.repaint();
+      });
+    }
     this.sizes = new ResizeObserver(() => this.resize());
     this.sizes.observe(this.scroll);
   }
@@ -316,7 +320,7 @@ class Timeline {
   }
 
   measure() {
-    this.context.font = this.font();
+    this.context.font = this.font("bold"); // as the chosen one is
     let label = 0, count = 0;
     for (const lane of this.lanes.slice(0, 200)) {
       if (lane.title !== undefined) continue;
@@ -1167,7 +1171,7 @@ class Timeline {
       } else text = this.summary;
       if (range) text = `${(range[1] - range[0] + 1).toLocaleString("en")} brushed · ${text}`;
     }
-    if (this.status.textContent !== text) this.status.textContent = text;
+    if (this.status.textContent !== text) this.status.title = this.status.textContent = text;
   }
 
   /** What can be said of an event without asking. */
