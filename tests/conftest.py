@@ -305,15 +305,20 @@ def on_postgres(postgres: Server, recordings: dict[str, Recording]) -> str:
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql", "frames"])
-async def source(request: pytest.FixtureRequest) -> AsyncIterator[Source]:
-    """What an explorer may be made of, with the rich recording in it."""
+def stored(request: pytest.FixtureRequest) -> Any:
+    """The rich recording in each place; found before a loop runs, as some are made by one."""
     fixtures = {"sqlite": "on_file", "postgresql": "on_postgres", "memory": "in_memory"}
-    found = request.getfixturevalue(fixtures.get(request.param, "as_frames"))
-    if request.param in ("sqlite", "postgresql"):
-        async with ocs.open(found) as service:
+    return request.getfixturevalue(fixtures.get(request.param, "as_frames"))
+
+
+@pytest.fixture
+async def source(stored: Any) -> AsyncIterator[Source]:
+    """What an explorer may be made of, with the rich recording in it."""
+    if isinstance(stored, str | Path):
+        async with ocs.open(stored) as service:
             yield service
     else:
-        yield found
+        yield stored
 
 
 @pytest.fixture

@@ -107,6 +107,9 @@ def test_an_application_s_call_is_found_by_its_id_or_by_being_the_only_one() -> 
     two = one | {"id": "c2", "input": {"path": "b.py"}}
     assert "a.py" in shown(stored(one, two)).partition("ocs-call")[2].partition("ocs-other")[0]
     nameless = {"type": "tool_use", "name": "edit", "input": {"path": "c.py"}}
+    beside = nameless | {"input": {"path": "/home/dev/shop/d.py"}}
+    html = shown(stored(nameless, beside), call_id=None, file_path="d.py")
+    assert "d.py" in html.partition("ocs-call")[2]
     assert "No output was recorded" in shown(stored(nameless), call_id=None)
     assert "which one is not known" in shown(stored(nameless, nameless), call_id=None)
 

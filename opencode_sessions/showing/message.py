@@ -87,14 +87,23 @@ def _said(message: Row, event: Row) -> Iterator[str]:
 
 
 def _call_of(event: Row, calls: list[ToolCall]) -> ToolCall | None:
-    """The call that an event is of, by its part, else by the provider's id of the call."""
+    """The call that an event is of: by its part, by the provider's id, by what it was given."""
     part = str(event["event_id"]).rpartition(".")[0]
     for call in calls:
         if call.part_id and row_id(call.part_id) == part:
             return call
     named = [c for c in calls if c.call_id and c.call_id == event["call_id"]]
-    same_tool = [c for c in named or calls if c.tool == event["tool"]]
-    return same_tool[0] if len(same_tool) == 1 else None
+    fitting = [c for c in named or calls if c.tool == event["tool"]]
+    if len(fitting) > 1:  # of an application that gives its calls no ids
+        fitting = [c for c in fitting if _is_about(c, event)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _is_about(call: ToolCall, event: Row) -> bool:
+    """Whether a call was given the file or the command of the event."""
+    about = [str(event[name]) for name in ("file_path", "command") if is_known(event.get(name))]
+    given = [value for value in call.input.values() if isinstance(value, str)]
+    return any(value == name or value.endswith(f"/{name}") for value in given for name in about)
 
 
 def _call(call: ToolCall) -> str:
