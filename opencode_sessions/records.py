@@ -8,7 +8,7 @@ US dollars.
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -18,32 +18,16 @@ from . import parts as parts_
 from .changes import MessageChanges, Witness, shell_changes
 from .links import Link, link_of
 from .loose import as_dict, as_int, as_number, as_text
+from .order import age_of, in_order, order
+from .tokens import Tokens, counts, tokens_of
 
 Actor = Literal["agent", "user"]
 ACTORS: tuple[Actor, ...] = ("agent", "user")
 
 # opencode's own words before the result of a `!` command: the only mark that a user ran it.
 USER_SHELL = "The following tool was executed by the user"
-# Until this version cached tokens were counted in `input` as well, but for the providers whose own
-# answers count them apart.
-CACHED_TWICE_UNTIL = [1, 0, 0]
-CACHED_APART = ("anthropic", "amazon-bedrock", "google-vertex-anthropic")
-PLAIN_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
-# The time in an id, which begins anew every 795 days: last on 14 August 2026.
-OPENCODE_ID = re.compile(r"[a-z]{3}_([0-9a-f]{12})[0-9A-Za-z]{14}$", re.ASCII)
-ID_WINDOW = 2**48
 ABSOLUTE = re.compile(r"[A-Za-z]:|[/\\]")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Tokens(NamedTuple):
-    """Token counts of model requests: `input` without cached, `output` without reasoning tokens."""
-
-    input: int | None = None
-    output: int | None = None
-    reasoning: int | None = None
-    cache_read: int | None = None
-    cache_write: int | None = None
 
 
 class Reported(NamedTuple):
@@ -161,8 +145,8 @@ def session_record(
     `shell` adds file events for what commands changed; `witness` knows more about that.
     """
     ordered = sorted(
-        ((message, _in_order(message, parts)) for message, parts in messages),
-        key=lambda message: _order(message[0]),
+        ((message, in_order(message, parts)) for message, parts in messages),
+        key=lambda message: order(message[0]),
     )
     directory = as_text(info.get("directory"))
     if directory is None:  # sessions migrated from before 1.0 have none: their messages say it
@@ -198,7 +182,7 @@ def session_record(
             *(as_int(summary.get(key)) for key in ("files", "additions", "deletions"))
         ),
         reported_cost_usd=as_number(info.get("cost")),
-        reported_tokens=_counts(info.get("tokens")),
+        reported_tokens=counts(info.get("tokens")),
         info=info,
         messages=records,
     )
@@ -238,7 +222,7 @@ def _messages(
         first_undone = as_text(revert.get("partID")) if reverted_here else None
         undone = message_undone = undone or (reverted_here and first_undone is None)
         changed = changes.get(str(info.get("id")), MessageChanges())
-        age = _age(info)
+        age = age_of(info)
         folder = as_text(as_dict(info.get("path")).get("cwd"))
         # The next engine has no prompt before the command that a user ran.
         is_users = role == "user" or as_text(info.get("parentID")) in shell_prompts
@@ -328,60 +312,13 @@ def _message(
         is_fork_copy=is_fork_copy,
         is_undone=is_undone,
         cost_usd=as_number(info.get("cost")),
-        tokens=_tokens(info, parts, version),
+        tokens=tokens_of(info, parts, version),
         reported=_reported(diffs) if isinstance(diffs, list) else Reported(),
         content=parts_.extract_text(parts),
         info=info,
         parts=parts,
         tool_calls=tuple(calls),
         steps=tuple(steps),
-    )
-
-
-def _tokens(
-    info: dict[str, Any], parts: list[dict[str, Any]], version: str | None = None
-) -> Tokens:
-    """Token counts of a message, the same for every version.
-
-    Until 0.5 a message held a whole turn, and of its tokens only those of the last step: its parts
-    have those of each.
-    """
-    steps = [part for part in parts if part.get("type") == "step-finish" and part.get("tokens")]
-    is_cached_twice = (
-        version is not None
-        and PLAIN_VERSION.fullmatch(version) is not None
-        and [int(number) for number in version.split(".")] <= CACHED_TWICE_UNTIL
-        and info.get("providerID") not in CACHED_APART
-    )
-    each = [
-        _normalised(step.get("tokens"), is_cached_twice)
-        for step in (steps if len(steps) > 1 else [info])
-    ]
-    known = ([count for count in counts if count is not None] for counts in zip(*each, strict=True))
-    return Tokens(*(sum(counts) if counts else None for counts in known))
-
-
-def _normalised(tokens: object, is_cached_twice: bool) -> Tokens:
-    """Counts of one request, without what older versions put into two of them.
-
-    Until 1.3.2 `output` held the reasoning tokens too, since 1.14 it does not; `total`, there since
-    1.1.65, tells which. What has no total is older, or was not answered and counts nothing. Until
-    1.0.0 `input` held the cached tokens too; when that ended is known no better than by 1.0.185.
-    """
-    counts, total = _counts(tokens), as_int(as_dict(tokens).get("total"))
-    if counts.output and counts.reasoning and total != sum(count or 0 for count in counts):
-        counts = counts._replace(output=max(counts.output - counts.reasoning, 0))
-    if is_cached_twice and total is None and (counts.input or 0) >= (counts.cache_read or 0):
-        counts = counts._replace(input=counts.input and counts.input - (counts.cache_read or 0))
-    return counts
-
-
-def _counts(tokens: object) -> Tokens:
-    said = as_dict(tokens)
-    cache = as_dict(said.get("cache"))
-    return Tokens(
-        *(as_int(said.get(key)) for key in ("input", "output", "reasoning")),
-        *(as_int(cache.get(key)) for key in ("read", "write")),
     )
 
 
@@ -406,32 +343,6 @@ def _is_user_shell(parts: list[dict[str, Any]]) -> bool:
 def _latest(messages: tuple[MessageRecord, ...], name: str) -> str | None:
     values = (getattr(message, name) for message in reversed(messages) if not message.is_compaction)
     return next((value for value in values if value), None)
-
-
-def _order(info: dict[str, Any]) -> tuple[float, str]:
-    return (as_number(as_dict(info.get("time")).get("created")) or 0.0, str(info["id"]))
-
-
-def _in_order(info: dict[str, Any], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The parts of a message in the order they were made; as they came, if ids do not tell it."""
-    ids = [as_text(part.get("id")) or "" for part in parts]
-    if not all(OPENCODE_ID.match(id) for id in ids):
-        return parts
-    age = _age(info)
-    return sorted(parts, key=lambda part: age(part["id"]))
-
-
-def _age(info: dict[str, Any]) -> Callable[[str], tuple[int, str]]:
-    """What sorts ids of a message's parts by age: as far as they are from its own, either way."""
-    own = OPENCODE_ID.match(str(info.get("id")))
-
-    def age(id: str) -> tuple[int, str]:
-        match = OPENCODE_ID.match(id)
-        if not (own and match):
-            return 0, id
-        return (int(match[1], 16) - int(own[1], 16) + ID_WINDOW // 2) % ID_WINDOW, id
-
-    return age
 
 
 def _seconds(start_ms: float | None, end_ms: float | None) -> float | None:

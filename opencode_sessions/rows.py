@@ -10,9 +10,10 @@ from . import events as events_
 from . import parts as parts_
 from .loose import as_dicts, as_text
 from .models import Row, new_id
-from .records import MessageRecord, Reported, SessionRecord, Tokens, moment
+from .records import MessageRecord, Reported, SessionRecord, moment
 from .store import TableName
 from .store.values import fingerprint
+from .tokens import Tokens
 
 LONGEST_ID = 36
 # The years 1 to 9999: what `moment` has times for.

@@ -19,10 +19,10 @@ from opencode_sessions.records import (
     FileEventRecord,
     MessageRecord,
     SessionRecord,
-    Tokens,
     ToolCallRecord,
 )
 from opencode_sessions.rows import row_id
+from opencode_sessions.tokens import Tokens
 
 SHOP = "opencode-1.18.33"
 # Part by part, what was done in the recordings: refused by a rule, refused by the user with a

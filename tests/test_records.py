@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from test_parts import ANYTHING, spoiled
 
-from opencode_sessions.records import SessionRecord, Tokens, moment, session_record
+from opencode_sessions.records import SessionRecord, moment, session_record
+from opencode_sessions.tokens import Tokens
 
 Message = tuple[dict[str, Any], list[dict[str, Any]]]
 
