@@ -12,9 +12,11 @@ from typing import Literal
 from .matching import APPLICATION, IN_SESSION
 from .models import Row, now
 from .rows import SessionRows
-from .store import Delete, Put, Step, TableName
+from .store import Delete, Put, Step, Store, TableName
+from .store.values import clean
 
 Deleted = Literal["keep", "drop"]
+BATCH = 500  # ids in one statement
 NEVER = datetime.min.replace(tzinfo=UTC)
 # What of a row that is there may change, and what else has to be said to change it.
 CHANGING: dict[TableName, tuple[str, ...]] = {
@@ -75,6 +77,36 @@ def farewell(
             steps.append(Put(name, changed))
     unmarked = [row for row in others["messages"] if not row["deleted_at"]]
     return steps, sum(row["id"] in gone["messages"] for row in unmarked)
+
+
+async def bury(store: Store, places: set[str], there: set[str], deleted: Deleted) -> list[str]:
+    """Drops or marks the sessions that were imported from these places and are not there now.
+
+    One that an application stored is the application's to drop. Returns what to say of it.
+    """
+    here = {clean({"id": id})[0]["id"] for id in there}  # as they were stored
+    marked, dropped = [], []
+    for id, opencode_id, source, imported, deleted_at in await store.select(
+        "sessions", ["id", "opencode_id", "source", "imported", "deleted_at"]
+    ):
+        if opencode_id in here or not imported or imported["place"] not in places:
+            continue
+        if deleted == "drop" and source not in APPLICATION:
+            dropped.append(id)
+        elif not deleted_at:
+            marked.append({"id": id, "opencode_id": opencode_id, "deleted_at": now()})
+    for start in range(0, len(marked), BATCH):
+        await store.apply([Put("sessions", marked[start : start + BATCH])])
+    for start in range(0, len(dropped), BATCH):
+        await store.apply([Delete("sessions", dropped[start : start + BATCH])])
+    counts: list[tuple[int, Deleted]] = [(len(marked), "keep"), (len(dropped), "drop")]
+    return [gone_note(count, "sessions", done) for count, done in counts if count]
+
+
+def gone_note(count: int, what: str, deleted: Deleted) -> str:
+    """What to say of so many that opencode has no more."""
+    done = "dropped" if deleted == "drop" else "kept, and marked"
+    return f"{count} {what} are gone from opencode: {done}"
 
 
 def _outdated(rows: SessionRows, others: SessionRows, gone: dict[TableName, set[str]]) -> set[str]:

@@ -192,7 +192,8 @@ def read_opencode(
 
     async def read() -> "Frames":
         from .sources import find
-        from .sync import Wanted, import_sources
+        from .sync import import_sources
+        from .wanted import Wanted
 
         reader = Reader(MemoryStore())
         wanted = Wanted(None, None if since is None else moment(since), project, shell)

@@ -348,7 +348,8 @@ class OpencodeSessionService(Reader):
             SchemaError: the store's tables are missing or old.
         """
         from .sources import find
-        from .sync import Wanted, import_sources
+        from .sync import import_sources
+        from .wanted import Wanted
 
         sources = await asyncio.to_thread(find, path)
         report = await import_sources(

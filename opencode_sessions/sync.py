@@ -13,80 +13,32 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
-from .besides import Deleted
+from .ahead import in_thread, seldom_collected
+from .besides import bury, gone_note
 from .comparing import compare, is_older
 from .errors import SourceError
 from .import_report import ORDER, Count, ImportReport
-from .matching import APPLICATION
-from .models import TABLES, Row, now
-from .records import EPOCH, SessionRecord
+from .models import TABLES
+from .records import SessionRecord
 from .rows import SessionRows, session_rows
-from .sources import WITH_SNAPSHOTS, Item, Problem, Source, SourceChanged, is_wanted, unforeseen
+from .sources import WITH_SNAPSHOTS, Item, Problem, Source, SourceChanged, unforeseen
 from .store import (
     CallerWorkFailed,
-    Delete,
     IdsTaken,
-    Put,
     Store,
     StoreFailed,
     TableName,
-    finish,
 )
 from .store.values import clean, packed
+from .wanted import TOLD, Wanted
 
 TRIES = 3
-READER = 2  # goes up when the same data would give other rows: then everything is read again
-BATCH = 500  # ids in one statement
-# What tells whether a stored session is wanted.
-TOLD = ("updated_at", "created_at", "project_id", "workdir", "worktree")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to import: whose it is, which sessions, and what to do with what opencode deleted."""
-
-    origin: str | None = None
-    since: datetime | None = None
-    project: str | None = None
-    shell: bool = True
-    deleted: Deleted = "keep"
-
-    @property
-    def is_everything(self) -> bool:
-        """Whether no session is left out, so that one that is missing must be gone."""
-        return self.since is None and self.project is None
-
-    def wants(self, stored: Row) -> bool:
-        """Whether a stored session is one of those: by `TOLD` of its columns."""
-        if self.is_everything:
-            return True
-        touched = stored["updated_at"] and (stored["updated_at"] - EPOCH) / timedelta(
-            milliseconds=1
-        )
-        created = stored["created_at"] and (stored["created_at"] - EPOCH) / timedelta(
-            milliseconds=1
-        )
-        info = {
-            "time": {"updated": touched, "created": created},
-            "projectID": stored["project_id"],
-            "directory": stored["workdir"],
-        }
-        return is_wanted(info, stored["worktree"], self.since, self.project)
-
-    def state(self, said: str | None) -> str | None:
-        """A session's state, together with what else decides its rows; None where it has none."""
-        if not said:
-            return None
-        told = said if self.shell else said.removesuffix(WITH_SNAPSHOTS)
-        return f"{READER} {self.shell} {self.origin} {told}"
 
 
 async def import_sources(
@@ -129,7 +81,7 @@ async def import_sources(
     if failures and len(failures) == len(sources):
         raise failures[0]
     if wanted.is_everything:
-        await _bury(store, places, there, wanted, report)
+        report.notes += await bury(store, places, there, wanted.deleted)
     report.seconds = time.monotonic() - started
     return report
 
@@ -170,8 +122,9 @@ class _Import:
         )
         self.taken |= unchanged
         problems: list[Problem] = []
-        with tqdm(desc="import", unit="session", disable=not progress, leave=False) as bar:
-            async with aclosing(_in_thread(self._read(items))) as found:
+        bar = tqdm(desc="import", unit="session", disable=not progress, leave=False)
+        with bar, seldom_collected():
+            async with aclosing(in_thread(self._read(items))) as found:
                 async for item in found:
                     if isinstance(item, int):
                         bar.reset(total=item)
@@ -287,7 +240,7 @@ class _Import:
                 f"{doubles} sessions were also in a source before this one, and taken from there"
             )
         if self._gone:
-            self.report.notes.append(_gone_note(self._gone, "messages", self._wanted.deleted))
+            self.report.notes.append(gone_note(self._gone, "messages", self._wanted.deleted))
         if self._older:
             self.report.notes.append(
                 f"{self._older} sessions are older here than what is stored: that was kept"
@@ -341,54 +294,3 @@ def _place(source: Source, origin: str | None) -> str:
     """What tells this place from all others, also where several people import into one store."""
     path = os.fsencode(os.path.realpath(str(source))).decode("utf-8", "replace")
     return f"{origin} {platform.node()} {path}"
-
-
-def _gone_note(count: int, what: str, deleted: Deleted) -> str:
-    done = "dropped" if deleted == "drop" else "kept, and marked"
-    return f"{count} {what} are gone from opencode: {done}"
-
-
-async def _bury(
-    store: Store, places: set[str], there: set[str], wanted: Wanted, report: ImportReport
-) -> None:
-    """Marks or drops the sessions that were imported from these places and are not there now.
-
-    One that an application stored is the application's to drop.
-    """
-    here = {clean({"id": id})[0]["id"] for id in there}  # as they were stored
-    marked, dropped = [], []
-    for id, opencode_id, source, imported, deleted_at in await store.select(
-        "sessions", ["id", "opencode_id", "source", "imported", "deleted_at"]
-    ):
-        if opencode_id in here or not imported or imported["place"] not in places:
-            continue
-        if wanted.deleted == "drop" and source not in APPLICATION:
-            dropped.append(id)
-        elif not deleted_at:
-            marked.append({"id": id, "opencode_id": opencode_id, "deleted_at": now()})
-    for start in range(0, len(marked), BATCH):
-        await store.apply([Put("sessions", marked[start : start + BATCH])])
-    for start in range(0, len(dropped), BATCH):
-        await store.apply([Delete("sessions", dropped[start : start + BATCH])])
-    if marked:
-        report.notes.append(_gone_note(len(marked), "sessions", "keep"))
-    if dropped:
-        report.notes.append(_gone_note(len(dropped), "sessions", "drop"))
-
-
-async def _in_thread(items: Iterator[Any]) -> AsyncGenerator[Any, None]:
-    """A blocking iterator's items, each taken in a thread while the one before it is used.
-
-    It is closed when no thread is in it.
-    """
-    end = object()
-    ahead = asyncio.create_task(asyncio.to_thread(next, items, end))
-    try:
-        while (item := await asyncio.shield(ahead)) is not end:
-            ahead = asyncio.create_task(asyncio.to_thread(next, items, end))
-            yield item
-    finally:
-        try:
-            await finish(asyncio.wait([ahead]))
-        finally:
-            items.close()  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """An import is an upsert: twice changes nothing, and what an application stored is not doubled."""
 
 import asyncio
+import gc
 import json
 import os
 import shutil
@@ -622,6 +623,26 @@ async def test_two_imports_at_once(service: OpencodeSessionService, small: Path)
     alone = OpencodeSessionService()
     await imported(alone, small)
     assert await everything(service) == await everything(alone)
+
+
+async def test_python_looks_for_garbage_as_before_after_imports(
+    service: OpencodeSessionService, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, real, seen = gc.get_threshold(), service.store.apply, set()
+
+    async def watched(steps: Any) -> Any:
+        seen.add(gc.get_threshold())
+        return await real(steps)
+
+    monkeypatch.setattr(service.store, "apply", watched)
+    await asyncio.gather(*(imported(service, small) for _ in range(2)))
+    assert gc.get_threshold() == before
+    assert min(threshold[0] for threshold in seen) > before[0]
+    task = asyncio.ensure_future(imported(service, small, origin="other"))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert gc.get_threshold() == before
 
 
 async def test_a_source_that_cannot_be_read_leaves_the_store_alone(
