@@ -116,7 +116,8 @@ class Database:
                     key = "id" if table in SESSIONS else "session_id"
                     rows = connection.execute(
                         f"SELECT {key}, count(*), sum(time_updated % {SUM_BELOW}), "
-                        f"max(time_updated) FROM {table} GROUP BY {key}"
+                        # as the rows lie in the file: by an index each is looked for
+                        f"max(time_updated) FROM {table} NOT INDEXED GROUP BY {key}"
                     )
                     for id, count, total, touched in rows:
                         id, at = as_str(id), as_number(touched) or 0.0
@@ -259,12 +260,13 @@ def _strays(connection: sqlite3.Connection, tables: set[str]) -> Iterator[Proble
     for table in ("message", "part", next_engine.MESSAGES):
         if table not in tables:
             continue
-        strays = f"FROM {table} WHERE session_id NOT IN ({sessions})"
+        strays = f"SELECT DISTINCT session_id FROM {table} WHERE session_id NOT IN ({sessions})"
         try:
-            for id, session_id in connection.execute(f"SELECT id, session_id {strays}"):
-                yield Problem(
-                    f"{table} {as_str(id)} of {as_str(session_id)}", "its session has no row"
-                )
+            for (session_id,) in connection.execute(strays).fetchall():
+                place = f"of {as_str(session_id)}"
+                rows = f"SELECT id FROM {table} WHERE session_id IN (?1, CAST(?1 AS TEXT))"
+                for (id,) in connection.execute(rows, (session_id,)):
+                    yield Problem(f"{table} {as_str(id)} {place}", "its session has no row")
         except sqlite3.DatabaseError as error:
             yield Problem(f"{table} rows", f"unreadable in the database: {error}")
 
