@@ -7,6 +7,7 @@ fail later.
 """
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -303,10 +304,16 @@ metadata = Base.metadata
 Model = TypeVar("Model", bound=Base)
 
 
+@cache
+def _columns(model: type[Base]) -> tuple[str, ...]:
+    return tuple(column.key for column in inspect(model).column_attrs)
+
+
 def detached(model: type[Model], row: Row) -> Model:
     """An object of this row that is plain to read for ever: loaded, tied to no session."""
-    missing = {column.key: None for column in inspect(model).column_attrs}
-    instance = model(**(missing | row))
+    instance = model()
+    # As a load does it: set one by one, each value would be noted as a change.
+    instance.__dict__.update(dict.fromkeys(_columns(model)), **row)
     make_transient_to_detached(instance)
     return instance
 

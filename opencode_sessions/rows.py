@@ -4,12 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from . import events as events_
 from . import parts as parts_
 from .loose import as_dicts, as_text
-from .models import Row, new_id
+from .models import Row
 from .records import MessageRecord, Reported, SessionRecord, moment
 from .store import TableName
 from .store.values import fingerprint
@@ -95,11 +95,13 @@ def message_call_rows(
     A part or call that says its id keeps the same row however often it is stored; one that does not
     gets a new row each time, unless it is one of those that are `stored` with the message.
     """
-    calls, events = [], []
+    calls: list[Row] = []
+    events: list[Row] = []
     ids: dict[tuple[str, int], list[str]] = defaultdict(list)
     for row in stored:
         ids[row["tool"], row["input_hash"]].append(row["id"])
     times: Counter[str] = Counter()
+    beginning = uuid4().hex  # the same for all: rows of neighbouring ids are written faster
     for call in parts_.tool_calls(parts):
         said = call.part_id or (f"{message_id}/{call.call_id}" if call.call_id else None)
         if said:
@@ -114,7 +116,7 @@ def message_call_rows(
         row = call_row(call, row_id(said) if said else "") | at
         if not said:
             same = ids[row["tool"], row["input_hash"]]
-            row["id"] = same.pop(0) if same else new_id()
+            row["id"] = same.pop(0) if same else f"{beginning}-{len(calls)}"
         calls.append(row)
         events += [
             event_row_of(call, event, row["id"], number) | at

@@ -6,7 +6,7 @@ name; `values.clean` has made them storable before they get here.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -127,7 +127,7 @@ class CallerWorkFailed(PersistenceError):
     rows: list[Row]
 
 
-async def finish(work: Coroutine[Any, Any, Done]) -> Done:
+async def finish(work: Awaitable[Done]) -> Done:
     """Runs work to its end even if its caller is cancelled; only then the cancellation goes on."""
     task = asyncio.ensure_future(work)
     try:

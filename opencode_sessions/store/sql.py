@@ -50,6 +50,7 @@ from . import (
 from . import engine as engines
 from .appending import is_appending
 from .engine import Executor, check_supported, file_of, reason
+from .postgres import PostgresWriter
 from .sqlite import SqliteWriter
 from .values import plain
 from .values import whole as whole_number
@@ -123,13 +124,22 @@ class SqlStore:
         lock, url = asyncio.Lock(), engine.url
         transaction = partial(engines.transaction, engine, lock)
         place = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
-        writer = SqliteWriter(engine, lock) if file_of(engine) else None
+        writer: Writer | None = None
+        if file_of(engine):
+            writer = SqliteWriter(engine, lock)
+        elif engine.dialect.name == "postgresql":
+            writer = PostgresWriter(engine, lock)
         dialect = engine.dialect.name
         whole = partial(whole_of, url)
         return cls(transaction, lambda: dialect, place or "memory", engine.dispose, writer, whole)
 
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
         """Applies all steps in one transaction; gives a row for each PutSession and PutMessage."""
+        if self._writer and is_appending(steps):
+            with _translated():
+                rows = await self._writer.append(steps)
+            self._writes += 1
+            return rows
         return await finish(self._apply_all(steps))
 
     async def _apply_all(self, steps: Sequence[Step]) -> list[Row]:
@@ -137,10 +147,6 @@ class SqlStore:
         taken: dict[TableName, set[str]] = {}
         aliases: dict[str, str] = {}
         with _translated():
-            if self._writer and is_appending(steps):
-                rows = await self._writer.append(steps)
-                self._writes += 1
-                return rows
             try:
                 async with self._transaction(True) as executor:
                     for step in steps:
@@ -318,24 +324,28 @@ def _translated() -> Iterator[None]:
     """Driver errors as what they mean to us: tables missing, come back later, or never."""
     try:
         yield
-    except (DBAPIError, sqlite3.Error) as error:  # the driver's own from a bulk write
+    except Exception as error:
+        is_drivers_own = type(error).__module__.startswith("asyncpg.")  # need not be installed
+        if not (is_drivers_own or isinstance(error, SQLAlchemyError | sqlite3.Error | OSError)):
+            raise
+        raise _meaning(error, is_drivers_own) from error
+
+
+def _meaning(error: Exception, is_drivers_own: bool) -> SchemaError | StoreFailed:
+    if is_drivers_own or isinstance(error, DBAPIError | sqlite3.Error):
         cause = getattr(error, "orig", error)
         text, state = str(cause).lower(), str(getattr(cause, "sqlstate", None) or "")
         if any(part in text for part in SCHEMA_TEXTS) or state in SCHEMA_STATES:
-            raise SchemaError(
+            return SchemaError(
                 f"The tables are missing or older than this version ({cause}). Run "
                 "`await ocs.migrate(engine)` or `opencode-sessions migrate URL` once."
-            ) from error
+            )
         is_passing = (
             getattr(error, "connection_invalidated", False)
             or state.startswith(PASSING_STATES)
             or (not state and any(part in text for part in PASSING_TEXTS))
         )
-        raise StoreFailed(reason(error), is_passing=is_passing) from error
-    except (NoConnectionFree, InvalidRequestError) as error:
-        # no connection free, or the AsyncSession in the middle of something of its owner's
-        raise StoreFailed(reason(error), is_passing=True) from error
-    except SQLAlchemyError as error:
-        raise StoreFailed(reason(error), is_passing=False) from error
-    except OSError as error:
-        raise StoreFailed(str(error), is_passing=True) from error
+        return StoreFailed(reason(error), is_passing=is_passing)
+    # No connection free, the AsyncSession in the middle of something of its owner's, no network.
+    is_passing = isinstance(error, NoConnectionFree | InvalidRequestError | OSError)
+    return StoreFailed(reason(error), is_passing=is_passing)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..models import Row
-from . import Step, bulk, engine
+from . import Step, bulk, engine, finish
 from .appending import Appending, Run, appending
 
 
@@ -31,7 +31,7 @@ class SqliteWriter:
         """Appends in one transaction; gives a row for each PutSession and PutMessage."""
         async with self._turn:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._append, steps)
+            return await finish(loop.run_in_executor(self._thread, self._append, steps))
 
     async def close(self) -> None:
         """Lets go of the file; the next write opens it again."""

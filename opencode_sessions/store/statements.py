@@ -222,8 +222,11 @@ def driver_text(statement: Any, dialect: str, columns: frozenset[str]) -> Text:
     names = compiled.positiontup or []
     constants = {name: compiled.params[name] for name in {*names} - columns - LOOKED_UP}
     returned = list(statement.exported_columns) if compiled.effective_returning else []
-    makes = [column.type.dialect_impl(spoken).result_processor(spoken, None) for column in returned]
-    made = {place: make for place, make in enumerate(makes) if make}
+    made = {}
+    for place, column in enumerate(returned):
+        kind = column.type.dialect_impl(spoken)
+        if not isinstance(column.type, Float) and (make := kind.result_processor(spoken, None)):
+            made[place] = make  # a float is one already
     return Text(str(compiled), names, constants, [column.name for column in returned], made)
 
 
