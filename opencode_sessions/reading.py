@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .analytics import Frames
     from .sources import Place
+    from .store.searching.answers import Kind
 
 
 class Reader:
@@ -117,6 +118,47 @@ class Reader:
             diffs: add each event's change as text.
         """
         return await self._frame("file_events", session, file_path, optional=diffs)
+
+    async def search(
+        self,
+        text: str,
+        *,
+        project: str | None = None,
+        kind: "Kind | Collection[Kind] | None" = None,
+        limit: int = 50,
+        progress: bool = True,
+    ) -> "pd.DataFrame":
+        """Where these words stand: the newest places first, one row a row and kind of text.
+
+        All words have to be in one text; `parse_config` finds parseConfig, `src/a.py` a path with
+        it, `"two words"` those together, and three letters or more the beginning of a word. Of a
+        text the first 100,000 letters are looked at. A file gets an index when it is first asked,
+        a database on a server by `reindex()`; without one every row is looked at.
+
+        Args:
+            text: the words; whatever else is in it means nothing.
+            project: only this project: its worktree's path, the last part of it, or opencode's id.
+            kind: only these kinds of text: title, prompt, answer, output, path, command, diff,
+                error; `output` is what commands and other tools gave, as far as parts have it.
+            limit: how many rows at most.
+            progress: show a bar when it takes long.
+
+        Returns:
+            `time`, `kind`, `snippet`, `file_path`, `project`, `title` of the session,
+            `session_id`, `opencode_session_id`, `message_id`, `event_id`.
+
+        Raises:
+            OpencodeSessionsError: there is no such kind.
+        """
+        from .answering import search
+
+        return await search(self.store, text, project, kind, limit, progress=progress)
+
+    async def reindex(self, *, progress: bool = True) -> None:
+        """Makes the index that `search` uses anew, or for the first time."""
+        from .answering import reindex
+
+        await reindex(self.store, progress=progress)
 
     async def _frame(
         self,

@@ -29,6 +29,8 @@ COMMANDS = [
     "notebooks",
     "demo",
     "export",
+    "search",
+    "reindex",
 ]
 
 

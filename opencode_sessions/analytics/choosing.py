@@ -51,7 +51,7 @@ async def choose(
     if rows is not None and (since is not None or project is not None):
         wanted = {row["id"] for row in rows} if wanted is None else wanted
         if project is not None:
-            wanted &= {row["id"] for row in rows if _is_of(project, row)}
+            wanted &= {row["id"] for row in rows if is_of_project(project, row)}
         if since is not None:
             wanted &= await store.touched(moment(since))
     if file_path is not None:
@@ -133,7 +133,7 @@ def _place(row: StoredRow) -> tuple[str | None, str | None]:
     return row["workdir"], row["worktree"]
 
 
-def _is_of(project: str, row: StoredRow) -> bool:
+def is_of_project(project: str, row: StoredRow) -> bool:
     """Whether a session is of this project, named as `read_opencode` lets one name it."""
     paths = [path for path in _place(row) if path]
     last = (re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path for path in paths)

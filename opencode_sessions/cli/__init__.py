@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from ..errors import OpencodeSessionsError
 from .exporting import export
 from .reports import report
+from .searching import reindex, search
 from .stores import Db, option, read, say_empty, with_copy, with_store
 
 if TYPE_CHECKING:
@@ -317,6 +318,8 @@ def demo(
 
 app.command()(report)
 app.command()(export)
+app.command()(search)
+app.command()(reindex)
 
 
 def _path_in(events: "pd.DataFrame", wanted: str) -> str:

@@ -109,6 +109,25 @@ def print_timeline(timeline: pd.DataFrame, path: str, limit: int) -> None:
     )
 
 
+def print_answers(found: pd.DataFrame) -> None:
+    """Print what `svc.search` found."""
+    _print(
+        pd.DataFrame(
+            {
+                "time": found["time"].dt.strftime("%Y-%m-%d %H:%M"),
+                "session": found["opencode_session_id"].fillna(found["session_id"]),
+                "kind": found["kind"],
+                **_where_several(found, "project"),
+                "file": found["file_path"].where(found["kind"].isin(["diff", "error"])),
+                "text": found["snippet"],
+            }
+        ),
+        "Newest first (UTC)",
+        0,
+        spare=(),
+    )
+
+
 def _where_several(frame: pd.DataFrame, name: str) -> dict[str, pd.Series]:
     """The column, if its rows differ: one project for all says nothing."""
     return {name: frame[name]} if frame[name].nunique() > 1 else {}
@@ -137,6 +156,7 @@ def _print(frame: pd.DataFrame, title: str, limit: int, *, spare: tuple[str, ...
             "title",
             "file",
             "project",
+            "text",
         )  # every other column keeps its width when space is short
         table.add_column(name, justify="right" if number else "left", no_wrap=not cut)
     for row in shown.itertuples(index=False):
@@ -150,6 +170,6 @@ def _cell(name: str, value: Any) -> Text:
     if pd.isna(value):
         return Text("")
     text = f"{value:,}" if isinstance(value, int) else clean(value)
-    if name in ("file", "project"):  # one copies it whole
+    if name in ("file", "project", "text"):  # one copies it whole
         return Text(text, overflow="fold")
     return Text(text, overflow="ellipsis", no_wrap=True)

@@ -11,10 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from ..errors import PersistenceError
 from ..models import Row
+
+if TYPE_CHECKING:
+    from .searching.answers import Answer, Progress, Search
 
 log = logging.getLogger("opencode_sessions")
 Done = TypeVar("Done")
@@ -255,6 +258,12 @@ class Store(Protocol):
 
     async def summary(self) -> Summary:
         """Counts and the newest session's time."""
+
+    async def search(self, search: "Search", progress: "Progress") -> "list[Answer]":
+        """The newest answers to a question, newest first; tells what it does to an index first."""
+
+    async def reindex(self, progress: "Progress") -> None:
+        """Makes the index of words anew, where there is one to make."""
 
     async def close(self) -> None:
         """Lets go of everything this store opened itself."""

@@ -51,6 +51,8 @@ from . import engine as engines
 from .appending import is_appending
 from .engine import Executor, check_supported, file_of, reason
 from .postgres import PostgresWriter
+from .searching import SearchIndex
+from .searching.answers import Answer, Progress, Search
 from .sqlite import SqliteWriter
 from .values import plain
 from .values import whole as whole_number
@@ -95,6 +97,7 @@ class SqlStore:
         self._dispose = dispose
         self._writer = writer
         self.whole = whole
+        self._index = SearchIndex(transaction, dialect)
         self._counted: Summary | None = None
         self._writes = 0
         self.place = place
@@ -258,6 +261,18 @@ class SqlStore:
         self._counted = Summary(sessions, messages, file_events, newest_at)
         self._writes -= writes
         return self._counted
+
+    async def search(self, search: Search, progress: Progress) -> list[Answer]:
+        """The newest answers, by an index: a file of our own gets one when it is first asked."""
+        may_make = self._dispose is not None and self._dialect() == "sqlite"
+        with _translated():
+            return await self._read(self._index.asked(self, search, progress, may_make=may_make))
+
+    async def reindex(self, progress: Progress) -> None:
+        """Makes the index of words anew, or for the first time."""
+        with _translated():
+            await self._read(self._index.make())
+            await self._read(self._index.catch_up(progress))
 
     async def _read(self, work: Coroutine[Any, Any, Done]) -> Done:
         is_own = self._dispose is not None

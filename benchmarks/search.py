@@ -1,0 +1,148 @@
+"""Where words stand in a million file events: how long a search takes, and what its index costs.
+
+    python benchmarks/search.py --events 1000000
+    python benchmarks/search.py --events 1000000 --postgres postgresql://user@host/empty
+
+A store of made-up sessions; a search for words that stand in few rows, in many, in nearly all and
+in none, in a file with its index, in memory by looking at every row, and on a server. And what the
+index costs: time to make it, bytes, and the time of an append with and without, in turns.
+"""
+
+import argparse
+import asyncio
+import sqlite3
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from generated import generate
+from measuring import middle, show
+
+import opencode_sessions as ocs
+from opencode_sessions.store import Put, TableName
+
+QUESTIONS = {
+    "module07123.py": "few rows",
+    "part03/module": "many rows",
+    "test_17": "commands",
+    "pytest": "a tenth",
+    "discount": "nearly all",
+    "total discount(42)": "two words",
+    "xyzzy": "none",
+}
+ROUNDS = 5
+APPENDS = 200  # messages of a round, each with three events
+TABLES: tuple[TableName, ...] = ("sessions", "messages", "tool_calls", "file_events")
+BATCH = 20_000
+
+
+async def searches(svc: ocs.OpencodeSessionService, rounds: int = ROUNDS) -> dict[str, float]:
+    """The median seconds of each question."""
+    took: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for question in QUESTIONS:
+            began = time.perf_counter()
+            await svc.search(question, progress=False)
+            took.setdefault(question, []).append(time.perf_counter() - began)
+    return {question: middle(seconds) for question, seconds in took.items()}
+
+
+async def seconds(work: Callable[[], Awaitable[Any]]) -> float:
+    """How long something takes."""
+    began = time.perf_counter()
+    await work()
+    return time.perf_counter() - began
+
+
+async def append(svc: ocs.OpencodeSessionService) -> float:
+    """Milliseconds of a message with three events, one after the other."""
+    session = await svc.get_or_create_session("ses_append", "build", "/home/dev/x", None, "x")
+    parts = [
+        {"type": "text", "text": "Make the discount work for bulk orders, too. " * 4},
+        *(
+            {"type": "tool_use", "name": "edit", "input": {"path": f"a{n}.py", "diff": "+x\n" * 90}}
+            for n in range(3)
+        ),
+    ]
+    began = time.perf_counter()
+    for _ in range(APPENDS):
+        message = await svc.persist_message(session, "assistant", parts)
+        await svc.persist_file_events(message, parts)
+    return (time.perf_counter() - began) / APPENDS * 1000
+
+
+async def appends(folder: Path) -> tuple[float, float]:
+    """An append without an index and with one, in turns."""
+    async with ocs.open(folder / "without.db") as without, ocs.open(folder / "with.db") as indexed:
+        await indexed.reindex(progress=False)
+        both: tuple[list[float], list[float]] = [], []
+        for number in range(ROUNDS + 1):
+            for svc, took in zip((without, indexed), both, strict=True):
+                milliseconds = await append(svc)
+                if number:  # the first warms up
+                    took.append(milliseconds)
+        return middle(both[0]), middle(both[1])
+
+
+async def copy(file: Path, svc: ocs.OpencodeSessionService) -> None:
+    """All rows of a file into another store."""
+    async with ocs.open(file) as source:
+        for table in TABLES:
+            columns = [c.name for c in ocs.models.MODELS[table].__table__.columns]
+            rows = await source.store.select(table, columns)
+            for start in range(0, len(rows), BATCH):
+                some = [dict(zip(columns, r, strict=True)) for r in rows[start : start + BATCH]]
+                await svc.store.apply([Put(table, some)])
+
+
+async def run(events: int, postgres: str | None, folder: Path) -> None:
+    """Measures all of it and prints it."""
+    file = folder / "sessions.db"
+    sessions = max(10, events // 200)
+    await asyncio.to_thread(generate, file, events=events, sessions=sessions)
+    before = file.stat().st_size
+    took: dict[str, dict[str, float]] = {}
+    async with ocs.open(file) as svc:
+        making = await seconds(lambda: svc.reindex(progress=False))
+        took["SQLite"] = await searches(svc)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = file.stat().st_size - before
+    print(
+        f"index of {events:,} events: {making:.0f} s, {size / 1e6:,.0f} MB on {before / 1e6:,.0f}"
+    )
+    memory = ocs.OpencodeSessionService()
+    await copy(file, memory)
+    took["memory"] = await searches(memory, 1)
+    if postgres:
+        async with ocs.open(postgres) as server:
+            await copy(file, server)
+            making = await seconds(lambda: server.reindex(progress=False))
+            print(f"on PostgreSQL: {making:.0f} s")
+            took["PostgreSQL"] = await searches(server)
+    show(
+        f"Search in {events:,} events, 50 answers, ms",
+        ["asked for", "", *took],
+        (
+            (question, what, *(f"{by[question] * 1000:,.0f}" for by in took.values()))
+            for question, what in QUESTIONS.items()
+        ),
+    )
+    without, indexed = await appends(folder)
+    show(
+        "Append of a message with three events, ms",
+        ["without index", "with index", "ratio"],
+        [(f"{without:.2f}", f"{indexed:.2f}", f"{indexed / without:.2f}")],
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--postgres", help="the URL of an empty database")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        asyncio.run(run(asked.events, asked.postgres, Path(made)))

@@ -1,0 +1,178 @@
+"""An index of words in the database, which every write keeps and a search brings up to date.
+
+Triggers note which rows have changed, whoever changed them: that costs an append next to nothing,
+where splitting its texts into words would cost more than all the rest of it. A search first puts
+what is noted into the index. So it is never stale, and a kill loses nothing of what was noted.
+
+A row's number in the index is made of its time: the newest answers are those with the highest
+numbers, and are found without sorting.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import ModuleType
+from typing import Any
+
+from sqlalchemy import select, text
+
+from ...models import TABLES
+from ...words import words
+from .. import Store, TableName
+from ..engine import Executor
+from . import postgresql, sqlite
+from .answers import SEARCHED, Answer, Progress, Search, answers, number, texts, without_index
+from .entries import Entry
+
+BATCH = 1000  # rows put into the index in one transaction
+PAGE = 200  # rows looked at for answers at once
+
+Transaction = Callable[[bool], AbstractAsyncContextManager[Executor]]
+
+# What a change of changes answers.
+WATCHED = {table: tuple(c for c in columns if c != "id") for table, columns in SEARCHED.items()}
+BY_DIALECT: dict[str, ModuleType] = {"sqlite": sqlite, "postgresql": postgresql}
+
+
+class SearchIndex:
+    """The index of a database that has one, or may get one."""
+
+    def __init__(self, transaction: Transaction, dialect: Callable[[], str]) -> None:
+        self._transaction = transaction
+        self._dialect = dialect
+
+    async def asked(
+        self, store: Store, search: Search, progress: Progress, *, may_make: bool
+    ) -> list[Answer]:
+        """The newest answers to a question, newest first, of all that is stored.
+
+        Args:
+            store: where to look at every row, if there is no index.
+            search: what to look for.
+            progress: is told how many rows have been put into the index.
+            may_make: make an index if there is none.
+        """
+        if not await self.is_made():
+            if not may_make:
+                return await without_index(store, search)
+            await self.make()
+        await self.catch_up(progress)
+        return await self._search(search)
+
+    @property
+    def _own(self) -> Any:
+        return BY_DIALECT[self._dialect()]
+
+    async def is_made(self) -> bool:
+        """Whether the database has one."""
+        async with self._transaction(False) as executor:
+            found = await executor.execute(text(self._own.IS_MADE))
+            return found.scalar_one_or_none() is not None
+
+    async def make(self) -> None:
+        """Makes it, or makes it anew; all that is stored is noted, to be put into it."""
+        own = self._own
+        async with self._transaction(True) as executor:
+            for statement in own.dropped(WATCHED):
+                await executor.execute(text(statement))
+            for statement in own.made(WATCHED):
+                await executor.execute(text(statement))
+            for table in SEARCHED:
+                await executor.execute(
+                    text(
+                        f"INSERT INTO opencode_search_pending (tab, id) SELECT '{table}', id "
+                        f"FROM opencode_{table} ORDER BY created_at"
+                    )
+                )
+
+    async def catch_up(self, progress: Progress) -> None:
+        """Puts in it what has changed since, in steps that let writers in between."""
+        is_behind = True
+        while is_behind:
+            async with self._transaction(False) as executor:
+                is_behind = (await executor.execute(text(f"{NOTED} LIMIT 1"))).first() is not None
+            if is_behind:
+                async with self._transaction(True) as executor:
+                    progress(await self._catch_up(executor))
+
+    async def _catch_up(self, executor: Executor) -> int:
+        own = self._own
+        noted = (await executor.execute(text(f"{NOTED} LIMIT {BATCH}{own.LOCKED}"))).all()
+        for table in SEARCHED:
+            ids = sorted({row.id for row in noted if row.tab == table})
+            if ids:
+                stored = await _rows(executor, table, ids)
+                entries = await asyncio.to_thread(_entries, table, stored)
+                await own.forget(executor, table, ids)
+                if entries:
+                    taken = await own.taken(executor, [entry.number for entry in entries])
+                    await own.add(executor, table, _numbered(entries, taken))
+        if noted:
+            done = [{"n": row.n} for row in noted]
+            await executor.execute(text("DELETE FROM opencode_search_pending WHERE n = :n"), done)
+        return len(noted)
+
+    async def _search(self, search: Search) -> list[Answer]:
+        found: list[Answer] = []
+        before: int | None = None
+        async with self._transaction(False) as executor:
+            while len(found) < search.limit:
+                size = min(PAGE, search.limit - len(found))
+                statement, values = self._own.page(search, before, size)
+                page = (await executor.execute(text(statement), values)).all()
+                found += await _answering(executor, page, search)
+                if len(page) < size:
+                    break
+                before = page[-1].doc
+        return found[: search.limit]
+
+
+NOTED = "SELECT n, tab, id FROM opencode_search_pending ORDER BY n"
+
+
+async def _answering(executor: Executor, page: Sequence[Any], search: Search) -> list[Answer]:
+    """The answers of rows that the index has named, in their order."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for table in SEARCHED:
+        ids = [row.id for row in page if row.tab == table]
+        rows |= {(table, row["id"]): row for row in await _rows(executor, table, ids)}
+    found: list[Answer] = []
+    for named in page:
+        row = rows.get((named.tab, named.id))
+        if row is not None:
+            found += answers(named.tab, row, search)
+            await asyncio.sleep(0)
+    return found
+
+
+async def _rows(executor: Executor, table: TableName, ids: Sequence[str]) -> list[dict[str, Any]]:
+    if not ids:
+        return []
+    source = TABLES[table]
+    columns = (source.c[column] for column in SEARCHED[table])
+    found = await executor.execute(select(*columns).where(source.c.id.in_(ids)))
+    return [dict(row) for row in found.mappings()]
+
+
+def _entries(table: TableName, rows: Sequence[dict[str, Any]]) -> list[Entry]:
+    return [
+        Entry(
+            id=row["id"],
+            session_id=row["id"] if table == "sessions" else row["session_id"],
+            number=number(row["created_at"], row["id"]),
+            words={kind: words(said) for kind, said in texts(table, row) if said},
+        )
+        for row in rows
+    ]
+
+
+def _numbered(entries: Sequence[Entry], taken: set[int]) -> list[Entry]:
+    """Entries in the order of their numbers, each one that no other has or had."""
+    numbered = []
+    for entry in entries:
+        free = entry.number
+        while free in taken:
+            free += 1
+        taken.add(free)
+        numbered.append(entry._replace(number=free))
+    return sorted(numbered, key=lambda entry: entry.number)

@@ -1,0 +1,381 @@
+"""Search: the same answers from every store, from what is stored now, whatever is asked."""
+
+import asyncio
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import Recording
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+from sqlalchemy.ext.asyncio import AsyncSession
+from typer.testing import CliRunner
+
+import opencode_sessions as ocs
+from opencode_sessions import words
+from opencode_sessions.cli import app
+
+QUESTIONS = [
+    *("cli.py", "trailmap/cli.py", "Traceback error", "failed", "parse", "add a"),
+    *('"release 0.3"', "ValueError", "geojson", "distance", "nothing_has_this", "ge"),
+]
+HOSTILE = [
+    *('"', '""', "'", "*", "NEAR(", "a NEAR b", "title:", "title : x", "^x", "-x", "x OR", "AND"),
+    *("(", ")", "x)", "{path} : x", "x:*", "a & b", "!a", "a <-> b", "\\", "%", "_", "\0", ";--"),
+    *("';DROP TABLE opencode_sessions", "\ud800", "x" * 100_000, "a " * 50_000, "١٢٣", "ﬁ", "é"),
+]
+
+
+async def add(svc: ocs.OpencodeSessionService, *parts: dict[str, Any], role: str = "user") -> Any:
+    session = await svc.get_or_create_session("ses_1", "build", "/home/ana/shop", None, "A shop")
+    message = await svc.persist_message(session, role, list(parts))
+    await svc.persist_file_events(message, list(parts))
+    return message
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def called(name: str, **given: str) -> dict[str, Any]:
+    return {"type": "tool_use", "name": name, "input": given}
+
+
+async def found(svc: ocs.OpencodeSessionService, text: str, **options: Any) -> list[str]:
+    return list((await svc.search(text, progress=False, **options))["snippet"])
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("parse_config", "parse config"),
+        ("parseConfig(x)", "parse config x"),
+        ("ParseConfig", "parse config"),
+        ("src/a.py", "src a py"),
+        ("HTTPServer.serveForever", "http server serve forever"),
+        ("UTF8Decoder utf8 v2", "utf8 decoder utf8 v2"),
+        ("MAX_SIZE2", "max size2"),
+        ("naïve Größe", "naïve größe"),
+        ("a\u0000b\x1b[31m", "a b 31m"),
+        ("", ""),
+    ],
+)
+def test_words_of_code(text: str, expected: str) -> None:
+    assert words.words(text)[0] == expected.split()
+
+
+def test_runs_are_words_as_well() -> None:
+    assert words.words("parseConfig HTTPServer plain x_y")[1] == ["parseconfig", "httpserver"]
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("parse_config", "def parseConfig(path):"),
+        ("parseConfig", "def parse_config(path):"),
+        ("parseconfig", "def parseConfig(path):"),
+        ("src/a.py", "/home/ana/src/a.py"),
+        ("conf", "parse_config"),
+        ("config parse", "parse_config"),
+        ('"parse config"', "parseConfig"),
+        ("PARSE", "parse"),
+    ],
+)
+def test_question_that_is_answered(question: str, text: str) -> None:
+    assert words.snippet(words.asked(question), text) == text
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("config_parse", "parse_config"),
+        ("onfig", "parse_config"),
+        ("co", "config"),
+        ("src/b.py", "src/a.py src/b.ts"),
+        ("one two", "one"),
+    ],
+)
+def test_question_that_is_not(question: str, text: str) -> None:
+    assert words.snippet(words.asked(question), text) is None
+
+
+@given(st.text(), st.text())
+def test_any_question_of_any_text(question: str, text: str) -> None:
+    answer = words.snippet(words.asked(question), text)
+    assert answer is None or isinstance(answer, str)
+    for run in re.findall(r"[^\W_]+", text):
+        assert words.snippet(words.asked(run), text) is not None
+
+
+# Every store gives the same
+
+
+@pytest.fixture(scope="module")
+def memory(recordings: dict[str, Recording]) -> ocs.OpencodeSessionService:
+    svc = ocs.OpencodeSessionService()
+
+    async def fill() -> None:
+        for name in ("trailmap-1.18.33", "opencode-1.18.33"):
+            await svc.import_opencode(recordings[name].database, progress=False)
+
+    asyncio.run(fill())
+    return svc
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "without index"])
+async def stored(
+    request: pytest.FixtureRequest, tmp_path: Path, recordings: dict[str, Recording], closing: Any
+) -> ocs.OpencodeSessionService:
+    """The same in a database, with an index that came before half of it."""
+    target: Any = tmp_path / "sessions.db"
+    if request.param != "sqlite":
+        target = request.getfixturevalue("postgres_database")
+    svc = await closing.enter_async_context(ocs.open(target))
+    await svc.import_opencode(recordings["trailmap-1.18.33"].database, progress=False)
+    if request.param == "postgresql":
+        await svc.reindex(progress=False)
+    await svc.search("anything", progress=False)
+    await svc.import_opencode(recordings["opencode-1.18.33"].database, progress=False)
+    return svc
+
+
+async def test_every_store_answers_the_same(
+    memory: ocs.OpencodeSessionService, stored: ocs.OpencodeSessionService
+) -> None:
+    answered = 0
+    for question in QUESTIONS:
+        for options in (
+            {},
+            {"kind": "path"},
+            {"kind": ["output", "diff"], "limit": 1000},
+            {"project": "trailmap", "limit": 7},
+        ):
+            expected = await memory.search(question, **options)  # type: ignore[arg-type]
+            actual = await stored.search(question, progress=False, **options)  # type: ignore[arg-type]
+            assert_frame_equal(actual, expected, obj=f"{question} {options}")
+            answered += len(expected)
+    assert answered > 500
+
+
+@pytest.mark.parametrize("word", ["pytest", "geojson", "elevation", "sed"])
+async def test_all_that_have_a_word_and_no_others(
+    word: str, memory: ocs.OpencodeSessionService
+) -> None:
+    frames = await memory.frames()
+    answers = await memory.search(word, kind=["command", "path"], limit=10_000)
+    texts = pd.concat([frames.file_events["command"], frames.file_events["file_path"].astype(str)])
+    ids = pd.concat([frames.file_events["event_id"]] * 2)
+    has = texts.str.contains(rf"(?<![^\W_]){word}", case=False, na=False).to_numpy()
+    assert sorted(answers["event_id"]) == sorted(ids[has])
+    assert has.any()
+
+
+async def test_answer_says_where_it_stands(memory: ocs.OpencodeSessionService) -> None:
+    answers = await memory.search("distance", kind="diff", limit=3)
+    frames = await memory.frames(diffs=True)
+    events = frames.file_events.set_index("event_id").loc[list(answers["event_id"])]
+    for column in ("time", "file_path", "session_id", "project", "message_id"):
+        assert answers[column].tolist() == events[column].tolist()
+    assert len(answers) == 3
+    assert all("distance" in text.lower() for text in answers["snippet"])
+    assert answers["time"].is_monotonic_decreasing
+    titles = frames.sessions.set_index("session_id")["title"]
+    assert answers["title"].tolist() == titles.loc[answers["session_id"]].tolist()
+
+
+async def test_nothing_found_has_the_same_columns(memory: ocs.OpencodeSessionService) -> None:
+    some = await memory.search("distance")
+    for nothing in (await memory.search("xyzzy"), await memory.search(" ?! ")):
+        assert nothing.empty
+        assert nothing.dtypes.to_dict() == some.dtypes.to_dict()
+
+
+async def test_kind_that_is_none(memory: ocs.OpencodeSessionService) -> None:
+    with pytest.raises(ocs.OpencodeSessionsError, match="no kind sound"):
+        await memory.search("x", kind="sound")  # type: ignore[arg-type]
+
+
+# What is stored now
+
+
+async def test_what_was_written_is_found_at_once(service: ocs.OpencodeSessionService) -> None:
+    """In each mode, with and without an index."""
+    for index in (False, True):
+        if index:
+            await service.reindex(progress=False)
+        await add(service, said(f"Make the discount work {index}"))
+        await add(
+            service,
+            said(f"It is readyNow{index}"),
+            called("edit", path=f"/home/ana/shop/cart{index}.py", new_string="total = 0"),
+            called("bash", command=f"pytest -k discount{index}"),
+            role="assistant",
+        )
+        assert await found(service, f"discount {index}", kind="prompt")
+        assert await found(service, f"ready now{index}", kind="answer")
+        assert await found(service, f"cart{index}.py", kind="path")
+        assert await found(service, "total", kind="diff", limit=1) == ["total = 0"]
+        assert await found(service, f"discount{index}", kind="command")
+        assert await found(service, "shop", kind="title") == ["A shop"]
+        assert await found(service, "discount", project="shop")
+        assert not await found(service, "discount", project="blog")
+
+
+async def test_change_and_deletion_are_found_at_once(service: ocs.OpencodeSessionService) -> None:
+    await service.reindex(progress=False)
+    session = await service.get_or_create_session("ses_1", "build", "/shop", None, "Shop")
+    for text in ("first apple", "second pear"):
+        await service.persist_message(session, "user", [said(text)], message_id="msg_1")
+        assert await found(service, text.split()[1]) == [text]
+    assert not await found(service, "apple")
+    await service.delete_session(session)
+    assert not await found(service, "pear")
+    assert not await found(service, "shop")
+
+
+async def test_other_program_that_writes_is_seen(sqlite_store: Path) -> None:
+    async with ocs.open(sqlite_store) as svc:
+        await add(svc, said("apple"))
+        assert await found(svc, "apple")
+        with closing(sqlite3.connect(sqlite_store)) as other, other:
+            other.execute("UPDATE opencode_messages SET content = 'pear'")
+        assert await found(svc, "pear") == ["pear"]
+        assert not await found(svc, "apple")
+
+
+async def test_rows_of_one_moment_are_all_found(store: Path | str) -> None:
+    at = pd.Timestamp("2026-01-05", tz="UTC").to_pydatetime()
+    async with ocs.open(store) as svc:
+        await svc.reindex(progress=False)
+        message = await add(svc, *(called("bash", command=f"make it{n}") for n in range(300)))
+        rows = await svc.store.select("file_events", ["id"], {"message_id": [message.id]})
+        from opencode_sessions.store import Put
+
+        put = {"session_id": message.session_id, "event_type": "bash", "created_at": at}
+        changed = [put | {"id": id, "command": f"make it{n}"} for n, (id,) in enumerate(rows)]
+        await svc.store.apply([Put("file_events", changed)])
+        assert len(await found(svc, "make", limit=1000)) == 300
+        assert len(await found(svc, "it299", limit=1000)) == 1
+
+
+async def test_word_that_stands_very_often_hides_no_other(store: Path | str) -> None:
+    """PostgreSQL knows the first 255 places of a word."""
+    text = "total = 1\n" * 500 + "total = last\n"
+    async with ocs.open(store) as svc:
+        await svc.reindex(progress=False)
+        await add(svc, said(text))
+        assert len(await found(svc, '"total last"')) == 1
+        assert not await found(svc, '"last total"')
+
+
+async def test_index_that_was_left_half_made_is_finished(
+    store: Path | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opencode_sessions.store import searching
+
+    class Stop(BaseException):
+        pass
+
+    def stop(_rows: int) -> None:
+        raise Stop
+
+    monkeypatch.setattr(searching, "BATCH", 3)
+    async with ocs.open(store) as svc:
+        for n in range(10):
+            await add(svc, said(f"apple {n}"))
+        with pytest.raises(Stop):
+            await svc.store.reindex(stop)
+    async with ocs.open(store) as svc:
+        assert len(await found(svc, "apple")) == 10
+
+
+async def test_search_leaves_an_applications_database_as_it_is(
+    db: AsyncSession, engine: Any
+) -> None:
+    from sqlalchemy import inspect
+
+    async def tables() -> set[str]:
+        async with engine.connect() as connection:
+            return set(await connection.run_sync(lambda c: inspect(c).get_table_names()))
+
+    before = await tables()
+    svc = ocs.OpencodeSessionService(db)
+    await add(svc, said("apple"))
+    assert await found(svc, "apple") == ["apple"]
+    assert await tables() == before
+
+
+async def test_server_gets_its_index_by_name_alone(postgres_store: str) -> None:
+    async with ocs.open(postgres_store) as svc:
+        await add(svc, said("apple"))
+        assert await found(svc, "apple") == ["apple"]
+        assert not await svc.store._index.is_made()  # type: ignore[attr-defined]
+        await svc.reindex(progress=False)
+        assert await svc.store._index.is_made()  # type: ignore[attr-defined]
+        assert await found(svc, "apple") == ["apple"]
+
+
+# Whatever is asked
+
+
+async def test_no_question_is_wrong(store: Path | str) -> None:
+    async with ocs.open(store) as svc:
+        await svc.reindex(progress=False)
+        await add(svc, said(" ".join(h for h in HOSTILE if len(h) < 40)))
+        for question in HOSTILE:
+            await svc.search(question, progress=False)
+        assert await found(svc, "drop", kind="prompt")
+
+
+@given(question=st.text())
+@settings(max_examples=50)
+def test_any_question_becomes_a_query(question: str) -> None:
+    """What reaches a database is words between quotes, whatever was asked."""
+    from opencode_sessions.store.searching import postgresql, sqlite
+    from opencode_sessions.store.searching.answers import KINDS, Search
+
+    search = Search(words.asked(question), KINDS, None, 5)
+    if search.question.is_nothing:
+        return
+    _, values = sqlite.page(search, None, 5)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE VIRTUAL TABLE t USING fts5({', '.join(KINDS)})")
+        connection.execute("SELECT * FROM t WHERE t MATCH ?", [values["question"]]).fetchall()
+    _, values = postgresql.page(search, None, 5)
+    assert re.fullmatch(r"\('[^\W_]+'(:\*)?( <-> '[^\W_]+'(:\*)?)*\)( & .*)?", values["together"])
+
+
+# From the shell
+
+
+def test_command_prints_what_was_found(on_file: Path, tmp_path: Path) -> None:
+    file = shutil.copy(on_file, tmp_path / "sessions.db")
+
+    def run(*args: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, [*args, "--db", str(file)], env={"COLUMNS": "160"})
+        assert result.exit_code == code, result.output
+        return result.stdout if not code else result.stderr
+
+    text = run("search", "distance", "-n", "3", "-k", "diff")
+    assert "distance" in text
+    assert text.count("ses_") == 3
+    assert "Newest first" in text
+    lines = run("search", "distance", "--json", "-n", "2").splitlines()
+    assert len(lines) == 2
+    assert run("search", "xyzzy") == ""
+    assert "no kind" in run("search", "x", "-k", "sound", code=1)
+    assert "up to date" in run("reindex")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE opencode_sessions SET title = 'evil \x1b[2J\u202e distance'")
+    text = run("search", "evil")
+    assert "evil" in text
+    assert not {"\x1b", "\u202e"} & {*text}
