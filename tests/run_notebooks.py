@@ -6,7 +6,6 @@ stands what it would show on an exported page, as a PNG: GitHub takes styles and
 """
 
 import base64
-import io
 import os
 import sys
 import tempfile
@@ -15,17 +14,16 @@ from pathlib import Path
 
 import nbclient
 import nbformat
-from PIL import Image
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent / "browser"))
 
 from chromium import OPTIONS, chromium
+from pictures import small
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDE, SCALE = 1000, 1.5  # CSS pixels, and those of the PNG for each
-COLOURS = 256  # what a byte a pixel can hold
 PAGE = (
     "<style>:root { color-scheme: light } body { margin: 0 } .ocs { padding: 1px 6px 6px }</style>"
 )
@@ -49,15 +47,6 @@ def run(
         resources={"metadata": {"path": str(folder)}},
         extra_arguments=["--log-level=ERROR"],  # it warns of its loopback connection
     ).execute(env=env)
-
-
-def small(png: bytes) -> bytes:
-    """The same picture in the few colours it has: a third of the bytes."""
-    written = io.BytesIO()
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(written, "png", optimize=True)
-    return written.getvalue()
 
 
 def picture_widgets(notebook: nbformat.NotebookNode) -> None:

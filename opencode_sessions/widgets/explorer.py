@@ -209,6 +209,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         if any(self._list.find(id) is None for id in wanted):
             sessions = await self._source.sessions()
             self._list = await self._loading.aside(SessionList, sessions)
+            self._view.unfold_sessions(len(self._list) > 0)  # a list scrolls only when it is there
             self._list_sessions()
         session = self.session or self._list.newest()
         if session is None:
@@ -233,7 +234,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._view.timeline.show(picture)
             self.selection = self._view.timeline.selection
         self._view.heading.value = "".join(panels.session_html(one, story) for one in found)
-        self._view.unfold(sessions=True, events=not events.empty)
+        self._view.unfold_events(not events.empty)
         self._list_sessions()
         self._show_file()
         self._brush()
@@ -342,7 +343,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
                 self._view.timeline.events, self.selection = None, no_events()
             self._view.clear()
         has_events = self._story is not None and not self._story.events.empty
-        self._view.unfold(sessions=len(self._list) > 0, events=has_events)
+        self._view.unfold_events(has_events)
         self._list_files()
 
     def _say(self, note: str, problem: Exception | None = None) -> None:

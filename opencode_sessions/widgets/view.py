@@ -34,7 +34,8 @@ class View:
         middle = _row("ocs-middle", left, ipywidgets.VBox([self.timeline, steps]))
         bottom = _row("ocs-bottom", self.message, self.change)
         self._of_sessions, self._of_events = [*controls, lists], [middle, bottom]
-        self.unfold(sessions=False, events=False)
+        self.unfold_sessions(False)
+        self.unfold_events(False)
         return [
             ipywidgets.HTML(f"<style>{panels.STYLE}</style>", layout={"display": "none"}),
             _row("ocs-bar", *controls, self.note),
@@ -45,11 +46,13 @@ class View:
             bottom,
         ]
 
-    def unfold(self, *, sessions: bool, events: bool) -> None:
-        """Shows the panels that have something to show."""
-        for some, is_used in ((self._of_sessions, sessions), (self._of_events, events)):
-            for panel in some:
-                panel.layout.display = None if is_used else "none"
+    def unfold_sessions(self, is_used: bool) -> None:
+        """Shows what there is for sessions, or puts it away."""
+        _unfold(self._of_sessions, is_used)
+
+    def unfold_events(self, is_used: bool) -> None:
+        """Shows what there is for the events of a session, or puts it away."""
+        _unfold(self._of_events, is_used)
 
     def show_step(self, number: int, count: int, what: str) -> None:
         """Puts the slider at one of the things it steps through; 0 is before the first."""
@@ -81,6 +84,11 @@ def parts(widget: Any) -> Iterator[Any]:
     yield widget.layout
     if hasattr(widget, "style"):
         yield widget.style
+
+
+def _unfold(panels: list[Any], is_used: bool) -> None:
+    for panel in panels:
+        panel.layout.display = None if is_used else "none"
 
 
 def _row(name: str, *children: Any) -> Any:

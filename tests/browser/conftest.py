@@ -1,7 +1,7 @@
 """A real browser on real notebook programs; a run of its own: `pytest tests/browser`.
 
 Whatever a page asks for outside of loopback fails the test that made it. What the pages looked like
-is kept in build/screenshots.
+is kept in build/screenshots, and with `--docs` the README's pictures in docs.
 """
 
 import re
@@ -21,6 +21,14 @@ OWN = r"(data|blob|about|file):|(http|ws)://127\.0\.0\.1:\d+/"
 SIZE = {"width": 1400, "height": 1000}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--docs", action="store_true", help="put the README's pictures into docs/")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sharp: on a screen with two pixels for one of CSS")
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     path = chromium()
@@ -38,7 +46,8 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 
     A parameter is a pattern of what else this program loads by itself.
     """
-    context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
+    sharp = 2 if request.node.get_closest_marker("sharp") else 1
+    context = browser.new_context(viewport=SIZE, reduced_motion="reduce", device_scale_factor=sharp)
     page = context.new_page()
     page.set_default_timeout(30_000)
     asked: list[str] = []

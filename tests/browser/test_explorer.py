@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import Lab, keep
+from conftest import PICTURES, Lab, keep
 from frontends import PATIENCE, TimelinePage
+from pictures import small
 from playwright.sync_api import Locator, Page, expect
 
 import opencode_sessions as ocs
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 CLEAN_UP = "ses_dfb94b0edffeI566j7sbRyceyc"  # 196 events on 30 files in seven turns
 RELEASE = "ses_dfb90f25effeDe0GsDxWMywL0H"  # the newest
 PLANNER, FORK = "ses_dfb934ab3ffeldERtHdUZnMe73", "ses_dfb926e42ffeZ3kATY7retQk4m"
@@ -308,8 +310,10 @@ for text in (long, hostile):
     for number in range(3):
         path = f"src/{{text}}/{{number}}.py"
         parts += [
-            {{"type": "tool_use", "name": "write", "input": {{"path": path, "content": text}}}},
-            {{"type": "tool_use", "name": "edit", "input": {{"path": path, "new_string": text}}}},
+            {{"type": "tool_use", "id": path + "w", "name": "write", "input": {{
+                "path": path, "content": text}}}},
+            {{"type": "tool_use", "id": path, "name": "edit", "input": {{
+                "path": path, "new_string": text}}}},
             {{"type": "tool", "tool": "bash", "callID": text, "state": {{
                 "status": "error", "input": {{"command": text}}, "title": text, "error": text}}}},
         ]
@@ -329,13 +333,17 @@ def test_nothing_of_it_runs_loads_or_breaks_the_layout(lab: Lab) -> None:
     )
     explorer = ExplorerPage(lab)
     ids = "list(explorer._story.events['event_id'])"
+    listed = "explorer._sessions.first.options"
     explorer.root.locator(".ocs-call").wait_for(timeout=PATIENCE * 1000)
     for session in range(2):
         explorer.sessions.locator("option").nth(session).click()
-        explorer.lab.python_until(f"len({ids})", "9")
+        first = f"explorer._story.events['session_id'].iloc[0] == {listed}[{session}][1]"
+        explorer.lab.python_until(f"explorer._story is not None and bool({first})", "True")
+        assert explorer.lab.python(f"len({ids})") == "9"
         for place in range(9):
             explorer.do(f"explorer.selected = {ids}[{place}]")
-            expect(explorer.change).to_contain_text(f"event {place % 3 + 1} of" if place else "of")
+            number = place // 3 + 1 if place % 3 == 2 else place % 3 + 1  # commands have one list
+            expect(explorer.change).to_contain_text(f"event {number} of")
             for summary in explorer.message.locator("summary").all():
                 if summary.is_visible():
                     summary.click()
@@ -407,6 +415,30 @@ def test_it_is_itself_in_both_themes_and_sizes(
             assert abs(ink - ground) > 120
             assert explorer.page.evaluate(WIDER_THAN_THE_EXPLORER) == []
             explorer.shot(f"explorer-{sessions}-{width}-{name.lower()}")
+
+
+@pytest.mark.sharp
+def test_the_picture_of_the_readme(lab: Lab, show: Show, request: pytest.FixtureRequest) -> None:
+    """A busy session, a failed edit selected, what it asked for."""
+    lab.page.set_viewport_size({"width": 1180, "height": 1300})
+    explorer = show(f"explorer.session = {CLEAN_UP!r}")
+    explorer.timeline.painted(196)
+    explorer.do(f"explorer.event = {FAILED_EDIT}")
+    expect(explorer.change).to_contain_text("This was asked for and not done")
+    expect(explorer.timeline.status).to_contain_text("Could not find oldString")
+    for name in ("Dark", "Light"):
+        theme(lab, name)
+        lab.page.mouse.move(0, 0)
+        lab.page.evaluate("document.activeElement.blur()")
+        box = explorer.root.bounding_box()
+        assert box is not None
+        around = {"x": box["x"] - 8, "y": box["y"] - 3}
+        size = {"width": box["width"] + 16, "height": box["height"] + 8}
+        picture = small(lab.page.screenshot(clip={**around, **size}))
+        folders = [PICTURES, DOCS] if request.config.getoption("--docs") else [PICTURES]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"explorer-{name.lower()}.png").write_bytes(picture)
 
 
 def empty(lab: Lab) -> ExplorerPage:
