@@ -215,9 +215,10 @@ def _values(array: Any, column: Column, order: Numbers | None) -> Any:
     if order is not None:
         array = array.take(pa.array(order))
     if column.dtype in ("bool", "float64"):
-        return array.to_numpy(zero_copy_only=False)
+        return np.require(array.to_numpy(zero_copy_only=False), requirements="W")
     dtype: Any = pd.api.types.pandas_dtype(column.dtype)
-    return dtype.__from_arrow__(array)
+    values = dtype.__from_arrow__(array)
+    return values.copy() if column.dtype == TIME else values  # Arrow's are to be read only
 
 
 def _categorical(codes: Numbers, values: Sequence[str | None], column: Column) -> pd.Categorical:

@@ -126,7 +126,7 @@ def row_order(ranks: Numbers, stored: Any) -> Numbers | None:
         return order
     keys = {"key": pa.chunked_array([key]), "time": stored["created_at"], "id": stored["id"]}
     sorted_by = [(name, "ascending") for name in keys]
-    found = pc.sort_indices(pa.table(keys), sort_keys=sorted_by, null_placement="at_end")
+    found = pc.sort_indices(pa.table(keys), sort_keys=sorted_by)  # nulls at the end
     return found.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from ..store import NotAtOnce, TableName, Whole
-from . import snapshots
+from . import kept as files
 from .arrow import REPEATED, Numbers, coded, places, tabled, types
 from .building import OF_MESSAGE, Sessions, ranked, row_order, sessions_of
-from .snapshots import Kept
+from .kept import Kept
 
 SMALLEST = 50_000  # rows of a table worth a file of their own
 MOST_NEW = 0.05  # of the sessions; with more the file is made anew
@@ -105,7 +105,7 @@ class _Reading:
         folder = self._whole.beside
         if folder is None or name not in self._lean:
             return None
-        return snapshots.read(folder, name, self._types(name), self._version)
+        return files.read(folder, name, self._types(name), self._version)
 
     def _due(self, kept: Mapping[TableName, Kept]) -> list[TableName]:
         """The tables to be kept anew: not kept yet, or with too many sessions that changed."""
@@ -214,7 +214,7 @@ class _Reading:
             for name in due:
                 assert folder is not None
                 table = tables[name].select(list(self._types(name)))
-                snapshots.write(folder, name, Kept(table, marks), version)
+                files.write(folder, name, Kept(table, marks), version)
 
         return keep
 

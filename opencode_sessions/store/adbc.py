@@ -28,14 +28,16 @@ class PostgresWhole:
             self._connection = dbapi.connect(self._url)
         except Error as error:  # asyncpg takes some options that libpq does not
             raise NotAtOnce(str(error)) from error
+        self._cursor = self._connection.cursor()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._cursor.close()
         self._connection.close()
 
     def begin(self) -> None:
         """From here on all is read as it is at one moment."""
-        self._execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").close()
+        self._execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def count(self, table: TableName) -> int:
         """How many rows a table has, as far as the server has counted."""
@@ -45,11 +47,7 @@ class PostgresWhole:
         self, table: TableName, columns: Sequence[str], sessions: Collection[str] | None = None
     ) -> Iterator[Any]:
         """The rows of a table, as something with an Arrow stream."""
-        cursor = self._execute(f"SELECT {', '.join(columns)} FROM {TABLES[table].name}")
-        try:
-            yield cursor.fetch_arrow()
-        finally:
-            cursor.close()
+        yield self._execute(f"SELECT {', '.join(columns)} FROM {TABLES[table].name}").fetch_arrow()
 
     def marks(self) -> None:
         """Changes are not kept track of."""
@@ -63,10 +61,10 @@ class PostgresWhole:
         return False
 
     def _execute(self, sql: str) -> Any:
-        cursor = self._connection.cursor()
+        self._cursor.close()  # with all that it gave
+        self._cursor = self._connection.cursor()
         try:
-            cursor.execute(sql)
+            self._cursor.execute(sql)
         except Error as error:
-            cursor.close()
             raise NotAtOnce(str(error)) from error
-        return cursor
+        return self._cursor
