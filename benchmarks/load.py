@@ -127,14 +127,14 @@ def compare(folder: Path, events: int, names: Sequence[str], rounds: int) -> lis
     kept = file.with_name(f"{file.name}.frames")
     url = f"sqlite:///{file}"
     found: dict[str, list[Took]] = {}
-    for number in range(rounds):
+    for _ in range(rounds):
         for work in (read_sql, connectorx, scan):
             found.setdefault(work.__name__, []).append(in_child(work, url, names))
         shutil.rmtree(kept, ignore_errors=True)
         for name in (FIRST, AGAIN):
             found.setdefault(name, []).append(in_child(ours, url, names))
-        # Of the sessions one in a hundred more, added to what was kept a moment ago.
-        in_child(added, file, events // 100, events // 20_000, 2 + number)
+        # One event in a hundred more, in sessions of their own, beside what was kept a moment ago.
+        in_child(added, file, events // 100, events // 20_000, held(file) + 2)
         found.setdefault(NEW, []).append(in_child(ours, url, names))
     return lines(f"{events:,}", found, "read_sql")
 
@@ -166,6 +166,13 @@ def made(folder: Path, events: int) -> Path:
     if not file.exists():
         in_child(added, file, events, max(events // 200, 1), 1)
     return file
+
+
+def held(file: Path) -> int:
+    """How many times sessions were added."""
+    with closing(sqlite3.connect(file)) as connection:
+        first = "SELECT count(DISTINCT substr(id, 5, 3)) - 1 FROM opencode_sessions"
+        return int(connection.execute(first).fetchone()[0])
 
 
 def added(file: Path, events: int, sessions: int, seed: int) -> None:
