@@ -1,5 +1,6 @@
 """The four frames: the columns and dtypes they promise, whatever the store and what is in it."""
 
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -11,6 +12,7 @@ from conftest import RECORDINGS, Recording
 import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames
 from opencode_sessions.analytics.columns import COLUMNS
+from opencode_sessions.analytics.columns import page as columns_page
 from opencode_sessions.analytics.paths import posix_path
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
@@ -81,6 +83,14 @@ def test_schema_tells_each_column(trailmap: Recording) -> None:
         assert told.to_dict() == getattr(frames, name).dtypes.astype(str).to_dict()
     assert schema["meaning"].str.len().min() > 3
     assert not schema.duplicated(["frame", "name"]).any()
+
+
+def test_the_page_of_columns_is_what_the_code_says() -> None:
+    """Where this fails: python -m opencode_sessions.analytics.columns > docs/columns.md"""
+    page = (Path(__file__).parents[1] / "docs" / "columns.md").read_text(encoding="utf-8")
+    assert page == f"{columns_page()}\n"
+    schema = ocs.analytics.Frames(*[pd.DataFrame()] * 4).schema
+    assert len(re.findall(r"^\| `", page, re.M)) == len(schema)
 
 
 @pytest.mark.parametrize("name", RECORDINGS)

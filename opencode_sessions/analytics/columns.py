@@ -1,6 +1,6 @@
 """Every column of the four frames, said once as data: what it is called, holds, and means.
 
-The builder in `frames`, `frames.schema`, the README's table and the tests all read this.
+The builder, `frames.schema`, docs/columns.md and the tests all read this.
 """
 
 from typing import Final, NamedTuple
@@ -19,6 +19,8 @@ FIXED = {
     "evidence": EVIDENCE,
     "actor": ACTORS,
 }
+# Optional columns, and what asks for them.
+ASKED = {"diff": "diffs=True", "parts": "parts=True", "input": "parts=True"}
 TIME: Final = "datetime64[us, UTC]"
 
 
@@ -302,3 +304,33 @@ COLUMNS: dict[TableName, list[Column]] = {
     "tool_calls": _tool_calls(),
     "file_events": _file_events(),
 }
+
+HEAD = """# The columns of the frames
+
+From the code: `python -m opencode_sessions.analytics.columns > docs/columns.md` writes this page.
+
+Every frame has all of its columns with these dtypes, also where it is empty, whatever the store.
+Categories are those observed, sorted; of """
+
+
+def page() -> str:
+    """`docs/columns.md`: a table for each frame."""
+    fixed = [f"`{name}` always {', '.join(values)}" for name, values in FIXED.items()]
+    lines = [f"{HEAD}{'; of '.join(fixed)}."]
+    for frame, columns in COLUMNS.items():
+        lines += [
+            "",
+            f"## `.{frame}`",
+            "",
+            "| column | dtype | unit | meaning |",
+            "|---|---|---|---|",
+        ]
+        for column in columns:
+            asked = f" (with `{ASKED[column.name]}`)" if column.is_optional else ""
+            told = f"`{column.dtype}` | {column.unit} | {column.meaning}{asked}"
+            lines.append(f"| `{column.name}` | {told} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(page())
