@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test lab bench constraints clean
+.PHONY: help demo test lab bench columns constraints clean
 
 help:
 	@echo "make demo    your opencode sessions (or a recorded project) as tables and as a page"
 	@echo "make lab     JupyterLab on the notebooks"
 	@echo "make test    lint, types, import contracts, tests, notebooks, browser"
-	@echo "make bench   how fast an import and each measure is"
+	@echo "make bench   how fast an import, loading and each measure is"
 	@echo "make clean   remove .venv and all that was built"
 
 demo: $(INSTALLED)
@@ -30,8 +30,14 @@ test: $(INSTALLED)
 # Minutes each; the ratios in one run are what counts. `python -m benchmarks.importing --megabytes 1000`
 # is the large one; benchmarks/timeline.py and explorer.py need Chromium.
 bench: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.importing
+	$(BIN)/python -m benchmarks.load --postgres
 	$(BIN)/python -m benchmarks.measures
+
+# The page of the frames' columns, from the code.
+columns: $(INSTALLED)
+	$(BIN)/python -c 'from opencode_sessions.analytics import columns; print(columns.page())' > docs/columns.md
 
 # The newest of everything, as a clean install chooses it. Run `make test` after it.
 constraints:

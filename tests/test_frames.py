@@ -86,7 +86,7 @@ def test_schema_tells_each_column(trailmap: Recording) -> None:
 
 
 def test_the_page_of_columns_is_what_the_code_says() -> None:
-    """Where this fails: python -m opencode_sessions.analytics.columns > docs/columns.md"""
+    """Where this fails: `make columns`."""
     page = (Path(__file__).parents[1] / "docs" / "columns.md").read_text(encoding="utf-8")
     assert page == f"{columns_page()}\n"
     schema = ocs.analytics.Frames(*[pd.DataFrame()] * 4).schema

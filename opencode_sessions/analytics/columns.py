@@ -307,7 +307,7 @@ COLUMNS: dict[TableName, list[Column]] = {
 
 HEAD = """# The columns of the frames
 
-From the code: `python -m opencode_sessions.analytics.columns > docs/columns.md` writes this page.
+From the code, by `make columns`; in a notebook `frames.schema` says the same.
 
 Every frame has all of its columns with these dtypes, also where it is empty, whatever the store.
 Categories are those observed, sorted; of """
@@ -330,7 +330,3 @@ def page() -> str:
             told = f"`{column.dtype}` | {column.unit} | {column.meaning}{asked}"
             lines.append(f"| `{column.name}` | {told} |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(page())
