@@ -342,6 +342,52 @@ def test_lines_seen_before_a_compaction_are_forgotten() -> None:
 # redundant_reads
 
 
+# What happens to a file of 12 lines: who, where, how many lines go, how many come.
+happens = st.tuples(
+    st.sampled_from(["read", "edit", "edit", "edit", "other", "compaction"]),
+    st.integers(0, 30),
+    st.integers(0, 4),
+    st.integers(0, 4),
+)
+
+
+@given(st.lists(st.lists(happens, max_size=12), max_size=9))
+@settings(max_examples=20)
+def test_lines_are_those_of_a_file_that_remembers_who_saw_them(stories: list[list[Any]]) -> None:
+    events: list[dict[str, Any]] = []
+    compactions: list[dict[str, Any]] = []
+    expected = []
+    for n, story in enumerate(stories):  # each of a file and a session of its own
+        file = [False] * 12  # whether the session has seen each line, as it stands
+        path, who, another = f"{n}.py", {"session_id": f"s{n}"}, {"session_id": f"other{n}"}
+        for kind, where, removed, added in story:
+            first = where % (len(file) + 1)  # from 0; at the end, lines can only be added
+            removed = min(removed, len(file) - first)
+            if kind == "compaction":
+                time = START + pd.Timedelta(minutes=len(events) - 0.5)
+                compactions.append(who | {"role": "assistant", "time": time, "is_compaction": True})
+                file = [False] * len(file)
+            elif kind == "read" and removed:
+                lines = {"start_line": first + 1, "end_line": first + removed}
+                events.append(read(path, **lines, **who))
+                file[first : first + removed] = [True] * removed
+            elif kind in ("edit", "other") and removed + added:
+                # A pure removal is said to be at the line after it.
+                lines = at(first + 1, first + max(added, 1), added, removed)
+                events.append(edit(path, **lines, **(who if kind == "edit" else another)))
+                # An insertion touches the lines that it comes between.
+                touched = file[first : first + removed] or file[max(first - 1, 0) : first + 1]
+                file[first : first + removed] = [True] * added
+                if kind == "other":
+                    file = [False] * len(file)
+                else:
+                    expected.append((path, not any(touched)))
+    frames = frames_of(*events, messages=frame("messages", compactions))
+    table = blind_edits(frames, region=True)
+    table = table[~table["session_id"].astype("str").str.startswith("other")]
+    assert rows(table, "file_path", "is_blind") == [list(one) for one in expected]
+
+
 def test_redundant_reads_are_those_of_the_ground_truth(
     recordings: dict[str, Recording], by_name: dict[str, Frames]
 ) -> None:

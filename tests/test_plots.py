@@ -510,3 +510,10 @@ def test_bars_and_conversation_are_the_whole_cost(demo: Frames) -> None:
         "$5.49: about $1.19 for 77 files, $4.30 for the conversation around them"
     )
     assert ax.get_xlabel() == "US dollars, estimate"
+
+
+def test_files_of_several_projects_say_which_theirs_is(demo: Frames) -> None:
+    costs = cost_by_file(demo)
+    project = costs["project"].astype("str").where(costs.index % 2 == 0, "/home/dev/other")
+    ax = drawn(plots.cost_per_file(costs.assign(project=project)))
+    assert {name.split(":")[0] for name in rows(ax)[:-1]} == {"trailmap", "other"}

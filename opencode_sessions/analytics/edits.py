@@ -1,6 +1,6 @@
 """How the agent changes files: whether it had looked at them, and whether it wrote them anew."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from .touches import (
 )
 
 INFORMED_BY = ("read", "attachment", "own change")
+# What a touch does to what is known of the lines, and whether a judged change can be told of.
+NOTHING, SEES, GUESSES, KNOWS_ALL, KNOWS_NONE, CHANGES = range(6)
+CAN_TELL = 2
 SHOWN = [
     *("session_id", "project", "agent_name", "model", "event_id", "turn", "seq", "time"),
     *("tool", "event_type", "file_path"),
@@ -122,43 +125,66 @@ def _misses_lines(
     What a session knows of a path is a list of stretches of lines, as they are numbered now: a
     change moves what is below it, and what it writes is known.
     """
+    # A session's touches of a path in one context, up to the last change that is asked about.
+    one = (np.diff(found.of) == 0) & (np.diff(found.context) == 0)
+    place = np.cumsum(np.append(True, ~one)[: len(found.of)]) - 1
     end = np.full(len(found.of), -1)
-    np.maximum.at(end, found.start[judged], judged)  # what comes after the last one tells nothing
-    rows = np.flatnonzero(np.arange(len(end)) <= end[found.start])
-    more = np.append(np.subtract(*_lines(events, np.nan)), np.nan)[found.event[rows]]
+    np.maximum.at(end, place[judged], judged)
+    is_asked = np.zeros(len(found.of), dtype=bool)
+    is_asked[judged] = True
+    rows = np.flatnonzero(np.arange(len(end)) <= end[place])
+    kind, first, last = found.kind[rows], found.first_line[rows], found.last_line[rows]
+    added, removed = (np.append(of, np.nan)[found.event[rows]] for of in _lines(events, np.nan))
+    more = added - removed
+    # A pure removal is told to be at the line after it: it touches none of what is there now.
+    last = np.where((added == 0) & (removed > 0), first - 1, last)
+    has_lines = ((kind == EDIT) | (kind == MOVE)) & (first > 0) & ~np.isnan(more)
+    until = np.where(has_lines, last - more, np.inf)  # as lines were numbered before
+    is_empty = until < first  # an insertion touches the lines beside it
+    low, high = np.where(is_empty, first - 1, first), np.where(is_empty, first, until)
+    can_tell = has_lines | (kind == WRITE) | (kind == DELETE)
+    asks = np.where(is_asked[rows], np.where(can_tell, CAN_TELL, 1), 0)
+    does = np.select(
+        [kind == READ, found.is_target[rows], found.by_shell[rows]],
+        [SEES, GUESSES, NOTHING],
+        np.select([kind == WRITE, kind == DELETE, has_lines], [KNOWS_ALL, KNOWS_NONE, CHANGES], 0),
+    )
     given = (
-        *(found.start[rows], found.context[rows], found.time[rows], foreign[rows]),
-        *(found.first_line[rows], found.last_line[rows], found.kind[rows], more),
-        *(found.by_shell[rows], found.is_target[rows], np.isin(rows, judged)),
+        *(place[rows], does, asks, found.time[rows], foreign[rows]),
+        *(first, last, until, more, low, high),
     )
     misses: list[bool | None] = []
     known: list[tuple[float, float, int]] = []
-    place: tuple[int, int] | None = None
-    is_guess, told = False, NEVER
-    for start, context, time, changed, first, last, kind, grown, shell, arrived, asked in zip(
+    here, is_guess, told = -1, False, NEVER
+    for at, what, asked, time, changed, begin, stop, before, grown, lowest, highest in zip(
         *(column.tolist() for column in given), strict=True
     ):
-        if place != (start, context):
-            place, known, is_guess, told = (start, context), [], False, NEVER
+        if at != here:
+            here, known, is_guess, told = at, [], False, NEVER
         if changed != told:  # by another session: only what was seen since counts
             known, told = [stretch for stretch in known if stretch[2] >= changed], changed
-        if kind == READ:
-            known.append((first, last, time))
-            is_guess = is_guess or not first
+        if what == SEES:
+            known.append((begin, stop, time))
+            is_guess = is_guess or not begin
             continue
-        has_lines = kind in (EDIT, MOVE) and first > 0 and grown == grown
-        until = last - grown if has_lines else np.inf  # as lines were numbered before
-        if asked:
-            can_tell = not is_guess and (has_lines or kind in (WRITE, DELETE))
-            low, high = (first, until) if until >= first else (first - 1, first)
-            is_seen = any(a <= high and low <= b for a, b, _ in known)
-            misses.append(not is_seen if can_tell else None)
-        if arrived or shell:
-            is_guess = is_guess or arrived
-        elif kind in (WRITE, DELETE):
-            known, is_guess = [(1, np.inf, time)] if kind == WRITE else [], False
-        elif has_lines:
-            known = [*_shifted(known, first, until, grown), (first, last, time)]
+        if asked == CAN_TELL and not is_guess:
+            for a, b, _ in known:
+                if a <= highest and lowest <= b:
+                    misses.append(False)
+                    break
+            else:
+                misses.append(True)
+        elif asked:
+            misses.append(None)
+        if what == CHANGES:
+            if known:
+                known = _shifted(known, begin, before, grown)
+            if begin <= stop:
+                known.append((begin, stop, time))
+        elif what == GUESSES:
+            is_guess = True
+        elif what != NOTHING:
+            known, is_guess = [(1, np.inf, time)] if what == KNOWS_ALL else [], False
     return pd.array(misses, dtype="boolean")
 
 
@@ -169,15 +195,17 @@ def _lines(events: pd.DataFrame, unknown: float) -> list[Floats]:
 
 def _shifted(
     known: list[tuple[float, float, int]], first: float, end: float, more: float
-) -> Iterator[tuple[float, float, int]]:
+) -> list[tuple[float, float, int]]:
     """The stretches as they are numbered when lines from first to end became more, or fewer."""
+    shifted = []
     for a, b, time in known:
         if b < first:
-            yield a, b, time
+            shifted.append((a, b, time))
         elif a > end:
-            yield a + more, b + more, time
+            shifted.append((a + more, b + more, time))
         elif b + more >= a:
-            yield a, b + more, time
+            shifted.append((a, b + more, time))
+    return shifted
 
 
 @gives("by", writes=COUNT, edits=COUNT, changes=COUNT, overwrite_rate=share("writes", "changes"))

@@ -151,8 +151,8 @@ def changed_by_others(touches: Touches) -> Numbers:
     last[changes] = changes
     last = np.append(-1, np.maximum.accumulate(last)[:-1])[: len(order)]
     # What another than the last one changed is where the last one's row of changes began.
-    owner = np.column_stack([file[changes], session[changes]])
-    is_new = np.append(True, (owner[1:] != owner[:-1]).any(axis=1))[: len(changes)]
+    same = (np.diff(file[changes]) == 0) & (np.diff(session[changes]) == 0)
+    is_new = np.append(True, ~same)[: len(changes)]
     began = np.maximum.accumulate(np.where(is_new, np.arange(len(changes)), 0))
     other = np.full(len(order) + 1, -1)
     other[changes] = np.append(changes, -1)[began - 1]

@@ -245,7 +245,7 @@ def _labels(files: pd.DataFrame) -> list[str]:
     """What the rows are called; one for all that have none of their own."""
     is_many = len(files) > FILES + 1  # a row for one more file can as well be its own
     own = files[:FILES] if is_many else files
-    labels = named(own["last_path"], own["project"])
+    labels = named(own["last_path"], files["project"])
     return [*labels, f"{len(files) - FILES:,} more files"] if is_many else labels
 
 

@@ -145,10 +145,13 @@ def when(times: "pd.Series[pd.Timestamp]") -> str:
 
 
 def named(paths: "pd.Series[Any]", projects: "pd.Series[Any]") -> list[str]:
-    """Paths as rows call them, with the project's last folder where there are several."""
+    """Paths as rows call them, with the project's last folder where there are several projects.
+
+    These may be of more rows than the paths.
+    """
     said = paths.astype("str")
     if projects.nunique() > 1:
-        said = projects.astype("str").str.split(r"[\\/]").str[-1] + ": " + said
+        said = projects[paths.index].astype("str").str.split(r"[\\/]").str[-1] + ": " + said
     return [short(path) for path in drawable(said)]
 
 
