@@ -1,12 +1,15 @@
 """Secrets of every kind we know, made up, and how they come to stand in a session."""
 
 import base64
+import contextlib
 import html
 import json
 import random
+import re
 import string
+from collections.abc import Iterable
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 LETTERS = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
@@ -131,3 +134,35 @@ def wrapped(line: str) -> dict[str, str]:
         "html": html.escape(line),
         "zero width": f"{line[:half]}\u200b{line[half:]}",
     }  # fmt: skip
+
+
+def readings(text: str) -> set[str]:
+    """The text, and what anybody can read in it: unescaped, decoded, without colours."""
+    found, waiting = {text}, [text]
+    while waiting and len(found) < 200:
+        one = waiting.pop()
+        plain = re.sub(r"\x1b\[[0-9;]*m|\u200b", "", one)
+        unescaped = re.sub(
+            r"\\(?:u([0-9a-f]{4})|(.))",
+            lambda m: chr(int(m[1], 16)) if m[1] else {"n": "\n", "t": "\t"}.get(m[2], m[2]),
+            one,
+        )
+        more = [plain, unescaped, unquote(one), html.unescape(one)]
+        for run in re.findall(r"[A-Za-z0-9+/\n]{16,}={0,2}", one):
+            with contextlib.suppress(ValueError):
+                more.append(base64.b64decode(run, validate=False).decode())
+        for new in more:
+            if new not in found:
+                found.add(new)
+                waiting.append(new)
+    return found
+
+
+def left(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """The kinds of secrets that can still be read in these texts, each with where."""
+    blob = "\n".join(reading for text in {*texts} for reading in readings(text))
+    return [
+        (planted.kind, blob[max(at - 60, 0) : at + 30])
+        for planted in ALL
+        if (at := blob.casefold().find(planted.secret.casefold())) >= 0
+    ]

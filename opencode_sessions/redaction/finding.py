@@ -34,6 +34,7 @@ TELLING = (
         ":*:",
     ),
 )
+SIGNS = re.compile(r"^[+-](?![+-])", re.M)
 NEEDED = re.compile("|".join(re.escape(n) for f in FORMATS for n in f.needs if len(n) > 1))
 SHORT = 32  # letters of a text in which one search says whether any format is worth a try
 LEAST_NAME = 4  # letters of a name that is also found within a longer word
@@ -58,12 +59,19 @@ class Finder:
         """All of them, in every view of the text; they may overlap."""
         found: list[Found] = []
         for view in views(text):
-            for kind, start, end in self._plain(view.text):
+            for kind, start, end in self._whole(view.text):
                 found.append(Found(*view.back(start, end), kind, view.text[start:end]))
             for start, end, inner in encoded(view.text):
                 for kind, left, right in self._plain(inner):
                     found.append(Found(*view.back(start, end), kind, inner[left:right]))
         return found
+
+    def _whole(self, text: str) -> Iterator[tuple[str, int, int]]:
+        """What is in a text; and in it as lines of a diff, whose signs are none of its own."""
+        yield from self._plain(text)
+        unsigned = SIGNS.sub(" ", text)
+        if unsigned != text:
+            yield from self._plain(unsigned)
 
     def _plain(self, text: str) -> Iterator[tuple[str, int, int]]:
         for format in FORMATS if len(text) > SHORT or NEEDED.search(text) else ():

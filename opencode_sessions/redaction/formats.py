@@ -172,7 +172,7 @@ FORMATS = (
 # RFC 7468, RFC 4880 and OpenSSH's; in a diff, in quotes, after line numbers; whole or cut off.
 _BEGIN = r"-{4,5} ?BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
 _FINAL = r"-{4,5} ?END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
-_KEY_LINE = r"[^\n]{0,16}[A-Za-z0-9+/]{40,}={0,2}[^\nA-Za-z0-9]{0,4}"
+_KEY_LINE = r"(?>[^\n]{0,16}[A-Za-z0-9+/]{40,}={0,2}[^\nA-Za-z0-9]{0,4})"
 PRIVATE_KEYS = (
     Format(
         "private-key",
@@ -190,7 +190,7 @@ PRIVATE_KEYS = (
     ),
     Format(  # the beginning is missing
         "private-key",
-        re.compile(rf"(?:^{_KEY_LINE}\n){{1,400}}[^\n]{{0,100}}\n?[^\n]{{0,16}}{_FINAL}", re.M),
+        re.compile(rf"(?:^{_KEY_LINE}\n){{1,400}}+[^\n]{{0,100}}\n?[^\n]{{0,16}}{_FINAL}", re.M),
         ("PRIVATE KEY",),
         "RFC 7468",
     ),

@@ -17,6 +17,7 @@ PASSES = 4  # what is left of a text may read as something new; then it is looke
 KNOWN_LETTERS = 8  # of a secret that is looked for in all other texts as well
 DIGITS = 8  # of a mark: enough to tell a few thousand secrets apart
 USER_LETTERS = 5  # of a user, likewise: shorter names are words of their own
+SIGN = re.compile(r"(?:[+ ]|-(?!----[^-]))?[ \t]*")  # of a line in a diff
 SECRET_KINDS = {*KINDS[: KINDS.index("email")]}
 
 
@@ -124,16 +125,15 @@ def _merged(text: str, found: list[Found]) -> list[Found]:
 
 def _on_each_line(secret: str, mark: str) -> str:
     """The mark on each line of what it replaces: a diff keeps its lines and their signs."""
-    _, *rest = secret.split("\n")
-    return "\n".join(
-        [mark, *(line[: len(line) - len(line.lstrip("+- \t"))] + mark for line in rest)]
-    )
+    lines = secret.split("\n")
+    return "\n".join([mark, *(SIGN.match(line)[0] + mark for line in lines[1:])])  # type: ignore[index]
 
 
 def _essence(kind: str, secret: str) -> str:
     """What makes two of them the same: a private key is one in a diff, in JSON, in a file."""
     if kind == "private-key":
-        return "".join(re.findall(r"[A-Za-z0-9+/=]{16,}", secret.replace("\\n", "\n")))
+        runs = re.findall(r"[A-Za-z0-9+/=]{16,}", secret.replace("\\n", "\n"))
+        return "".join(run.lstrip("+") for run in runs)  # of a diff, or of the key: in both
     return secret.strip().casefold() if kind in ("name", "email", "host") else secret.strip()
 
 
@@ -141,6 +141,8 @@ def _is_telling(secret: str, kind: str) -> bool:
     """Whether a secret means itself wherever it stands."""
     if kind == "user":
         return len(secret) >= USER_LETTERS and secret.casefold() not in ACCOUNTS
+    if kind in ("email", "host"):
+        return "." in secret and len(secret) >= KNOWN_LETTERS
     return kind in SECRET_KINDS and len(secret) >= KNOWN_LETTERS and is_random(secret)
 
 

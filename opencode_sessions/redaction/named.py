@@ -13,7 +13,7 @@ NAME = (
     r"(?:pass(?:word|wd|phrase|code)?|passwd|pwd|secret|token|credentials?|api[_-]?key"
     r"|(?:access|account|auth|client|db|encryption|hmac|master|private|secret|service|shared"
     r"|signing|storage|session|license)[_-]?(?:access[_-]?)?key(?:[_-]?id)?"
-    r"|auth|bearer|cookie|(?:webhook|database|db|redis|mongo)[_-]?ur[il]|dsn|otp|pin[_-]?code)"
+    r"|auth|bearer|cookie|otp|pin[_-]?code)"
     r"(?:[_-]?(?:value|string|base64|b64|id|hash|\d))?"
 )
 _OPEN = r"(?:\\*[\"'`])"
@@ -80,7 +80,12 @@ PLACEHOLDER = re.compile(
 )
 TEMPLATE = re.compile(r"\$[{(]|\{\{|\{\w*\}|%\(|%s|\*{3}|x{4}|X{4}|\.{3}|…")
 # The names of things: snake_case, kebab-case, CamelCase, dotted.
-WORDS = re.compile(r"[A-Za-z]?[a-z]*(?:[ _./:-]?[A-Z]?[a-z]+)*\W?|[A-Z]+(?:[_-][A-Z]+)*")
+WORDS = re.compile(
+    r"[A-Za-z]?[a-z]*+(?:[ _./:=-]?[A-Z]?[a-z]++)*+\W?|[A-Z]++(?:[_-][A-Z]++)*+", re.ASCII
+)
+# No token has these in it; code and patterns do.
+CODE = re.compile(r"[()\[\]{}|<>\\,;\s]|\.$")
+NUMBERED = re.compile(r"[A-Za-z_.-]+\d{1,2}")  # the name of a thing, and its number
 # Names whose every value is a password; of the others, it has to look random.
 PASSWORD = re.compile(
     r"(?i)(?:pass(?:word|wd|phrase|code)?|passwd|pwd)(?:[_-]?(?:value|string|\d))?$"
@@ -90,20 +95,23 @@ PASSWORD = re.compile(
 def values(text: str, small: str) -> Iterator[tuple[str, int, int]]:
     """Values that a name beside them gives away: kind, start, end."""
     for pattern in (QUOTED, BARE, FLAG):
-        for found in pattern.finditer(small):
+        at = 0
+        while (found := pattern.search(small, at)) is not None:
             start, end = found.span("value")
             if kind := kind_of(found["name"], text[start:end], is_bare=pattern is BARE):
                 yield kind, start, end
+            at = start  # a value may hold another name with its value
     for pattern in COMMANDS:
         for found in pattern.finditer(text):
             if not is_template(found["value"]):
                 yield ("password", *found.span("value"))
     for pattern in (HEADER, BEARER, QUERY):
         for found in pattern.finditer(text):
-            if not is_template(found["value"]) and not WORDS.fullmatch(found["value"]):
+            if is_token(found["value"]):
                 yield ("token", *found.span("value"))
     for found in COOKIE.finditer(text):
-        if not is_template(found["value"]):
+        pairs = (pair.partition("=")[2] for pair in found["value"].split(";"))
+        if any(is_random(value) for value in pairs):
             yield ("token", *found.span("value"))
 
 
@@ -117,19 +125,28 @@ def kind_of(name: str, value: str, *, is_bare: bool = False) -> str | None:
         said = value.casefold()
         is_word = WORDS.fullmatch(value) and (" " in value or re.search("pass|secret|token", said))
         return None if is_word else kind
-    return kind if is_random(value) else None
+    if is_password:
+        return kind if is_random(value) else None
+    return kind if is_token(value) and not NUMBERED.fullmatch(value) else None
+
+
+def is_token(value: str) -> bool:
+    """Whether a value looks random, and is no code."""
+    return is_random(value) and not CODE.search(value) and not is_template(value)
 
 
 def is_random(value: str) -> bool:
     """Whether a value looks as if nobody had chosen it to be read."""
     if len(value) < 8 or " " in value or WORDS.fullmatch(value) or len(set(value)) < 5:
         return False
-    kinds = (str.isdigit, str.islower, str.isupper, lambda c: not c.isalnum() and c not in "_-.:/")
-    digit, lower, upper, sign = (any(map(test, value)) for test in kinds)
-    return (
-        (digit and (lower or upper))
-        or (sign and len(value) >= 10)
-        or (lower and upper and len(value) >= 20)
+    digits, lower, upper = (
+        sum(map(test, value)) for test in (str.isdigit, str.islower, str.isupper)
+    )
+    if digits:
+        return bool(lower or upper)
+    has_sign = any(not letter.isalnum() and letter not in "_-.:/=" for letter in value)
+    return (has_sign and len(value) >= 10) or (
+        len(value) >= 20 and min(lower, upper) * 4 > len(value)
     )
 
 

@@ -7,13 +7,17 @@ import re
 from collections.abc import Iterator
 
 from .formats import words
-from .named import is_random
+from .named import is_random, is_template
 
+# Two letters are a country's; the rest are those one meets.
+_ENDING = (
+    r"(?:[a-z]{2}|com|org|net|edu|gov|mil|int|info|biz|name|pro|dev|app|cloud|tech|online|site"
+    r"|email|company|agency|digital|systems|software|solutions|services|group|team|works|space|xyz"
+    r"|bank|health|law|legal|local|lan|internal|corp|intra|home)"
+)
 EMAIL = re.compile(
-    r"(?<![\w.+%-])[A-Za-z0-9_][\w.+%-]{0,63}@(?!\d+\.\d)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,6}"
-    r"(?:[a-z]{2}|com|org|net|edu|gov|mil|int|info|biz|name|pro|dev|app|cloud|tech|online|site|email"
-    r"|company|agency|digital|systems|software|solutions|services|group|team|work|works|space|xyz"
-    r"|bank|health|law|legal|local|lan|internal|corp|intra|home)(?![\w-])(?!\.\w)",
+    r"(?<![\w.+%-])[A-Za-z0-9_][\w.+%-]{0,63}@(?!\d+\.\d)"
+    rf"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?\.){{1,6}}{_ENDING}(?![\w-])(?!\.\w)",
     re.I,
 )
 # Not a letter of a longer path: `src/home/x` is a folder like any other.
@@ -38,6 +42,7 @@ ACCOUNTS = words(
     " tests tmp ubuntu ubuntu-user user username users vagrant vscode work worker workspace you"
     " yourname"
 )
+PLACEHOLDERS = words("pass password passwd pwd secret pw ***")  # in everybody's examples
 REPOSITORIES = frozenset(("git", "hg", "svn"))
 REMOTES = ("ssh", "scp", "sftp", "rsync", "mosh", "ping", "telnet", "nc ", "psql", "mysql")
 INNER = (".local", ".lan", ".int", ".corp", ".private", ".arpa")
@@ -52,7 +57,7 @@ AUTHORITY = re.compile(
     rf"(?P<host>\[[0-9a-fA-F:.]{{2,45}}\]|{_HOST})(?P<more>(?:,{_HOST}(?::\d+)?)*)(?=[\s/?#:\"'`<>\\),;\]}}*]|$|\.(?:\s|$))"
 )
 PROMPT = re.compile(
-    rf"(?<![\w.@/-])(?P<user>[a-z_][\w.-]{{0,31}})@(?P<host>{_HOST})(?=[: ]?[~/$#])"
+    rf"(?<![\w.@/-])(?P<user>[a-z_][\w.-]{{1,31}})@(?P<host>{_HOST})(?=:[~/]|\s[~/]\S{{0,100}}\s?[%$#])"
 )
 REMOTE = re.compile(
     r"\b(?:ssh|scp|sftp|rsync|mosh|ping|telnet|nc|psql -h|mysql -h)\s(?:-\S+\s+(?:\d+\s+)?)*"
@@ -65,13 +70,13 @@ INTERNAL = re.compile(
 NAMED_HOST = re.compile(  # in small letters
     r"(?<!local)(?:host|host_?name|server|data source|endpoint|domain|nodename)[\"']?"
     r"\s{0,8}[=:]\s{0,8}[\"']?"
-    rf"(?:tcp:)?(?P<host>(?:{_LABEL}\.){{1,8}}[a-z]{{2,24}})(?=[\s\"',;:/)}}\]]|$)"
+    rf"(?:tcp:)?(?P<host>(?!self\.|this\.|args\.|os\.)(?:{_LABEL}\.){{1,8}}{_ENDING})(?=[\s\"',;:/)}}\]]|$)"
 )
 ADDRESS = re.compile(
     r"(?<![\w.%+-])(?P<host>(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3})(?![\w%+-]|\.\d)"
 )
 OPEN_ADDRESSES = re.compile(  # RFC 6890 and RFC 5737, and resolvers that everybody asks
-    r"(?:127|0|255|22[4-9]|23\d)\.|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.|[1-9]\.0\.0\.0$"
+    r"(?:127|0|255|22[4-9]|23\d)\.|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.|.*\.0$"
     r"|1\.1\.1\.1$|8\.8\.[48]\.[48]$"
 )
 # Hosts that everybody knows say nothing about anybody. By their last part.
@@ -115,6 +120,8 @@ def is_open(host: str) -> bool:
     """Whether this is a host that everybody knows, has, or means as an example."""
     if OPEN_HOSTS.match(host) or host.lower() in SERVICES:
         return True
+    if ADDRESS.fullmatch(host):
+        return OPEN_ADDRESSES.match(host) is not None
     if "." not in host:
         return False
     *_, owner, last = host.lower().rstrip(".").rsplit(".", 2)
@@ -166,7 +173,9 @@ def _is_machine(host: str) -> bool:
 
 def _authority(found: "re.Match[str]") -> Iterator[tuple[str, int, int]]:
     user, host = found["user"], found["host"]
-    if user and ":" in user and not re.fullmatch(r"[^:]*:[$<{*%].*", user):
+    if user and is_template(user):
+        user = None
+    if user and ":" in user and user.partition(":")[2].casefold() not in PLACEHOLDERS:
         end = found.end("more") if found["more"] or not is_open(host) else found.end("user")
         yield ("connection", found.start("user"), end)
         return
