@@ -269,7 +269,7 @@ class Outbox:
         left = iter(rows)
         for write in group:
             asked = write.asked
-            write.stored = [next(left) for _ in asked]
+            write.stored = [next(left) for _ in asked] if write.only_adds else rows
             was_kept = write in self._kept
             if was_kept:
                 del self._kept[write]

@@ -122,3 +122,20 @@ class Stats:
         }
         more = [f"{name} {number:,}" for name, number in details.items() if number]
         return f"<Stats {'; '.join([said, *more])}; {self.seconds:.2f} s>"
+
+
+class Pruned(int):
+    """How many sessions were deleted; `free_bytes` could be given back, `advice` says how."""
+
+    free_bytes: int
+    advice: str
+
+    def __new__(cls, sessions: int, free_bytes: int, advice: str) -> "Pruned":  # noqa: D102
+        pruned = super().__new__(cls, sessions)
+        pruned.free_bytes, pruned.advice = free_bytes, advice
+        return pruned
+
+    def __repr__(self) -> str:
+        return f"<Pruned {int(self):,} sessions. {self.advice}>"
+
+    __str__ = __repr__

@@ -31,11 +31,11 @@ from .models import (
 from .moments import Moment, moment
 from .opening import Opening, default_database, open_store
 from .outbox import OnError, Outbox
-from .pending import PendingWrite, Stats
+from .pending import PendingWrite, Pruned, Stats
 from .reading import Reader
 from .rows import message_call_rows
 from .shown import fields_html
-from .store import Append, AppendTo, Delete, PutMessage, PutSession, Step, Store
+from .store import Append, AppendTo, Delete, Prune, PutMessage, PutSession, Step, Store
 from .store.engine import Target
 from .store.memory import MemoryStore
 from .store.sql import SqlStore
@@ -302,20 +302,17 @@ class OpencodeSessionService(Reader):
         found = await self.get_session(session)
         await self._outbox.write(found.id, [Delete("sessions", [found.id])])
 
-    async def prune(self, *, before: Moment) -> int:
-        """Deletes every session in which nothing happened since this moment; gives how many."""
+    async def prune(self, *, before: Moment) -> Pruned:
+        """Deletes every session in which nothing happened since this moment, in one transaction.
+
+        Gives how many, with what could be given back to the disk and how: a database keeps the
+        room of deleted rows for new ones.
+        """
         limit = moment(before)
-        deleted = 0
-        for row in await self._rows("sessions", None, ("id", "created_at", "updated_at")):
-            times = [row["created_at"], row["updated_at"]]
-            if all(time is None or time < limit for time in times):
-                of_it = {"session_id": [row["id"]]}
-                messages = await self._rows("messages", of_it, ("created_at",))
-                times += [message["created_at"] for message in messages]
-            if any(times) and all(time is None or time < limit for time in times):
-                await self._outbox.write(row["id"], [Delete("sessions", [row["id"]])])
-                deleted += 1
-        return deleted
+        deleted = await self._outbox.write(f"before {limit}", [Prune(limit)], at_once=True)
+        pruned = Pruned(len(deleted), *await self.store.room())
+        log.info("%s", pruned, extra={"place": self.store.place, "sessions": len(deleted)})
+        return pruned
 
     async def import_opencode(
         self,

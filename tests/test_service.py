@@ -424,7 +424,9 @@ async def test_prune_leaves_what_was_touched_since(service: OpencodeSessionServi
     await service.get_or_create_session("ses_new")
     await service.persist_message(busy, "user", [{"text": "still going"}])
     assert await service.prune(before=datetime(1999, 1, 1)) == 0
-    assert await service.prune(before=moment) == 1
+    pruned = await service.prune(before=moment)
+    assert pruned == 1
+    assert repr(pruned).startswith("<Pruned 1 sessions. ")
     left = {row["opencode_id"] for row in await rows(service, "sessions")}
     assert left == {"ses_busy", "ses_touched", "ses_new"}
     assert [row["session_id"] for row in await rows(service, "messages")] == [busy.id]
@@ -640,3 +642,40 @@ async def test_one_call_is_all_or_nothing(
     assert [len(await rows(service, table)) for table in TABLES] == [1, 0, 0, 0]
     await service.flush()
     assert [len(await rows(service, table)) for table in TABLES] == [1, 1, 4, 3]
+
+
+async def test_prune_says_what_could_be_given_back(serve: Serve) -> None:
+    service = await serve()
+    for number in range(3):
+        session = await service.get_or_create_session(f"ses_{number}")
+        await service.persist_message(session, "user", [{"text": "x" * 300_000}])
+    pruned = await service.prune(before=datetime.now(UTC) + timedelta(days=1))
+    assert pruned == 3
+    assert [len(await rows(service, table)) for table in TABLES] == [0, 0, 0, 0]
+    if service.store.place == "memory":
+        assert (pruned.free_bytes, pruned.advice) == (
+            0,
+            "In memory what is deleted is free at once.",
+        )
+        return
+    assert "VACUUM" in pruned.advice
+    if "VACUUM (FULL" not in pruned.advice:  # PostgreSQL counts later
+        assert 900_000 < pruned.free_bytes < 3_000_000
+        assert f"{pruned.free_bytes / 1e6:.1f} MB" in pruned.advice
+
+
+async def test_prune_takes_all_that_is_idle_at_once(
+    service: OpencodeSessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        await service.get_or_create_session(f"ses_{number}")
+    applied = []
+    real = service.store.apply
+
+    async def counted(steps: Any) -> Any:
+        applied.append(steps)
+        return await real(steps)
+
+    monkeypatch.setattr(service.store, "apply", counted)
+    assert await service.prune(before=datetime.now(UTC) + timedelta(days=1)) == 20
+    assert len(applied) == 1

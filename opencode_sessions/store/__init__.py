@@ -90,7 +90,14 @@ class Delete:
     ids: Sequence[str]
 
 
-Step = PutSession | PutMessage | Append | AppendTo | Put | Delete
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Removes every session in which nothing happened since a moment; gives their ids."""
+
+    before: datetime
+
+
+Step = PutSession | PutMessage | Append | AppendTo | Put | Delete | Prune
 
 
 class Summary(NamedTuple):
@@ -218,7 +225,9 @@ class Store(Protocol):
         rows of an earlier one by the ids they were given."""
 
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
-        """Applies all steps, durably, or none; gives one row for each PutSession and PutMessage.
+        """Applies all steps, durably, or none.
+
+        Gives one row for each PutSession and PutMessage, and for each session a Prune removed.
 
         Raises:
             StoreFailed: nothing of it was stored; IdsTaken, if another session has an id of a Put.
@@ -264,6 +273,9 @@ class Store(Protocol):
 
     async def reindex(self, progress: "Progress") -> None:
         """Makes the index of words anew, where there is one to make."""
+
+    async def room(self) -> tuple[int, str]:
+        """How many bytes deleted rows hold, and how to give them back."""
 
     async def close(self) -> None:
         """Lets go of everything this store opened itself."""

@@ -14,6 +14,7 @@ from . import (
     AppendTo,
     Delete,
     IdsTaken,
+    Prune,
     Put,
     PutMessage,
     PutSession,
@@ -81,6 +82,10 @@ class MemoryStore:
                         self._store(table, row)
                 case Delete(table, ids):
                     self._delete(table, set(ids))
+                case Prune(before):
+                    idle = self._idle(before)
+                    self._delete("sessions", idle)
+                    rows += [{"id": id} for id in idle]
         return [{column: _copy(value) for column, value in row.items()} for row in rows]
 
     async def select(
@@ -169,6 +174,10 @@ class MemoryStore:
     async def reindex(self, progress: Progress) -> None:
         """Nothing to make."""
 
+    async def room(self) -> tuple[int, str]:
+        """None."""
+        return 0, "In memory what is deleted is free at once."
+
     async def close(self) -> None:
         """Nothing to let go of."""
 
@@ -177,7 +186,7 @@ class MemoryStore:
         coming: dict[str, set[str]] = defaultdict(set)
         taken: dict[TableName, set[str]] = {}
         for step in steps:
-            if isinstance(step, Delete | AppendTo):
+            if isinstance(step, Delete | AppendTo | Prune):
                 continue
             if isinstance(step, Put) and (ids := self._of_others(step)):
                 taken[step.table] = taken.get(step.table, set()) | ids
@@ -262,6 +271,19 @@ class MemoryStore:
                 key = (counter, session_id)
                 self._last[key] = max(self._last.get(key, 0), value)
         return stored
+
+    def _idle(self, before: datetime) -> set[str]:
+        """The sessions in which something happened, but nothing since this moment."""
+        last: dict[str, datetime] = {}
+        for id, row in self._tables["sessions"].items():
+            times = [row[name] for name in ("created_at", "updated_at") if row.get(name)]
+            if times:
+                last[id] = max(times)
+        for row in self._tables["messages"].values():
+            if row.get("created_at"):
+                id = row["session_id"]
+                last[id] = max(last.get(id, OLDEST), row["created_at"])
+        return {id for id, time in last.items() if time < before}
 
     def _delete(self, parents: str, ids: set[str]) -> None:
         if not ids:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from functools import partial
+from itertools import product
 from typing import Any, Protocol
 
 from sqlalchemy import Executable, delete, func, select
@@ -31,6 +32,7 @@ from . import (
     Delete,
     Done,
     IdsTaken,
+    Prune,
     Put,
     PutMessage,
     PutSession,
@@ -48,6 +50,7 @@ from . import (
     statements,
 )
 from . import engine as engines
+from . import room as rooms
 from .appending import is_appending
 from .engine import Executor, check_supported, file_of, reason
 from .postgres import PostgresWriter
@@ -278,6 +281,15 @@ class SqlStore:
         is_own = self._dispose is not None
         return await (work if is_own else finish(work))
 
+    async def room(self) -> tuple[int, str]:
+        """How many bytes deleted rows hold, and how to give them back."""
+        return await self._read(self._room())
+
+    async def _room(self) -> tuple[int, str]:
+        with _translated():
+            async with self._transaction(False) as executor:
+                return await rooms.room(executor, self._dialect(), self.place)
+
     async def close(self) -> None:
         """Closes our own engine; a caller's AsyncSession is the caller's."""
         if self._writer:
@@ -301,12 +313,16 @@ class SqlStore:
                 for row in rows:
                     statement = statements.append(dialect, table, frozenset(row))
                     await executor.execute(statement, statements.append_parameters(plain(row)))
-            case Delete(parents, ids) if ids:
-                for name in TABLE_NAMES:
+            case Prune(before):
+                idle = [id for (id,) in await executor.execute(statements.idle(before))]
+                await self._apply(executor, Delete("sessions", idle))
+                return [{"id": id} for id in idle]
+            case Delete(parents, ids):
+                for start, name in product(range(0, len(ids), BATCH), TABLE_NAMES):
                     source = TABLES[name]
                     key = "id" if name == parents else f"{parents.removesuffix('s')}_id"
                     if key in source.c:
-                        chosen = source.c[key].in_(list(ids))
+                        chosen = source.c[key].in_(list(ids[start : start + BATCH]))
                         await executor.execute(delete(source).where(chosen))
         return []
 

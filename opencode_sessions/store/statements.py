@@ -76,6 +76,21 @@ def touched(since: datetime) -> CompoundSelect[Any]:
     return union(select(sessions.id).where(is_new), with_messages)
 
 
+def idle(before: datetime) -> Select[Any]:
+    """The sessions in which something happened, but nothing since a moment."""
+    sessions, messages = TABLES["sessions"].c, TABLES["messages"].c
+    its = select(1).where(messages.session_id == sessions.id)
+    times = (sessions.created_at, sessions.updated_at)
+    return select(sessions.id).where(
+        *(func.coalesce(time < before, True) for time in times),
+        ~its.where(messages.created_at >= before).exists(),
+        or_(
+            *(time.is_not(None) for time in times),
+            its.where(messages.created_at.is_not(None)).exists(),
+        ),
+    )
+
+
 def places() -> Select[Any]:
     """Each different place of a session."""
     sessions = TABLES["sessions"].c
