@@ -5,7 +5,8 @@ is kept in build/screenshots, and with `--docs` the README's pictures in docs.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,12 @@ def keep(page: Page, name: str) -> None:
     """Keeps what the page looks like."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def elsewhere(do: Callable[[], object]) -> None:
+    """In a thread of its own: Playwright has a loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(do).result()
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,10 @@ import asyncio
 import re
 import runpy
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import PICTURES, Lab, keep
+from conftest import PICTURES, Lab, elsewhere, keep
 from frontends import PATIENCE, TimelinePage
 from pictures import small
 from playwright.sync_api import Locator, Page, expect
@@ -71,12 +70,6 @@ class ExplorerPage:
 
 
 Show = Callable[..., ExplorerPage]
-
-
-def elsewhere(do: Callable[[], None]) -> None:
-    """In a thread of its own: Playwright has a loop in this one."""
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(do).result()
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,17 @@
 """What needs no notebook program: the timeline on any page, and a notebook that was exported."""
 
+import asyncio
 import base64
 import json
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pandas as pd
 import pytest
-from conftest import keep
-from frontends import TimelinePage
+from conftest import PICTURES, elsewhere, keep
+from frontends import TimelinePage, notebook
+from nbconvert.exporters import HTMLExporter
 from playwright.sync_api import Page, expect
 
 from opencode_sessions.showing.picture import Picture
@@ -58,3 +62,40 @@ def test_any_page_can_draw_a_timeline(
     keep(page, f"any-page-{scheme}")
     page.evaluate("shown.remove()")
     expect(shown.root).to_have_count(0)
+
+
+CELLS = [
+    "import pandas as pd, opencode_sessions as ocs, tempfile\n"
+    "svc = ocs.OpencodeSessionService()\n"
+    "report = await svc.import_opencode(ocs.demo.unpack(tempfile.mkdtemp()), progress=False)\n"
+    "report",
+    "svc",
+    f"frames = await svc.frames()\nsession = await svc.get_session({CLEAN_UP!r})\nsession",
+    "frames",
+    f"ocs.FileTimeline(frames.file_events[frames.file_events['session_id'] == {CLEAN_UP!r}])",
+    f"explorer = ocs.explore(svc)\nexplorer.session = {CLEAN_UP!r}\nawait explorer.settled()\n"
+    "explorer",
+]
+
+
+# nbconvert's own page asks for these, whatever is on it; here nobody answers.
+@pytest.mark.parametrize("page", [r"https://cdnjs\.cloudflare\.com/ajax/libs/"], indirect=True)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_exported_notebook_shows_it_all_offline(page: Page, tmp_path: Path, scheme: str) -> None:
+    content = nbformat.read(notebook(tmp_path / "look.ipynb", CELLS), as_version=4)
+    client = nbclient.NotebookClient(content, kernel_name="python3", store_widget_state=False)
+    elsewhere(lambda: asyncio.run(client.async_execute()))
+    html, _ = HTMLExporter(theme=scheme).from_notebook_node(content)
+    (tmp_path / "look.html").write_text(html)
+    page.goto((tmp_path / "look.html").as_uri(), wait_until="domcontentloaded")
+
+    for said in ("tool calls", "newest", "Clean up before 0.3", ".file_events"):
+        expect(page.locator("table", has_text=said).first).to_be_visible()
+    timeline, explorer = (page.locator("div.ocs:has(> svg)").nth(n) for n in (0, 1))
+    for shown in (timeline, explorer):
+        expect(shown.locator("> svg")).to_be_visible()
+        expect(shown.locator("> svg")).to_contain_text("trailmap/storage.py")
+    expect(explorer.locator(".ocs-session")).to_contain_text("196 events")
+    expect(explorer.locator(".ocs-message")).to_contain_text("Prompt")
+    expect(explorer.locator(".ocs-diff tr.add").first).to_be_visible()
+    explorer.screenshot(path=PICTURES / f"exported-{scheme}.png")
