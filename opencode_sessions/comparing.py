@@ -20,6 +20,7 @@ from .store import Put, Step, TableName
 # session to know, and what is the import's own.
 NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone", "deleted_at", "imported"}
 
+NONE_TAKEN: Mapping[TableName, Collection[str]] = {}
 TRUST = {"database": 2, "storage": 1}  # what tells most of a session; given out files come last
 
 
@@ -46,8 +47,8 @@ class Difference(NamedTuple):
 def compare(
     rows: SessionRows,
     stored: SessionRows,
-    deleted: Deleted | None,
-    taken: Mapping[TableName, Collection[str]],
+    deleted: Deleted | None = None,
+    taken: Mapping[TableName, Collection[str]] = NONE_TAKEN,
 ) -> Difference:
     """The rows that the store has not or has otherwise, and what becomes of what it has besides.
 

@@ -2,8 +2,9 @@
 
 A session of which nothing changed since the last import is not read again: its `state` says so. One
 that is read is compared with what the store has of it, and only what differs is written, in one
-transaction together with the new state: killed at any point, the next import completes. A session
-that cannot be stored is reported and the others go on. Rows are known again by opencode's ids, a
+transaction together with the new state: killed at any point, the next import completes. New ones
+are written several at a time, and one by one where that fails. A session that cannot be stored is
+reported and the others go on. Rows are known again by opencode's ids, a
 session that an application stored itself by its `opencode_id`. What the application said stays;
 what it did not say is filled in; what opencode has deleted is kept and marked, or dropped.
 """
@@ -21,16 +22,17 @@ from tqdm.auto import tqdm
 
 from .ahead import in_thread, seldom_collected
 from .besides import bury, gone_note
-from .comparing import compare, is_older
+from .comparing import Difference, compare, is_older
 from .errors import SourceError
 from .import_report import ORDER, Count, ImportReport
-from .models import TABLES
+from .models import TABLES, Row
 from .records import SessionRecord
 from .rows import SessionRows, session_rows
 from .sources import WITH_SNAPSHOTS, Item, Problem, Source, SourceChanged, unforeseen
 from .store import (
     CallerWorkFailed,
     IdsTaken,
+    Put,
     Store,
     StoreFailed,
     TableName,
@@ -39,6 +41,7 @@ from .store.values import clean, packed
 from .wanted import TOLD, Wanted
 
 TRIES = 3
+ROWS_TOGETHER = 1000  # of new sessions in one transaction: each commit waits for the disk
 
 
 async def import_sources(
@@ -100,6 +103,7 @@ class _Import:
         self._wanted = wanted
         self._states: dict[str, str | None] = {}
         self._stored: set[str] = set()  # opencode's ids of sessions the store has
+        self._waiting: list[_Read] = []
         self._others: Counter[TableName] = Counter()
         self._gone = 0
         self._older = 0
@@ -124,16 +128,21 @@ class _Import:
         problems: list[Problem] = []
         bar = tqdm(desc="import", unit="session", disable=not progress, leave=False)
         with bar, seldom_collected():
-            async with aclosing(in_thread(self._read(items))) as found:
-                async for item in found:
-                    if isinstance(item, int):
-                        bar.reset(total=item)
-                    elif isinstance(item, Problem):
-                        problems.append(item)
-                        self.saw_all &= not item.place.startswith("folder ")
-                    else:
-                        await self._session(item, problems)
-                        bar.update()
+            try:
+                async with aclosing(in_thread(self._read(items))) as found:
+                    async for item in found:
+                        if isinstance(item, int):
+                            bar.reset(total=item)
+                        elif isinstance(item, Problem):
+                            problems.append(item)
+                            self.saw_all &= not item.place.startswith("folder ")
+                        else:
+                            await self._session(item, problems)
+                            bar.update()
+            except SourceError:
+                await self._store_waiting()  # what was read was read well
+                raise
+            await self._store_waiting()
         # What could not be read here another source may have.
         failed = {problem.place.removeprefix("session ") for problem in problems}
         self.taken |= said.keys() - failed
@@ -180,35 +189,61 @@ class _Import:
 
     async def _session(self, read: "_Read", problems: list[Problem]) -> None:
         """Imports one session; one with a problem is read again the next time, to say it again."""
-        id, rows, scrubbed = read
-        self.taken.add(id)
-        self.there.add(id)
-        is_known = self.saw_all and id in self._states
-        is_whole = is_known and not any(id in problem.place for problem in problems)
-        (session,) = rows["sessions"]
-        session["imported"] = {
-            "place": self.place if id in self._states else None,
-            "state": self._states[id] if is_whole else None,
-            **{name: len(rows[name]) for name in ORDER[1:]},
+        self.taken.add(read.id)
+        self.there.add(read.id)
+        is_known = self.saw_all and read.id in self._states
+        is_whole = is_known and not any(read.id in problem.place for problem in problems)
+        read.session["imported"] = {
+            "place": self.place if read.id in self._states else None,
+            "state": self._states[read.id] if is_whole else None,
+            **{name: len(read.rows[name]) for name in ORDER[1:]},
         }
+        if read.session["opencode_id"] in self._stored:
+            await self._store_waiting()  # the older one keeps ids that two have
+            await self._store_one(read, is_whole)
+            return
+        self._stored.add(read.session["opencode_id"])
+        self._waiting.append(read)
+        if sum(one.size for one in self._waiting) >= ROWS_TOGETHER:
+            await self._store_waiting()
+
+    async def _store_waiting(self) -> None:
+        """Writes sessions that the store has not had in one transaction, or else one by one."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        found = await asyncio.to_thread(lambda: [compare(one.rows, _nothing()) for one in waiting])
+        rows = {name: [row for one in waiting for row in one.rows[name]] for name in ORDER}
+        steps = [Put(name, listed) for name, listed in rows.items() if listed]
+        try:
+            await self._store.apply(steps)
+        except CallerWorkFailed as error:
+            self.report.notes.append(str(error))
+        except StoreFailed:
+            for one in waiting:
+                await self._store_one(one, is_whole=False, is_new=True)
+            return
+        for one, difference in zip(waiting, found, strict=True):
+            self._count(one, difference)
+
+    async def _store_one(self, read: "_Read", is_whole: bool, *, is_new: bool = False) -> None:
+        """Writes what of a session the store has not; nothing is gone of one that `is_new`."""
         taken: dict[TableName, set[str]] = {}
         for attempt in range(TRIES):
             try:
-                if attempt or session["opencode_id"] in self._stored:
-                    stored = await _stored(self._store, rows)
-                else:
-                    stored = {name: [] for name in ORDER}
-                if is_older(session, stored["sessions"]):
+                is_looked_for = attempt or not is_new
+                stored = await _stored(self._store, read.rows) if is_looked_for else _nothing()
+                if is_older(read.session, stored["sessions"]):
                     self._older += 1
                     for name in ORDER:
-                        getattr(self.report, name).unchanged += len(rows[name])
+                        getattr(self.report, name).unchanged += len(read.rows[name])
                     return
                 is_same = any(
                     row["imported"] and row["imported"]["place"] == self.place
                     for row in stored["sessions"]
                 )
                 deleted = self._wanted.deleted if is_whole and is_same else None
-                found = await asyncio.to_thread(compare, rows, stored, deleted, taken)
+                found = await asyncio.to_thread(compare, read.rows, stored, deleted, taken)
                 if found.steps:
                     await self._store.apply(found.steps)
                 break
@@ -220,19 +255,21 @@ class _Import:
                     taken |= {name: ids | taken.get(name, set()) for name, ids in error.ids.items()}
                 # Unless it is passing, an application may have stored the same meanwhile.
                 if error.is_passing or attempt == TRIES - 1:
-                    place, reason = f"session {id}", f"could not be stored: {error}"
+                    place, reason = f"session {read.id}", f"could not be stored: {error}"
                     self.report.skip(Problem(place, reason))
                     return
-        self._stored.add(session["opencode_id"])
+        self._copied += len(taken.get("messages", ()))
+        self._count(read, found)
+
+    def _count(self, read: "_Read", found: Difference) -> None:
         self._others += found.others
         self._gone += found.gone
-        self._copied += len(taken.get("messages", ()))
-        self.report.scrubbed += scrubbed
+        self.report.scrubbed += read.scrubbed
         for name in ORDER:
             count, new, changed = getattr(self.report, name), found.new[name], found.changed[name]
             count.new += new
             count.changed += changed
-            count.unchanged += len(rows[name]) - new - changed
+            count.unchanged += len(read.rows[name]) - new - changed
 
     def _remark(self, doubles: int) -> None:
         if doubles:
@@ -264,6 +301,20 @@ class _Read(NamedTuple):
     id: str
     rows: SessionRows
     scrubbed: int
+
+    @property
+    def session(self) -> Row:
+        """Its own row."""
+        return self.rows["sessions"][0]
+
+    @property
+    def size(self) -> int:
+        """How many rows it has."""
+        return sum(map(len, self.rows.values()))
+
+
+def _nothing() -> SessionRows:
+    return {name: [] for name in ORDER}
 
 
 def _rows(record: SessionRecord, source: str, origin: str | None) -> tuple[SessionRows, int]:

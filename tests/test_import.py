@@ -19,7 +19,7 @@ from pandas.testing import assert_frame_equal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from opencode_sessions import OpencodeSessionService, SourceError, SourceNotFound
+from opencode_sessions import OpencodeSessionService, SourceError, SourceNotFound, sync
 from opencode_sessions.import_report import Count, ImportReport
 from opencode_sessions.models import TABLES, OpencodeSession
 from opencode_sessions.records import MessageRecord, SessionRecord, session_record
@@ -166,6 +166,30 @@ async def test_what_opencode_forgot_is_kept(service: OpencodeSessionService, sma
     ]
     assert changes == [(id, "deleted_at")]
     assert after == before
+
+
+@pytest.mark.parametrize("together", [1, 50])
+async def test_together_or_one_by_one_is_the_same(
+    service: OpencodeSessionService, small: Path, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = service.store.apply
+
+    async def counted(steps: Any) -> Any:
+        sizes.append(
+            sum(len(s.rows) for s in steps if isinstance(s, Put) and s.table == "sessions")
+        )
+        return await real(steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync, "ROWS_TOGETHER", together)
+        patch.setattr(service.store, "apply", counted)
+        report = await imported(service, small)
+    assert sum(sizes) == len(records(small))
+    assert (max(sizes) == 1) == (together == 1) and len(sizes) > 1
+    alone = OpencodeSessionService()
+    assert numbers(await imported(alone, small)) == numbers(report)
+    assert await everything(service) == await everything(alone)
 
 
 async def test_deleted_sessions_come_back_whole(
@@ -410,7 +434,7 @@ async def test_one_session_that_cannot_be_stored_does_not_stop_the_others(
 
     async def fails(steps: Any) -> Any:
         nonlocal tries
-        if any(isinstance(step, Put) and step.rows[0].get("id") == bad for step in steps):
+        if any(isinstance(s, Put) and any(row.get("id") == bad for row in s.rows) for s in steps):
             tries += 1
             raise StoreFailed("constraint failed", is_passing=False)
         return await real(steps)
@@ -418,7 +442,7 @@ async def test_one_session_that_cannot_be_stored_does_not_stop_the_others(
     with monkeypatch.context() as patch:
         patch.setattr(service.store, "apply", fails)
         report = await imported(service, small)
-    assert tries == 3
+    assert tries == 1 + 3  # together with the others, then alone
     assert report.problems == [
         Problem(f"session {bad}", "could not be stored: constraint failed"),
     ]
@@ -588,8 +612,9 @@ async def cancel_in_the_middle(service: OpencodeSessionService, path: Path, appl
 
 
 async def test_cancelled_in_the_middle_the_next_one_completes_it(
-    service: OpencodeSessionService, small: Path
+    service: OpencodeSessionService, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sync, "ROWS_TOGETHER", 1)
     sessions = records(small)
     for applies in (1, 2, 3):
         await cancel_in_the_middle(service, small, applies)

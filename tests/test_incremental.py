@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from test_recordings import assert_same_frames
 
 import opencode_sessions as ocs
+from opencode_sessions import sync
 from opencode_sessions.analytics import Frames
 from opencode_sessions.records import SessionRecord
 from opencode_sessions.sources import Database, Problem, SourceChanged, StorageTree
@@ -665,6 +666,7 @@ from sqlalchemy.util import await_only
 import opencode_sessions as ocs
 from opencode_sessions import service, sync
 
+sync.ROWS_TOGETHER = 60  # some sessions at a time, and some times
 write = Transport.write
 
 def counted(self, data):
@@ -751,6 +753,7 @@ async def test_killed_at_any_point_the_next_import_completes(
 async def test_a_cancelled_import_is_completed_by_the_next(
     service: ocs.OpencodeSessionService, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sync, "ROWS_TOGETHER", 1)
     expected = ocs.read_opencode(data, diffs=True, parts=True)
     kind: Any = type(service.store)
     apply = kind.apply
