@@ -57,8 +57,10 @@ def tree(trees: dict[str, Recording], tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["memory", "sqlite_store", "postgres_store"])
-async def service(request: pytest.FixtureRequest) -> AsyncIterator[ocs.OpencodeSessionService]:
-    """A service in memory, and one on a store of each kind."""
+async def service(
+    request: pytest.FixtureRequest, empty: Empty
+) -> AsyncIterator[ocs.OpencodeSessionService]:
+    """A service in memory, and one on a store of each kind; `empty` is made outside of a loop."""
     if request.param == "memory":
         yield ocs.OpencodeSessionService()
         return
