@@ -133,7 +133,7 @@ def _built(found: Read, wanted: Mapping[TableName, bool]) -> dict[TableName, pd.
             table = found.tables[name]
             columns = dict(zip(table.column_names, table.columns, strict=True))
             frames[name] = build(name, columns, found.sessions)
-        elif "messages" in wanted:  # else nobody asked for it
+        elif wanted.keys() >= {"messages", "tool_calls", "file_events"}:  # else nobody asked for it
             frames[name] = session_frame(found.sessions, totals_of(found.tables))
     return frames
 
