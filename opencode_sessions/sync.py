@@ -215,16 +215,23 @@ class _Import:
         found = await asyncio.to_thread(lambda: [compare(one.rows, _nothing()) for one in waiting])
         rows = {name: [row for one in waiting for row in one.rows[name]] for name in ORDER}
         steps = [Put(name, listed) for name, listed in rows.items() if listed]
+        if any(len({row["id"] for row in step.rows}) < len(step.rows) for step in steps):
+            steps = []  # two sessions share ids: the second has to see the first one's
+        is_stored = False
         try:
-            await self._store.apply(steps)
+            if steps:
+                await self._store.apply(steps)
+                is_stored = True
         except CallerWorkFailed as error:
             self.report.notes.append(str(error))
+            is_stored = True
         except StoreFailed:
-            for one in waiting:
-                await self._store_one(one, is_whole=False, is_new=True)
-            return
+            pass  # which of them failed, and why, is told when each is stored alone
         for one, difference in zip(waiting, found, strict=True):
-            self._count(one, difference)
+            if is_stored:
+                self._count(one, difference)
+            else:
+                await self._store_one(one, is_whole=False, is_new=True)
 
     async def _store_one(self, read: "_Read", is_whole: bool, *, is_new: bool = False) -> None:
         """Writes what of a session the store has not; nothing is gone of one that `is_new`."""
