@@ -527,3 +527,45 @@ async def test_the_choice_is_a_trait_others_can_follow(as_frames: ocs.analytics.
     assert follower.path == "CHANGELOG.md"
     follower.path = "README.md"
     assert list(explorer.events["file_path"].unique()) == ["README.md"]
+
+
+# -- what was searched for -------------------------------------------------------------------------
+
+
+async def test_words_are_found_in_all_sessions_and_picking_a_place_goes_there(
+    source: Source,
+) -> None:
+    explorer = ocs.explore(source)
+    await explorer.settled()
+    find = explorer._find
+    assert find.list.layout.display == "none"
+    find.words.value = "distance"
+    await explorer.settled()
+    assert explorer.problem is None
+    assert "the newest 100 places" in find.note.value
+    assert len(find.list.options) == 100
+    diffs = [n for label, n in find.list.options if "  diff" in label]
+    find.list.index = diffs[-1]
+    await explorer.settled()
+    answer = find._found.iloc[diffs[-1]]
+    assert (explorer.session, explorer.selected) == (answer["session_id"], answer["event_id"])
+    assert explorer.file == answer["file_path"]
+    assert "distance" in explorer._view.change.value
+    outputs = [n for label, n in find.list.options if "  output" in label]
+    find.list.index = outputs[-1]
+    await explorer.settled()
+    assert explorer.event is not None
+    assert explorer.event["message_id"] == find._found.iloc[outputs[-1]]["message_id"]
+    find.words.value = ""
+    await explorer.settled()
+    assert find.list.layout.display == find.note.layout.display == "none"
+    assert explorer._view.note.text == ""
+
+
+async def test_words_that_nothing_has_say_so(source: Source) -> None:
+    explorer = ocs.explore(source)
+    explorer._find.words.value = 'xyzzy" NEAR('
+    await explorer.settled()
+    assert explorer.problem is None
+    assert "No text has these words." in explorer._find.note.value
+    assert explorer.session == RELEASE

@@ -23,6 +23,9 @@ class Source(Protocol):
     async def messages(self, session: str, *, parts: bool) -> pd.DataFrame:
         """One session's messages, in order."""
 
+    async def search(self, text: str, *, limit: int, progress: bool) -> pd.DataFrame:
+        """Where words stand, newest first."""
+
 
 class FromFrames:
     """Frames, asked as a service is."""
@@ -51,6 +54,12 @@ class FromFrames:
         """One session's messages, in order; with parts if the frames have them."""
         messages = self._frames.messages
         return messages[is_of(messages, session)].reset_index(drop=True)
+
+    async def search(self, text: str, *, limit: int, progress: bool) -> pd.DataFrame:
+        """Where words stand, newest first; in changes and outputs if the frames have them."""
+        from .searching import search_frames
+
+        return await search_frames(self._frames, text, limit)
 
 
 def row(frame: pd.DataFrame, place: int) -> Row:

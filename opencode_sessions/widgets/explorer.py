@@ -23,6 +23,7 @@ from ..showing.story import SHELL, Story, newest_change, no_events, reach, steps
 from ..showing.svg import timeline_html
 from ..shown import visible
 from .cells import close_with_cell
+from .finding import FindBox
 from .loading import Loading
 from .painting import Painting
 from .pickers import FilePicker, SessionPicker
@@ -88,7 +89,10 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             lambda id: setattr(self, "beside", id or None),
         )
         self._files = FilePicker(self._painting, post, lambda name: setattr(self, "file", name))
-        rows = self._view.rows(self._sessions, self._files)
+        self._find = FindBox(
+            self._source, self._painting, self._loading, self._go, lambda: self._say("")
+        )
+        rows = self._view.rows(self._sessions, self._files, self._find)
         super().__init__(rows, events=no_events(), selection=no_events())
         self.add_class("ocs-explorer")
         self._wire()
@@ -192,6 +196,13 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._brushed = change.new
             self._bring(row(change.new, 0))
             self._loading.post(self._brush)
+
+    def _go(self, session: str, event: str | None) -> None:
+        """Someone picked what was found: an event, or a session where it is of none."""
+        if self._story is None or session not in set(self._story.events["session_id"]):
+            self.session = session
+        if event is not None:
+            self.selected = event
 
     def _bring(self, event: Row) -> None:
         if self._story is None or event["session_id"] not in set(self._story.events["session_id"]):

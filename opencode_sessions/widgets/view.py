@@ -6,6 +6,7 @@ from typing import Any
 import ipywidgets
 
 from ..showing import panels
+from .finding import FindBox
 from .pickers import FilePicker, SessionPicker
 from .status import StatusLine
 from .timeline import FileTimeline
@@ -25,11 +26,11 @@ class View:
         self.step = ipywidgets.Label()
         self.message, self.change = ipywidgets.HTML(), ipywidgets.HTML()
 
-    def rows(self, sessions: SessionPicker, files: FilePicker) -> list[Any]:
+    def rows(self, sessions: SessionPicker, files: FilePicker, find: FindBox) -> list[Any]:
         """All panels, from top to bottom."""
         left = ipywidgets.VBox([files.filter, files.list, files.note])
         steps = _row("ocs-bar", self.slider, self.step)
-        controls = [sessions.filter, sessions.sort, sessions.wide, sessions.note]
+        controls = [sessions.filter, sessions.sort, sessions.wide, find.words, sessions.note]
         lists = _row("ocs-lists", sessions.first, sessions.second)
         middle = _row("ocs-middle", left, ipywidgets.VBox([self.timeline, steps]))
         bottom = _row("ocs-bottom", self.message, self.change)
@@ -40,6 +41,8 @@ class View:
             ipywidgets.HTML(f"<style>{panels.STYLE}</style>", layout={"display": "none"}),
             _row("ocs-bar", *controls, self.note),
             self.alert,
+            find.note,
+            find.list,
             lists,
             self.heading,
             middle,

@@ -152,7 +152,26 @@ def test_a_session_and_a_file_are_picked(show: Show) -> None:
 
 def pick(select: Locator, text: str) -> None:
     """Picks the option that has this text."""
-    select.select_option(index=select.locator("option", has_text=text).evaluate("o => o.index"))
+    select.select_option(
+        index=select.locator("option", has_text=text).first.evaluate("o => o.index")
+    )
+
+
+def test_words_are_searched_for_and_a_place_is_picked(show: Show) -> None:
+    explorer = show()
+    box = explorer.root.get_by_placeholder("search all sessions…")
+    found = explorer.root.locator(".ocs-found select")
+    expect(found).to_be_hidden()
+    box.fill("elevation gain")
+    box.press("Enter")
+    expect(found.locator("option", has_text="diff").first).to_be_attached(timeout=PATIENCE * 1000)
+    pick(found, "diff")
+    explorer.is_python("explorer.event['event_type'] in ('edit', 'write')", True)
+    expect(explorer.change).to_contain_text("elevation")
+    explorer.shot("explorer-search")
+    box.fill("")
+    box.press("Enter")
+    expect(found).to_be_hidden()
 
 
 def test_lists_are_filtered_and_sorted(show: Show) -> None:
