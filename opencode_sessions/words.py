@@ -49,8 +49,10 @@ def asked(text: str) -> Asked:
 
 def words(text: str) -> tuple[list[str], list[str]]:
     """The words of a text in order, and the runs that have several of them, each once."""
-    found = [word for word, _, _ in _words(text)]
-    return found, list(dict.fromkeys(run for run, _, _ in _runs(text)))
+    text = text[:LONGEST]  # without places, which cost as much as the words
+    found = [word[:LONGEST_WORD].lower() for word in WORD.findall(text)[:MOST]]
+    runs = {run.lower() for run in set(RUN.findall(text)) if _has_several(run)}
+    return found, sorted(runs)
 
 
 def snippet(question: Asked, text: str) -> str | None:
@@ -85,9 +87,12 @@ def _words(text: str) -> Iterator[Found]:
 
 def _runs(text: str) -> Iterator[Found]:
     for match in RUN.finditer(text[:LONGEST]):
-        run = match[0]
-        if not run.islower() and len(run) <= LONGEST_WORD and len(WORD.findall(run)) > 1:
-            yield run.lower(), match.start(), match.end()
+        if _has_several(match[0]):
+            yield match[0].lower(), match.start(), match.end()
+
+
+def _has_several(run: str) -> bool:
+    return not run.islower() and len(run) <= LONGEST_WORD and len(WORD.findall(run)) > 1
 
 
 def _place(phrase: Sequence[str], found: Sequence[Found]) -> tuple[int, int] | None:

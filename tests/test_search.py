@@ -74,7 +74,7 @@ def test_words_of_code(text: str, expected: str) -> None:
 
 
 def test_runs_are_words_as_well() -> None:
-    assert words.words("parseConfig HTTPServer plain x_y")[1] == ["parseconfig", "httpserver"]
+    assert words.words("parseConfig HTTPServer plain x_y")[1] == ["httpserver", "parseconfig"]
 
 
 @pytest.mark.parametrize(
