@@ -46,7 +46,14 @@ for (const call of calls) {
   const { prefix } = call.closest(".session").dataset;
   for (const place of (call.dataset.places ?? "").split(" ").filter(Boolean)) callOf.set(`${prefix} ${place}`, call);
 }
-let here = null, wasPointed = false;
+let here = null;
+
+/** Into the middle of the window; what was not laid out yet only then gets its height, so twice. */
+function bring(element) {
+  const go = () => element.scrollIntoView({ block: "center", behavior: "instant" });
+  go();
+  requestAnimationFrame(() => { go(); requestAnimationFrame(go); });
+}
 
 /** Brings a call into view, open, and its event into the timeline. */
 function goTo(call, isTold = true) {
@@ -54,7 +61,7 @@ function goTo(call, isTold = true) {
   here = call;
   call.classList.add("here");
   if (call.tagName === "DETAILS") call.open = true;
-  call.scrollIntoView({ block: "center", behavior: "instant" });
+  bring(call);
   const place = call.dataset.places?.split(" ")[0];
   if (isTold && place) drawn(call.closest(".session").dataset.prefix)?.set("selected", Number(place));
 }
@@ -130,6 +137,7 @@ nameTheme();
 // -- search ------------------------------------------------------------------------------------
 
 const BLOCKS = "h2, h4, .text, pre, summary, .head, td.t, .files th, .sessions th, .note";
+const { highlights } = globalThis.CSS; // timeline.js has a CSS of its own
 const MOST = 5000; // hits that are marked; nobody steps through more
 const box = document.getElementById("search"), hits = document.getElementById("hits");
 let blocks = null, found = [], current = -1, waiting = 0;
@@ -169,12 +177,12 @@ function range({ block, at, length }) {
 }
 
 function paint() {
-  if (!globalThis.Highlight || !CSS.highlights) return;
+  if (!highlights) return;
   const ranges = found.map(range).filter(Boolean);
-  CSS.highlights.set("found", new Highlight(...ranges));
+  highlights.set("found", new Highlight(...ranges));
   const one = current >= 0 ? range(found[current]) : null;
-  if (one) CSS.highlights.set("current", Object.assign(new Highlight(one), { priority: 1 }));
-  else CSS.highlights.delete("current");
+  if (one) highlights.set("current", Object.assign(new Highlight(one), { priority: 1 }));
+  else highlights.delete("current");
 }
 
 function next(by) {
@@ -184,9 +192,8 @@ function next(by) {
   for (let up = block; up; up = up.parentElement) {
     if (up.tagName === "DETAILS" && !(block.tagName === "SUMMARY" && block.parentElement === up)) up.open = true;
   }
-  block.scrollIntoView({ block: "center", behavior: "instant" });
-  const one = range(found[current]), box = one?.getBoundingClientRect();
-  if (box && (box.top < 60 || box.bottom > window.innerHeight)) window.scrollBy(0, box.top - window.innerHeight / 2);
+  const node = range(found[current])?.startContainer; // a long block is not in view by its middle
+  bring(node?.parentElement ?? block);
   hits.textContent = `${(current + 1).toLocaleString("en")} of ${found.length.toLocaleString("en")}`;
   paint();
 }
