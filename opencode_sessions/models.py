@@ -108,8 +108,11 @@ ODDLY_WRITTEN = r"""file_path = '' OR substr(file_path, 2, 1) = ':'
 IS_MOVE = "new_file_path IS NOT NULL"
 
 
-def _only(condition: str) -> dict[str, Any]:
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+def _path_index(name: str, column: str, where: str | None = None) -> Index:
+    """PostgreSQL's usual index has no room for texts of some KB, which an agent may call a path."""
+    condition = text(where) if where else None
+    only: dict[str, Any] = {"sqlite_where": condition, "postgresql_where": condition}
+    return Index(f"ix_opencode_file_events_{name}", column, postgresql_using="spgist", **only)
 
 
 class OpencodeSession(Base):
@@ -118,7 +121,7 @@ class OpencodeSession(Base):
     __tablename__ = "opencode_sessions"
     __table_args__ = (
         Index("ux_opencode_sessions_opencode_id", "opencode_id", unique=True),
-        Index("ix_opencode_sessions_place", "workdir", "worktree"),
+        Index("ix_opencode_sessions_place", "workdir", "worktree").ddl_if(dialect="sqlite"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
@@ -217,9 +220,9 @@ class OpencodeFileEvent(Base):
     __table_args__ = (
         Index("ix_opencode_file_events_session_seq", "session_id", "seq"),
         Index("ix_opencode_file_events_message", "message_id"),
-        Index("ix_opencode_file_events_file_path", "file_path"),
-        Index("ix_opencode_file_events_odd_path", "file_path", **_only(ODDLY_WRITTEN)),
-        Index("ix_opencode_file_events_new_path", "new_file_path", **_only(IS_MOVE)),
+        _path_index("file_path", "file_path"),
+        _path_index("odd_path", "file_path", ODDLY_WRITTEN),
+        _path_index("new_path", "new_file_path", IS_MOVE),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)

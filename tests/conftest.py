@@ -6,7 +6,7 @@ import json
 import lzma
 import shutil
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from exploring import Gate, Source
 from hypothesis import settings
+from outside import Outside
 from postgres import Server, binaries
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
@@ -195,9 +196,6 @@ async def closing() -> AsyncIterator[AsyncExitStack]:
         yield stack
 
 
-Serve = Callable[..., Awaitable[ocs.OpencodeSessionService]]
-
-
 # Where each mode keeps its rows; None is memory.
 PLACES = {
     "memory": None,
@@ -246,6 +244,29 @@ def store(fresh: Fresh) -> Path | str:
     return fresh()
 
 
+@dataclass(frozen=True)
+class Serve:
+    """Makes services on one store."""
+
+    place: Any
+    db: AsyncSession | None
+    closing: AsyncExitStack
+    server: Server | None
+
+    async def __call__(self, **options: Any) -> ocs.OpencodeSessionService:
+        if self.db is not None or self.place is None:
+            return ocs.OpencodeSessionService(self.db, **options)
+        return await self.closing.enter_async_context(ocs.open(self.place, **options))
+
+    @property
+    def outside(self) -> Outside:
+        """Other connections to the same database."""
+        if isinstance(self.place, AsyncEngine):
+            return Outside(self.place.url, self.server)
+        is_file = isinstance(self.place, Path)
+        return Outside(f"sqlite:///{self.place}" if is_file else self.place, self.server)
+
+
 @pytest.fixture(params=PLACES)
 def serve(request: pytest.FixtureRequest) -> Serve:
     """Makes services on one store, in each of the modes."""
@@ -255,13 +276,9 @@ def serve(request: pytest.FixtureRequest) -> Serve:
     db = AsyncSession(place) if request.param in SESSIONS else None
     if db is not None:
         closing.push_async_callback(db.close)
-
-    async def make(**options: Any) -> ocs.OpencodeSessionService:
-        if request.param in OPENED:
-            return await closing.enter_async_context(ocs.open(place, **options))
-        return ocs.OpencodeSessionService(db, **options)
-
-    return make
+    is_on_server = request.param.startswith("postgresql")
+    server = request.getfixturevalue("postgres") if is_on_server else None
+    return Serve(place, db, closing, server)
 
 
 @pytest.fixture

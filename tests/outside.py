@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 from postgres import Server
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 TABLES = ("opencode_sessions", "opencode_messages", "opencode_file_events", "opencode_tool_calls")
 Execute = Callable[[str], Awaitable[Any]]
@@ -16,10 +16,11 @@ Execute = Callable[[str], Awaitable[Any]]
 class Outside:
     """Other connections to the database at a URL."""
 
-    def __init__(self, url: URL, server: Server | None) -> None:
-        self._url = url
+    def __init__(self, url: URL | str, server: Server | None) -> None:
+        self._url = make_url(url)
         self._server = server
-        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        self.url = self._url.render_as_string(hide_password=False)
 
     def rows(self, query: str) -> list[Any]:
         """What is durable: tuples, or values where there is one column."""

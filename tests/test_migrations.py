@@ -1,26 +1,31 @@
 """From nothing, from the three tables of old, from `create_all`: the same tables, all rows kept."""
 
+import copy
 import json
-import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from conftest import with_driver
+from outside import Outside
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 import opencode_sessions as ocs
 from opencode_sessions import OpencodeSessionService, PersistenceError, SchemaError
 from opencode_sessions.models import metadata
+from opencode_sessions.store.migrations import downgrade
 
 VERSION_TABLE = "opencode_sessions_version"
 OURS_ALONE = {VERSION_TABLE, "opencode_unchanged"}  # no application's models have them
+ON_SQLITE = "ix_opencode_sessions_place"
+OLD_NAMES = ("sessions", "messages", "file_events")
 
 # As applications had them: no version table, what is text a VARCHAR, times without a zone.
 THREE_TABLES = """
@@ -58,28 +63,51 @@ INSERT INTO opencode_file_events VALUES
 """
 
 
-def made(file: Path, script: str) -> Path:
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript(script)
-    return file
+def filled(place: Outside, script: str = THREE_TABLES) -> Outside:
+    """With exactly the three tables, and rows in them; PostgreSQL's JSON has no NaN."""
+    if not place.is_sqlite:
+        script = script.replace("DATETIME", "TIMESTAMPTZ").replace("[NaN]", "[1]")
+    place.run(*script.split(";")[:-1])
+    return place
 
 
-def rows(file: Path, query: str) -> list[Any]:
-    with closing(sqlite3.connect(file)) as connection:
-        return connection.execute(query).fetchall()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Outside]]:
+    """Makes databases without tables, of each kind."""
+    numbers, made = count(), []
+    server = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+
+    def make() -> Outside:
+        if server is None:
+            return Outside(f"sqlite:///{tmp_path / f'{next(numbers)}.db'}", None)
+        made.append(server.database())
+        return Outside(made[-1], server)
+
+    yield make
+    for url in made:
+        server.drop(url)
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    """An application's engine, as SQLAlchemy makes it by default, on an empty file."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'application.db'}")
+def place(new_place: Callable[[], Outside]) -> Outside:
+    return new_place()
+
+
+@pytest.fixture
+async def engine(place: Outside) -> AsyncIterator[AsyncEngine]:
+    """An application's engine, as SQLAlchemy makes it by default, without tables."""
+    engine = create_async_engine(with_driver(place.url))
     yield engine
     await engine.dispose()
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
-    return made(tmp_path / "old.db", THREE_TABLES)
+def old(place: Outside) -> Outside:
+    """One with exactly the three tables, and rows in them."""
+    return filled(place)
+
+
+ALIKE = {"TIMESTAMP": "DATETIME", "DOUBLE PRECISION": "FLOAT"}  # as PostgreSQL calls them
 
 
 def schema(connection: Connection) -> dict[str, Any]:
@@ -88,7 +116,8 @@ def schema(connection: Connection) -> dict[str, Any]:
     return {
         table: {
             "columns": {
-                column["name"]: f"{column['type']}{'' if column['nullable'] else ' not null'}"
+                column["name"]: f"{ALIKE.get(kind := str(column['type']), kind)}"
+                f"{'' if column['nullable'] else ' not null'}"
                 for column in found.get_columns(table)
             },
             "key": found.get_pk_constraint(table)["constrained_columns"],
@@ -112,6 +141,7 @@ def differences(connection: Connection) -> list[Any]:
         found
         for found in compare_metadata(context, metadata)
         if not (found[0] == "remove_table" and found[1].name in OURS_ALONE)
+        and not (found[0] == "add_index" and found[1].name == ON_SQLITE)
     ]
 
 
@@ -216,17 +246,24 @@ SCHEMA = {
 }
 
 
+def expected(engine: AsyncEngine) -> dict[str, Any]:
+    wanted: dict[str, Any] = copy.deepcopy(SCHEMA)
+    if engine.dialect.name == "postgresql":
+        del wanted["opencode_sessions"]["indexes"][ON_SQLITE]
+    return wanted
+
+
 async def test_from_nothing(engine: AsyncEngine) -> None:
     await ocs.migrate(engine)
     async with engine.connect() as connection:
-        assert await connection.run_sync(schema) == SCHEMA
+        assert await connection.run_sync(schema) == expected(engine)
         assert await connection.run_sync(differences) == []
 
 
 async def test_tables_made_by_create_all_are_the_same_and_stay(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
-        assert await connection.run_sync(schema) == SCHEMA
+        assert await connection.run_sync(schema) == expected(engine)
     async with AsyncSession(engine) as db:
         service = OpencodeSessionService(db)
         session = await service.get_or_create_session("ses_1", "build", "/p", None, "Title")
@@ -235,32 +272,39 @@ async def test_tables_made_by_create_all_are_the_same_and_stay(engine: AsyncEngi
         await ocs.migrate(engine)
         assert [m.seq for m in await service.list_messages(session)] == [m.seq for m in before]
     async with engine.connect() as connection:
-        assert await connection.run_sync(schema) == SCHEMA
+        assert await connection.run_sync(schema) == expected(engine)
         assert await connection.run_sync(differences) == []
 
 
 async def test_a_second_time_nothing_changes(tmp_path: Path) -> None:
     file = tmp_path / "sessions.db"
+    rows = Outside(f"sqlite:///{file}", None).rows
     await ocs.migrate(file)
-    before = rows(file, "SELECT name, sql FROM sqlite_master ORDER BY name"), file.read_bytes()
+    before = rows("SELECT name, sql FROM sqlite_master ORDER BY name"), file.read_bytes()
     await ocs.migrate(str(file))
     await ocs.migrate(f"sqlite:///{file}")
     await (await ocs.open(file)).close()
-    assert rows(file, "SELECT name, sql FROM sqlite_master ORDER BY name") == before[0]
+    assert rows("SELECT name, sql FROM sqlite_master ORDER BY name") == before[0]
     assert file.read_bytes() == before[1]
 
 
-async def test_the_three_tables_of_old_keep_their_rows(old: Path) -> None:
-    counts = [
-        rows(old, f"SELECT count(*) FROM opencode_{name}")
-        for name in ("sessions", "messages", "file_events")
-    ]
-    await ocs.migrate(old)
-    assert counts == [
-        rows(old, f"SELECT count(*) FROM opencode_{name}")
-        for name in ("sessions", "messages", "file_events")
-    ]
-    async with ocs.open(old, migrate=False) as service:
+async def test_a_second_time_on_postgresql_nothing_changes(postgres_database: str) -> None:
+    engine = create_async_engine(with_driver(postgres_database))
+    await ocs.migrate(engine)
+    query = text("SELECT oid, relname, relfilenode, xmin::text FROM pg_class ORDER BY oid")
+    async with engine.connect() as connection:
+        before = (await connection.execute(query)).all()
+    await ocs.migrate(postgres_database)
+    async with engine.connect() as connection:
+        assert (await connection.execute(query)).all() == before
+    await engine.dispose()
+
+
+async def test_the_three_tables_of_old_keep_their_rows(old: Outside) -> None:
+    counts = [old.rows(f"SELECT count(*) FROM opencode_{name}") for name in OLD_NAMES]
+    await ocs.migrate(old.url)
+    assert counts == [old.rows(f"SELECT count(*) FROM opencode_{name}") for name in OLD_NAMES]
+    async with ocs.open(old.url, migrate=False) as service:
         session = await service.get_session("ses_1")
         assert (session.id, session.title, session.agent_name) == ("s1", "First", "build")
         assert str(session.created_at) == "2025-01-01 10:00:00+00:00"
@@ -270,8 +314,8 @@ async def test_the_three_tables_of_old_keep_their_rows(old: Path) -> None:
             ("two", None),
             ("three", None),
         ]
-        (nan,) = (await service.list_messages("ses_4"))[0].parts or []
-        assert nan != nan
+        (odd,) = (await service.list_messages("ses_4"))[0].parts or []
+        assert odd != odd if old.is_sqlite else odd == 1
         events = await service.list_file_events("ses_1")
         assert [(e.id, e.message_id, e.diff, e.command) for e in events] == [
             ("e1", "m1", "x = 1", None),
@@ -281,9 +325,9 @@ async def test_the_three_tables_of_old_keep_their_rows(old: Path) -> None:
         assert [len(frames.sessions), len(frames.messages), len(frames.file_events)] == [6, 5, 3]
 
 
-async def test_doubled_sessions_are_one_and_what_the_others_were_is_told(old: Path) -> None:
-    await ocs.migrate(old)
-    found = rows(old, "SELECT id, opencode_id, title, info FROM opencode_sessions ORDER BY id")
+async def test_doubled_sessions_are_one_and_what_the_others_were_is_told(old: Outside) -> None:
+    await ocs.migrate(old.url)
+    found = old.rows("SELECT id, opencode_id, title, info FROM opencode_sessions ORDER BY id")
     told = {"double_of": "s1", "opencode_id": "ses_1"}
     assert [row[:3] for row in found] == [
         ("s1", "ses_1", "First"),
@@ -293,24 +337,23 @@ async def test_doubled_sessions_are_one_and_what_the_others_were_is_told(old: Pa
         ("s5", None, None),
         ("s6", None, None),
     ]
-    assert [json.loads(row[3]) if row[3] else None for row in found] == [
+    assert [json.loads(row[3]) if row[3] not in (None, "null") else None for row in found] == [
         *(None, told, told, None, None, None)
     ]
-    ids = [row[0] for row in rows(old, "SELECT DISTINCT session_id FROM opencode_messages")]
+    ids = old.rows("SELECT DISTINCT session_id FROM opencode_messages")
     assert sorted(ids) == ["s1", "s4"]
 
 
-async def test_doubled_sessions_that_must_have_an_opencode_id(tmp_path: Path) -> None:
+async def test_doubled_sessions_that_must_have_an_opencode_id(place: Outside) -> None:
     strict = THREE_TABLES.replace("opencode_id VARCHAR(255)", "opencode_id VARCHAR(255) NOT NULL")
     strict = strict.replace("'s5', NULL", "'s5', 'ses_5'").replace("'s6', NULL", "'s6', 'ses_6'")
-    file = made(tmp_path / "strict.db", strict)
-    await ocs.migrate(file)
-    found = rows(file, "SELECT opencode_id FROM opencode_sessions ORDER BY id")
-    assert [id for (id,) in found] == ["ses_1", "s2", "s3", "ses_4", "ses_5", "ses_6"]
+    await ocs.migrate(filled(place, strict).url)
+    found = place.rows("SELECT opencode_id FROM opencode_sessions ORDER BY id")
+    assert found == ["ses_1", "s2", "s3", "ses_4", "ses_5", "ses_6"]
 
 
-async def test_old_rows_have_their_place_before_new_ones(old: Path) -> None:
-    async with ocs.open(old) as service:
+async def test_old_rows_have_their_place_before_new_ones(old: Outside) -> None:
+    async with ocs.open(old.url) as service:
         for id, places in {
             "ses_1": [("one", 0, 1), ("two", 1, 1), ("three", 2, 2)],
             "ses_4": [(None, 0, 1), ("five", 1, 2)],
@@ -376,28 +419,60 @@ async def test_connections_open_before_go_on(engine: AsyncEngine) -> None:
             await service.get_or_create_session("ses_1")
 
 
-async def test_tables_of_a_newer_version_are_left_alone(tmp_path: Path) -> None:
-    file = tmp_path / "sessions.db"
-    await ocs.migrate(file)
-    made(file, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    before = file.read_bytes()
-    for attempt in (ocs.migrate(file), ocs.open(file)):
+async def test_tables_of_a_newer_version_are_left_alone(place: Outside) -> None:
+    await ocs.migrate(place.url)
+    place.run(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    before = everything(place)
+    for attempt in (ocs.migrate(place.url), ocs.open(place.url)):
         with pytest.raises(SchemaError, match=r"newer version.*pip install --upgrade"):
             await attempt
-    assert file.read_bytes() == before
+    assert everything(place) == before
 
 
-async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+async def test_a_migration_that_fails_changes_nothing(old: Outside) -> None:
     # an index of the same name on something else
-    file = made(
-        tmp_path / "old.db",
-        THREE_TABLES + "CREATE INDEX ix_opencode_tool_calls_message ON opencode_messages (role);",
-    )
-    before = rows(file, "SELECT name, sql FROM sqlite_master ORDER BY name")
-    for attempt in (ocs.migrate(file), ocs.open(file)):
-        with pytest.raises(PersistenceError, match=r"old\.db up to date: index ix_.* already exis"):
+    old.run("CREATE INDEX ix_opencode_tool_calls_message ON opencode_messages (role)")
+    before = everything(old)
+    for attempt in (ocs.migrate(old.url), ocs.open(old.url)):
+        with pytest.raises(PersistenceError, match=r"up to date: .*ix_\w+\"? already exists"):
             await attempt
-    assert rows(file, "SELECT name, sql FROM sqlite_master ORDER BY name") == before
+    assert everything(old) == before
+
+
+def everything(place: Outside) -> list[Any]:
+    """What a database has of tables and indexes, and its version."""
+    if place.is_sqlite:
+        return place.rows("SELECT name, sql FROM sqlite_master ORDER BY name")
+    query = "SELECT relname, relnatts, relfilenode FROM pg_class ORDER BY oid"
+    return place.rows(query)
+
+
+async def test_back_to_the_three_tables_and_up_again(old: Outside) -> None:
+    counts = [old.rows(f"SELECT count(*) FROM opencode_{name}") for name in OLD_NAMES]
+    engine = create_async_engine(with_driver(old.url))
+    async with engine.connect() as connection:
+        before = await connection.run_sync(schema)
+    await engine.dispose()
+    for _ in range(2):
+        await ocs.migrate(old.url)
+        await downgrade(old.url, "0001")
+        async with engine.connect() as connection:
+            assert await connection.run_sync(schema) == before
+        await engine.dispose()
+        assert counts == [old.rows(f"SELECT count(*) FROM opencode_{name}") for name in OLD_NAMES]
+    async with ocs.open(old.url) as service:
+        assert len(await service.list_messages("ses_1")) == 3
+
+
+async def test_back_one_version_at_a_time(place: Outside) -> None:
+    await ocs.migrate(place.url)
+    for version in ("0006", "0005", "0004", "0003", "0002", "0001"):
+        await downgrade(place.url, version)
+        assert place.rows(f"SELECT * FROM {VERSION_TABLE}") == [version]
+    await downgrade(place.url, "base")
+    assert place.rows(f"SELECT * FROM {VERSION_TABLE}") == []
+    async with ocs.open(place.url) as service:
+        await service.get_or_create_session("ses_1")
 
 
 # -- processes -------------------------------------------------------------------------------------
@@ -460,32 +535,33 @@ for place, path in enumerate(sys.argv[1:]):
 )
 
 
-def run(program: str, files: list[Path]) -> str:
-    command = [sys.executable, "-c", program, *map(str, files)]
+def run(program: str, places: list[Outside]) -> str:
+    command = [sys.executable, "-c", program, *(place.url for place in places)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-async def test_four_openers_at_once(tmp_path: Path) -> None:
-    fresh = [tmp_path / f"fresh {number}.db" for number in range(3)]
-    olds = [made(tmp_path / f"old {number}.db", THREE_TABLES) for number in range(3)]
+async def test_four_openers_at_once(new_place: Callable[[], Outside]) -> None:
+    fresh = [new_place() for _ in range(3)]
+    olds = [filled(new_place()) for _ in range(3)]
     run(OPENERS, [*fresh, *olds])
-    for file in fresh:
-        assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(4,)]
-    for file in olds:
-        assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(10,)]
-        assert rows(file, f"SELECT * FROM {VERSION_TABLE}") == [("0007",)]
+    for place in fresh:
+        assert place.rows("SELECT count(*) FROM opencode_sessions") == [4]
+    for place in olds:
+        assert place.rows("SELECT count(*) FROM opencode_sessions") == [10]
+        assert len(place.rows(f"SELECT * FROM {VERSION_TABLE}")) == 1
 
 
-async def test_killed_in_the_middle(tmp_path: Path) -> None:
-    files = [made(tmp_path / f"{number}.db", THREE_TABLES) for number in range(10)]
-    outcomes = run(KILLED, files).split()
+async def test_killed_in_the_middle(new_place: Callable[[], Outside]) -> None:
+    places = [filled(new_place()) for _ in range(10)]
+    outcomes = run(KILLED, places).split()
     assert outcomes[0] == "9"
     assert outcomes[-1] == "0", "the last one has come to its end"
     assert outcomes.count("9") > 5
-    for file in files:
-        async with ocs.open(file) as service:
+    for place in places:
+        async with ocs.open(place.url) as service:
             assert len(await service.list_messages("ses_1")) == 3
-        assert rows(file, "PRAGMA integrity_check") == [("ok",)]
-        assert rows(file, "SELECT count(*) FROM opencode_sessions") == [(6,)]
+        if place.is_sqlite:
+            assert place.rows("PRAGMA integrity_check") == ["ok"]
+        assert place.rows("SELECT count(*) FROM opencode_sessions") == [6]

@@ -1,18 +1,19 @@
 """What loses rows in a naive store, one test each: many at once, cancelled, raced, locked, full."""
 
 import asyncio
+import gc
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Serve
+from conftest import OPENED, STORED, Serve
 from sqlalchemy import Engine, Pool, event
 
 import opencode_sessions as ocs
@@ -75,7 +76,7 @@ async def test_raced_get_or_create_gives_one_row(
     assert await counts(service) == [1, 0, 0, 0]
 
 
-@pytest.mark.parametrize("serve", ["session", "file"], indirect=True)
+@pytest.mark.parametrize("serve", STORED, indirect=True)
 async def test_raced_get_or_create_of_two_services_gives_one_row(serve: Serve) -> None:
     services = [await serve(), await serve()]
     sessions = await asyncio.gather(
@@ -88,10 +89,9 @@ async def test_raced_get_or_create_of_two_services_gives_one_row(serve: Serve) -
 # -- one that fails --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("serve", ["file"], indirect=True)
-async def test_an_integrity_error_amid_writes_spoils_none(serve: Serve, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "sessions.db")) as connection:
-        connection.execute("CREATE UNIQUE INDEX only_once ON opencode_messages (content)")
+@pytest.mark.parametrize("serve", OPENED, indirect=True)
+async def test_an_integrity_error_amid_writes_spoils_none(serve: Serve) -> None:
+    serve.outside.run("CREATE UNIQUE INDEX only_once ON opencode_messages (content)")
     service = await serve()
     session = await service.get_or_create_session("ses_1")
     texts = [str(number % 25) for number in range(50)]
@@ -150,7 +150,7 @@ async def test_cancelled_writes_are_whole_and_spoil_none(service: OpencodeSessio
     assert len(others) == len(texts)
 
 
-@pytest.mark.parametrize("serve", ["session", "file"], indirect=True)
+@pytest.mark.parametrize("serve", STORED, indirect=True)
 async def test_cancelled_at_each_statement(serve: Serve) -> None:
     service = await serve()
     session = await service.get_or_create_session("ses_1")
@@ -256,20 +256,18 @@ async def test_cancelled_reads_and_flushes_spoil_none(service: OpencodeSessionSe
 # -- locked and full -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("serve", ["file"], indirect=True)
+@pytest.mark.parametrize("serve", OPENED, indirect=True)
 async def test_locked_for_longer_than_we_wait(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 10)
     service = await serve()
     session = await service.get_or_create_session("ses_1")
-    with closing(sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    async with serve.outside.locked():
         await asyncio.gather(*(say(service, session, str(number)) for number in range(20)))
-        assert {write.reason for write in service.pending} == {
-            "database is locked",
-            "waits for an earlier write of its session",
-        }
+        (locked, waits) = sorted({write.reason for write in service.pending})
+        assert locked in ("database is locked", "canceling statement due to lock timeout")
+        assert waits == "waits for an earlier write of its session"
         assert not any(write.is_parked for write in service.pending)
         assert len(await service.list_messages("ses_1")) == 0, "reading goes on"
     await say(service, session, "20")
@@ -327,6 +325,9 @@ import opencode_sessions as ocs
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 PARTS = [{"type": "tool_use", "name": "read", "input": {"path": "a.py"}}]
 path, name = sys.argv[1:]
+drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+kind, _, place = path.partition(":")
+with_driver = f"{drivers[kind]}:{place}"
 """
 WRITER = (
     IMPORTS
@@ -346,7 +347,7 @@ async def main():
         async with ocs.open(path) as service:
             await work(service)
     else:
-        engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+        engine = create_async_engine(with_driver)
         async with AsyncSession(engine) as db:
             await work(ocs.OpencodeSessionService(db))
         await engine.dispose()
@@ -361,7 +362,7 @@ async def main():
     if name == "own":
         service = await ocs.open(path)
     else:
-        db = AsyncSession(create_async_engine(f"sqlite+aiosqlite:///{path}"))
+        db = AsyncSession(create_async_engine(with_driver))
         service = ocs.OpencodeSessionService(db)
     session = await service.get_or_create_session(name)
     await service.persist_message(session, "user", PARTS)
@@ -388,11 +389,11 @@ def ended(process: subprocess.Popen[str]) -> int:
     return process.returncode
 
 
-@pytest.mark.parametrize("serve", ["file"], indirect=True)
-async def test_four_processes_writing_one_file(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("serve", OPENED, indirect=True)
+async def test_four_processes_writing_one_database(serve: Serve) -> None:
     service = await serve()
     names = ["own 1", "own 2", "theirs 1", "theirs 2"]
-    processes = [started(WRITER, tmp_path / "sessions.db", name) for name in names]
+    processes = [started(WRITER, serve.outside.url, name) for name in names]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -407,13 +408,52 @@ async def test_four_processes_writing_one_file(serve: Serve, tmp_path: Path) -> 
     assert seqs == list(range(60))
 
 
-@pytest.mark.parametrize("serve", ["file"], indirect=True)
-async def test_what_is_left_open_keeps_no_process_from_ending(serve: Serve, tmp_path: Path) -> None:
-    file = tmp_path / "sessions.db"
-    processes = [started(LEAVES_IT_OPEN, file, name) for name in ("own", "theirs")]
+@pytest.mark.parametrize("serve", OPENED, indirect=True)
+async def test_what_is_left_open_keeps_no_process_from_ending(serve: Serve) -> None:
+    url = serve.outside.url
+    processes = [started(LEAVES_IT_OPEN, url, name) for name in ("own", "theirs")]
     assert [ended(process) for process in processes] == [7, 0]
     service = await serve()
     assert await counts(service) == [2, 2, 0, 0]
+
+
+async def test_a_payload_that_no_database_takes_as_it_is(service: OpencodeSessionService) -> None:
+    session = await service.get_or_create_session("ses_1")
+    long = "".join(map(chr, range(0x4E00, 0x4E00 + 9000)))  # in no index, and hard to compress
+    values: list[Any] = ["\0", "\ud800", float("nan"), float("inf"), 2**70, {1: {2}}, b"\xff", long]
+    parts = [{"type": "tool_use", "name": "read", "input": {"path": v, "x": v}} for v in values]
+    for role in ("user", "user\0", "\ud800"):
+        message = await service.persist_message(session, role, [{"text": str(role)}, *parts])
+        await service.persist_file_events(message, parts)
+    assert (service.pending, service.last_error) == ([], None)
+    assert service.scrubbed > 0
+    assert await counts(service) == [1, 3, 3 * len(values), 3 * len(values)]
+    assert len(await service.file_events(file_path=long)) == 3
+
+
+# Whoever ends a loop with connections open hears of it from asyncio.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("serve", OPENED, indirect=True)
+def test_one_engine_in_several_loops(serve: Serve) -> None:
+    """A pooled connection belongs to the loop it was made in: another one makes its own."""
+    service = asyncio.run(serve())
+
+    async def once(text: str) -> None:
+        session = await service.get_or_create_session("ses_1")
+        for _ in range(3):
+            await say(service, session, text)
+
+    for text in "abc":
+        asyncio.run(once(text))
+    assert (service.pending, service.last_error) == ([], None)
+
+    async def last() -> list[str]:
+        found = await contents(service)
+        await service.close()
+        return found
+
+    assert asyncio.run(last()) == sorted("abc" * 3)
+    gc.collect()  # here, where what asyncio says is expected
 
 
 def test_one_service_in_memory_in_several_loops() -> None:

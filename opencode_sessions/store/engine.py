@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import StaticPool, event
 from sqlalchemy.engine import URL, Connection, make_url
@@ -33,6 +34,8 @@ DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
 }
+
+LOOPS: WeakKeyDictionary[AsyncEngine, asyncio.AbstractEventLoop] = WeakKeyDictionary()
 
 Target = str | os.PathLike[str] | URL
 Database = AsyncEngine | Target
@@ -60,10 +63,14 @@ def connect(target: Target) -> AsyncEngine:
     except (ArgumentError, InvalidRequestError, ImportError) as error:
         place = url.render_as_string()
         hint = f" `pip install {error.name}`." if isinstance(error, ImportError) else ""
+        if isinstance(error, ImportError) and error.name == "asyncpg":
+            hint = " `pip install 'opencode-sessions[postgres]'`."
         raise OpencodeSessionsError(f"{place} cannot be opened: {error}.{hint}") from error
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _connected_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    elif engine.dialect.driver == "asyncpg":
+        event.listen(engine.sync_engine, "connect", _set_up_asyncpg)
     return engine
 
 
@@ -120,6 +127,7 @@ async def transaction(
     engine: AsyncEngine, lock: asyncio.Lock, writes: bool
 ) -> AsyncIterator[Executor]:
     """A transaction on an engine of our own; writers take turns by the lock."""
+    come_to_this_loop(engine)
     is_shared = isinstance(engine.pool, StaticPool)  # an in-memory database has one connection
     if writes or is_shared:
         await lock.acquire()
@@ -131,6 +139,21 @@ async def transaction(
     finally:
         if writes or is_shared:
             lock.release()
+
+
+async def dispose(engine: AsyncEngine) -> None:
+    """Closes an engine of our own."""
+    come_to_this_loop(engine)
+    await engine.dispose()
+
+
+def come_to_this_loop(engine: AsyncEngine) -> None:
+    """Leaves behind what was connected in another event loop: it works there alone."""
+    loop = asyncio.get_running_loop()
+    if LOOPS.setdefault(engine, loop) is not loop:
+        LOOPS[engine] = loop
+        if engine.dialect.name == "postgresql":
+            engine.sync_engine.dispose(close=False)
 
 
 def reason(error: BaseException) -> str:
@@ -168,6 +191,14 @@ def _connected_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     _switch_to_wal(cursor)
     cursor.close()
+
+
+def _set_up_asyncpg(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")  # else for ever
+    cursor.execute("SET timezone = 'UTC'")  # what a column without a zone is to hold
+    cursor.close()
+    connection.commit()  # or what its first user writes would be rolled back with this
 
 
 def _switch_to_wal(cursor: Any) -> None:

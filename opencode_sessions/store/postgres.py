@@ -8,9 +8,12 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..models import Row
-from . import Step, finish
+from . import Step, finish, statements
 from .appending import Run, appending
+from .engine import come_to_this_loop
 from .values import JsonText, dumps
+
+TURN = frozenset({"sessions", "messages"})
 
 
 class PostgresWriter:
@@ -25,6 +28,7 @@ class PostgresWriter:
         return await finish(self._append(steps))
 
     async def _append(self, steps: Sequence[Step]) -> list[Row]:
+        come_to_this_loop(self._engine)
         async with self._turn, self._engine.connect() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             try:
@@ -41,6 +45,8 @@ class PostgresWriter:
 
 
 async def _appended(driver: Any, steps: Sequence[Step]) -> list[Row]:
+    turn = statements.driver_text(statements.in_turn(), "postgresql", TURN)
+    await driver.fetch(turn.sql, *itemgetter(*turn.names)(statements.added_to(steps)))
     work, found = appending("postgresql", steps), None
     while True:
         try:

@@ -133,11 +133,12 @@ class SqlStore:
         writer: Writer | None = None
         if file_of(engine):
             writer = SqliteWriter(engine, lock)
-        elif engine.dialect.name == "postgresql":
+        elif engine.dialect.driver == "asyncpg":
             writer = PostgresWriter(engine, lock)
         dialect = engine.dialect.name
         whole = partial(whole_of, url)
-        return cls(transaction, lambda: dialect, place or "memory", engine.dispose, writer, whole)
+        dispose = partial(engines.dispose, engine)
+        return cls(transaction, lambda: dialect, place or "memory", dispose, writer, whole)
 
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
         """Applies all steps in one transaction; gives a row for each PutSession and PutMessage."""
@@ -155,6 +156,8 @@ class SqlStore:
         with _translated():
             try:
                 async with self._transaction(True) as executor:
+                    if self._dialect() == "postgresql":
+                        await executor.execute(statements.in_turn(), statements.added_to(steps))
                     for step in steps:
                         if isinstance(step, AppendTo):
                             id = aliases.get(step.message_id, step.message_id)

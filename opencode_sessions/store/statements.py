@@ -4,13 +4,14 @@ A statement takes a row's columns as its parameters, and what is looked up for i
 `in_session`, `in_message` and `prompts`.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     CompoundSelect,
     Dialect,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..models import IS_MOVE, ODDLY_WRITTEN, TABLES, Id, Row
-from . import GIVEN, KEPT_BY_APPEND, MONEY, TableName, Where
+from . import GIVEN, KEPT_BY_APPEND, MONEY, Append, AppendTo, PutMessage, Step, TableName, Where
 from .values import dumps, loads
 
 LOOKED_UP = {"in_session", "in_message", "prompts"}
@@ -44,6 +45,10 @@ SPOKEN: dict[str, Callable[..., Dialect]] = {
 DIALECTS = {
     name: spoken(json_serializer=dumps, json_deserializer=loads) for name, spoken in SPOKEN.items()
 }
+
+
+# What SQLAlchemy makes where a row does not say it.
+MADE_HERE = {name: {c.name for c in table.c if c.default} for name, table in TABLES.items()}
 
 
 def _insert(dialect: str, table: TableName) -> Any:
@@ -119,10 +124,46 @@ def on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str)
     )
 
 
+def known(name: TableName, ids: Sequence[str]) -> Select[Any]:
+    """Those of these ids that a table has, in one parameter on PostgreSQL."""
+    id = TABLES[name].c.id
+    return select(id).where(id == func.any(bindparam(None, ids, type_=ARRAY(Id))))
+
+
 def _where(statement: Select[Any], name: TableName, where: Where) -> Select[Any]:
     for column, values in where.items():
         statement = statement.where(TABLES[name].c[column].in_(list(values)))
     return statement
+
+
+def added_to(steps: Iterable[Step]) -> dict[str, list[str]]:
+    """What `in_turn` wants to know: the sessions that steps add to, some by a message of theirs."""
+    sessions: set[str] = set()
+    messages: set[str] = set()
+    for step in steps:
+        if isinstance(step, AppendTo):
+            messages.add(step.message_id)
+        rows = [step.row] if isinstance(step, PutMessage) else ()
+        for row in step.rows if isinstance(step, Append) else rows:
+            if row.get("session_id"):
+                sessions.add(row["session_id"])
+            else:
+                messages.add(row["message_id"])
+    return {"sessions": sorted(sessions), "messages": sorted(messages)}
+
+
+@cache
+def in_turn() -> Select[Any]:
+    """Locks sessions in one order until the transaction ends, for PostgreSQL.
+
+    Where rows are locked and not the database, two writers would count on from the same `seq`.
+    """
+    sessions, messages = TABLES["sessions"].c, TABLES["messages"].c
+    given = select(func.unnest(bindparam("sessions", type_=ARRAY(Id))))
+    of = messages.id == func.any(bindparam("messages", type_=ARRAY(Id)))
+    wanted = given.union(select(messages.session_id).where(of))
+    chosen = select(sessions.id).where(sessions.id.in_(wanted)).order_by(sessions.id)
+    return chosen.with_for_update(key_share=True)
 
 
 @cache

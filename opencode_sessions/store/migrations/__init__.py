@@ -5,6 +5,8 @@ Each upgrade is one transaction that first takes the lock every other opener wai
 the middle leaves what was there before.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import StaticPool
@@ -29,12 +31,25 @@ async def migrate(target: Database) -> None:
         PersistenceError: the database refused; its error is the cause.
         SchemaError: the tables are of a newer version.
     """
+    await _change(target, upgrade)
+
+
+async def downgrade(target: Database, version: str) -> None:
+    """Takes the tables back to a version, by its number; what only later ones have is lost.
+
+    Raises:
+        PersistenceError: the database refused; its error is the cause.
+    """
+    await _change(target, partial(_run, version=version))
+
+
+async def _change(target: Database, change: Callable[[Connection], None]) -> None:
     engine = target if isinstance(target, AsyncEngine) else connect(target)
     place = engine.url.render_as_string()
     try:
         async with engine.connect() as connection:
             await connection.execution_options(**{WRITES: True})
-            await connection.run_sync(upgrade)
+            await connection.run_sync(change)
             await connection.run_sync(end_writing, "COMMIT")
             await connection.commit()
     except (SQLAlchemyError, OSError) as error:
@@ -74,6 +89,10 @@ async def open_store(target: Target, do_migrate: bool) -> SqlStore:
 
 def upgrade(connection: Connection) -> None:
     """Upgrades over this connection, within its transaction."""
+    _run(connection, "head")
+
+
+def _run(connection: Connection, version: str) -> None:
     # Alembic takes a tenth of a second to import; only an upgrade needs it.
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
@@ -84,11 +103,12 @@ def upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
     scripts = ScriptDirectory(str(Path(__file__).parent))
+    steps = scripts._upgrade_revs if version == "head" else scripts._downgrade_revs
     context = MigrationContext.configure(
         connection,
         opts={
             "version_table": VERSION_TABLE,
-            "fn": lambda revision, _context: scripts._upgrade_revs("head", revision),
+            "fn": lambda revision, _context: steps(version, revision),
         },
     )
     try:

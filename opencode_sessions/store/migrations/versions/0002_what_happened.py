@@ -71,6 +71,7 @@ INDEXES = {
     "ix_opencode_tool_calls_session_seq": ("opencode_tool_calls", ["session_id", "seq"], False),
     "ix_opencode_tool_calls_message": ("opencode_tool_calls", ["message_id"], False),
 }
+OF_ANY_LENGTH = {"ix_opencode_file_events_file_path"}  # more than PostgreSQL's usual index takes
 
 
 def upgrade() -> None:
@@ -87,7 +88,8 @@ def upgrade() -> None:
     _number_old_rows()
     for index, (table, keys, unique) in INDEXES.items():
         if index not in {present["name"] for present in existing.get_indexes(table)}:
-            op.create_index(index, table, keys, unique=unique)
+            kind = "spgist" if index in OF_ANY_LENGTH else "btree"
+            op.create_index(index, table, keys, unique=unique, postgresql_using=kind)
 
 
 def downgrade() -> None:
@@ -165,8 +167,8 @@ def _unite_doubled_sessions() -> None:
 def _number_old_rows() -> None:
     """Gives old rows their place in the session, by time, so that new ones come after them."""
     connection = op.get_bind()
-    # Times may be whole seconds: within one, SQLite's rowid is the order of insertion.
-    same_time = "rowid" if connection.dialect.name == "sqlite" else "id"
+    # Times may be whole seconds: within one, by the place a row was given when it was inserted.
+    same_time = "rowid" if connection.dialect.name == "sqlite" else "ctid"
     in_order = f"OVER (PARTITION BY session_id ORDER BY created_at, {same_time})"
     prompts = f"sum(CASE WHEN role = 'user' THEN 1 ELSE 0 END) {in_order}"
     for statement in (

@@ -26,6 +26,8 @@ INDEXES = {
         "new_file_path IS NOT NULL",
     ),
 }
+ON_SQLITE = {"ix_opencode_sessions_place"}  # two paths may be more than PostgreSQL has room for
+OF_ANY_LENGTH = {"ix_opencode_file_events_odd_path", "ix_opencode_file_events_new_path"}
 REPLACED = "ix_opencode_messages_session_seq", "opencode_messages", ("session_id", "seq")
 
 
@@ -37,14 +39,22 @@ def upgrade() -> None:
     old, table, _columns = REPLACED
     if old in present:
         op.drop_index(old, table)
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
     for name, (table, columns, condition) in INDEXES.items():
-        if name not in present:
+        if name not in present and (is_sqlite or name not in ON_SQLITE):
             where = condition and sa.text(condition)
-            op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
+            op.create_index(
+                name,
+                table,
+                columns,
+                sqlite_where=where,
+                postgresql_where=where,
+                postgresql_using="spgist" if name in OF_ANY_LENGTH else "btree",
+            )
 
 
 def downgrade() -> None:
     """The indexes as they were."""
     for name, (table, _columns, _condition) in reversed(INDEXES.items()):
-        op.drop_index(name, table)
+        op.drop_index(name, table, if_exists=True)
     op.create_index(*REPLACED)
