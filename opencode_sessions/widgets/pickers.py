@@ -14,7 +14,7 @@ from .painting import Painting
 Pick = Callable[[str], None]
 Post = Callable[[Callable[[], None]], None]  # does something on the widget's loop
 SESSION_ROWS = 7
-MOST_ROWS, LEAST_ROWS = 26, 6  # of the list of files: as many as stand beside a full timeline
+MOST_ROWS, LEAST_ROWS = 28, 6  # of the list of files: as many as stand beside a full timeline
 
 
 class SessionPicker:
