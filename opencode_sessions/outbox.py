@@ -18,19 +18,16 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import replace
 from itertools import takewhile
-from typing import Any, Literal
+from typing import Literal
 
+from .aliases import Aliases
 from .errors import PersistenceError, SchemaError
 from .models import Row
-from .pending import PendingWrite, Stats
+from .pending import PendingWrite, Stats, fields, group_of
 from .store import (
-    Append,
     AppendTo,
     CallerWorkFailed,
-    Delete,
-    Put,
     PutMessage,
     Step,
     Store,
@@ -66,19 +63,13 @@ class Outbox:
         self._turn = asyncio.Lock()  # whoever has it writes
         self._is_led = False  # somebody has it, or waits for it, to write the queue
         self._loop: asyncio.AbstractEventLoop | None = None
-        # The ids of rows we gave out before they were stored, then stored under another: they were
-        # there already.
-        self._aliases: dict[str, str] = {}
+        self.aliases = Aliases()
 
     @property
     def pending(self) -> list[PendingWrite]:
         """What is not stored yet and nobody waits for, oldest first."""
         batched = [*self._under_way, *self._queue]
         return [*self._kept, *(w for w in batched if not w.is_awaited and w not in self._kept)]
-
-    def row_id(self, id: str) -> str:
-        """The id under which the row with this id of ours is stored."""
-        return self._aliases.get(id, id)
 
     async def write(
         self, session_id: str, steps: list[Step], *, at_once: bool = False
@@ -193,7 +184,7 @@ class Outbox:
 
     async def _try_next(self) -> None:
         """Tries the group at the head of the queue."""
-        group = self._group(self._queue)
+        group = group_of(self._queue, self._most_rows)
         for _ in group:
             self._queue.popleft()
         await self._try(group)
@@ -203,7 +194,7 @@ class Outbox:
         waiting = deque(write for write in self._kept if everything or not write.is_parked)
         alone = 1
         while waiting:
-            group = [waiting[0]] if alone else self._group(waiting)
+            group = [waiting[0]] if alone else group_of(waiting, self._most_rows)
             for _ in group:
                 waiting.popleft()
             alone = max(alone - 1, 0)
@@ -244,7 +235,7 @@ class Outbox:
         self._under_way = group
         started = time.perf_counter()
         try:
-            steps = [self._resolved(step) for write in group for step in write.steps]
+            steps = [self.aliases.resolved(step) for write in group for step in write.steps]
             put = {step.row["id"] for step in steps if isinstance(step, PutMessage)}
             return await self._store.apply([told for step in steps for told in _told(step, put)])
         finally:
@@ -255,13 +246,13 @@ class Outbox:
         """The group without what has to wait for an earlier write of its session."""
         members = set(group)
         earlier = takewhile(lambda kept: kept not in members, self._kept)
-        stuck = {self.row_id(kept.session_id) for kept in earlier if not kept.is_parked}
+        stuck = {self.aliases.row_id(kept.session_id) for kept in earlier if not kept.is_parked}
         if not stuck:
             return group
         going: list[PendingWrite] = []
         waiting: list[PendingWrite] = []
         for write in group:
-            (waiting if self.row_id(write.session_id) in stuck else going).append(write)
+            (waiting if self.aliases.row_id(write.session_id) in stuck else going).append(write)
         self._keep(waiting, self.last_error, WAITS)
         return going
 
@@ -276,8 +267,7 @@ class Outbox:
                 self._kept_rows -= write.size
                 self.stats.retried += 1
             if was_kept or not write.is_awaited:  # its ids are given out
-                pairs = zip(asked, write.stored, strict=False)
-                self._aliases |= {a["id"]: s["id"] for a, s in pairs if a["id"] != s["id"]}
+                self.aliases.learn(asked, write.stored)
             write.wake()
         count = sum(write.size for write in group)
         self.stats.stored(len(group), count)
@@ -285,7 +275,7 @@ class Outbox:
             "stored %d rows of %d writes",
             count,
             len(group),
-            extra=_fields(group, self._store),
+            extra=fields(group, self._store.place),
         )
 
     def _failed(self, group: list[PendingWrite], error: Exception, *, is_parked: bool) -> None:
@@ -294,7 +284,7 @@ class Outbox:
         following: list[PendingWrite] = []
         seen: set[str] = set()
         for write in group:
-            session_id = self.row_id(write.session_id)
+            session_id = self.aliases.row_id(write.session_id)
             is_later = session_id in seen and self._on_error == "log"
             (following if is_later else leading).append(write)
             seen.add(session_id)
@@ -321,7 +311,9 @@ class Outbox:
                 new.append(write)
             write.wake()
         if new:
-            log.error("kept in pending: %s", reason, extra=_fields(new, self._store, reason=reason))
+            log.error(
+                "kept in pending: %s", reason, extra=fields(new, self._store.place, reason=reason)
+            )
 
     def _abandon(self, writes: Iterable[PendingWrite]) -> None:
         """Keeps writes that nobody will hear of."""
@@ -344,39 +336,12 @@ class Outbox:
                 self._turn, self._is_led, self._under_way = asyncio.Lock(), False, []
             self._loop = loop
 
-    def _group(self, writes: Iterable[PendingWrite]) -> list[PendingWrite]:
-        """As many of the first writes as go into one transaction."""
-        group: list[PendingWrite] = []
-        rows = 0
-        for write in writes:
-            rows += write.size
-            may_join = self._store.takes_groups and write.only_adds and rows <= GROUP_ROWS
-            if group and not (may_join and group[-1].only_adds):
-                break
-            group.append(write)
-        return group
+    @property
+    def _most_rows(self) -> int:
+        return GROUP_ROWS if self._store.takes_groups else 0
 
     def _has_room(self, write: PendingWrite) -> bool:
         return not self._kept or self._kept_rows + write.size <= MOST_PENDING_ROWS
-
-    def _resolved(self, step: Step) -> Step:
-        """The step with ids as the store knows them."""
-        if not self._aliases:
-            return step
-        match step:
-            case PutMessage(row):
-                return PutMessage(self._resolved_row(row))
-            case AppendTo(message_id):
-                return replace(step, message_id=self.row_id(message_id))
-            case Append(_, rows) | Put(_, rows):
-                return replace(step, rows=[self._resolved_row(row) for row in rows])
-            case Delete(table, ids):
-                return Delete(table, [self.row_id(id) for id in ids])
-        return step
-
-    def _resolved_row(self, row: Row) -> Row:
-        keys = [key for key in ("session_id", "message_id") if row.get(key) in self._aliases]
-        return row | {key: self._aliases[row[key]] for key in keys} if keys else row
 
 
 def _is_passing(error: Exception) -> bool:
@@ -388,14 +353,3 @@ def _told(step: Step, put: set[str]) -> Sequence[Step]:
     if isinstance(step, AppendTo) and step.message_id not in put:
         return [append for append in step.within(step.message_id) if append.rows]
     return [step]
-
-
-def _fields(writes: list[PendingWrite], store: Store, **more: Any) -> dict[str, Any]:
-    """What a log record says of writes, for whoever collects records."""
-    return {
-        "place": store.place,
-        "writes": len(writes),
-        "rows": sum(write.size for write in writes),
-        "session_id": writes[0].session_id,
-        **more,
-    }

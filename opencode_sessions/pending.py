@@ -1,10 +1,11 @@
 """One write on its way into a store, and what became of all of them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
+from typing import Any
 
 from .models import Row
 from .store import Append, AppendTo, Put, PutMessage, PutSession, Step
@@ -71,6 +72,29 @@ def _rows(step: Step) -> Sequence[Row]:
         case Append(_, rows) | Put(_, rows):
             return rows
     return []
+
+
+def group_of(writes: Iterable[PendingWrite], most_rows: int) -> list[PendingWrite]:
+    """The first writes that go into one transaction: one, or so many rows that only add."""
+    group: list[PendingWrite] = []
+    rows = 0
+    for write in writes:
+        rows += write.size
+        if group and not (rows <= most_rows and write.only_adds and group[0].only_adds):
+            break
+        group.append(write)
+    return group
+
+
+def fields(writes: Sequence[PendingWrite], place: str, **more: Any) -> dict[str, Any]:
+    """What a log record says of writes, for whoever collects records."""
+    return {
+        "place": place,
+        "writes": len(writes),
+        "rows": sum(write.size for write in writes),
+        "session_id": writes[0].session_id,
+        **more,
+    }
 
 
 @dataclass

@@ -7,20 +7,16 @@ which would cost the caller the whole transaction.
 
 import asyncio
 import shutil
-import sqlite3
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
 from itertools import product
 from typing import Any, Protocol
 
 from sqlalchemy import Executable, delete, func, select
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from ..errors import SchemaError
 from ..models import TABLES, Row
 from . import (
     GIVEN,
@@ -37,7 +33,6 @@ from . import (
     PutMessage,
     PutSession,
     Step,
-    StoreFailed,
     Summary,
     TableName,
     Take,
@@ -52,7 +47,8 @@ from . import (
 from . import engine as engines
 from . import room as rooms
 from .appending import is_appending
-from .engine import Executor, check_supported, file_of, reason
+from .engine import Executor, check_supported, file_of
+from .meaning import translated
 from .postgres import PostgresWriter
 from .searching import SearchIndex
 from .searching.answers import Answer, Progress, Search
@@ -62,13 +58,6 @@ from .values import whole as whole_number
 from .whole import whole_of
 
 BATCH = 2000  # rows read between two turns of the event loop: under 50 ms
-
-# What the driver says when the same write may succeed later, on SQLite and by PostgreSQL's SQLSTATE
-# (connection lost, resources, lock not available, serialization, shutdown).
-PASSING_TEXTS = ("locked", "busy", "disk is full", "disk i/o", "unable to open", "connection")
-PASSING_STATES = ("08", "40001", "40P01", "53", "55P03", "57P")
-SCHEMA_TEXTS = ("no such table", "no such column", "has no column")
-SCHEMA_STATES = ("42P01", "42703")
 
 Transaction = Callable[[bool], AbstractAsyncContextManager[Executor]]
 
@@ -143,7 +132,7 @@ class SqlStore:
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
         """Applies all steps in one transaction; gives a row for each PutSession and PutMessage."""
         if self._writer and is_appending(steps):
-            with _translated():
+            with translated():
                 rows = await self._writer.append(steps)
             self._writes += 1
             return rows
@@ -153,7 +142,7 @@ class SqlStore:
         rows: list[Row] = []
         taken: dict[TableName, set[str]] = {}
         aliases: dict[str, str] = {}
-        with _translated():
+        with translated():
             try:
                 async with self._transaction(True) as executor:
                     if self._dialect() == "postgresql":
@@ -191,7 +180,7 @@ class SqlStore:
 
     async def _all(self, statement: Executable) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
-        with _translated():
+        with translated():
             async with self._transaction(False) as executor:
                 result = await executor.execute(statement)
                 for batch in result.partitions(BATCH):
@@ -206,7 +195,7 @@ class SqlStore:
         await self._read(self._scan(statements.chosen(table, columns, where or {}), take))
 
     async def _scan(self, statement: Executable, take: Take) -> None:
-        with _translated():
+        with translated():
             async with self._transaction(False) as executor:
                 result = await executor.stream(statement)
                 async for batch in result.partitions(BATCH):
@@ -234,7 +223,7 @@ class SqlStore:
     async def _totals(self, session_ids: Collection[str] | None) -> dict[str, Totals]:
         where = {} if session_ids is None else {"session_id": session_ids}
         found: dict[TableName, dict[str, Any]] = {}
-        with _translated():
+        with translated():
             async with self._transaction(False) as executor:
                 for name in ("messages", "tool_calls", "file_events"):
                     rows = await executor.execute(statements.counts(name, where))
@@ -253,7 +242,7 @@ class SqlStore:
 
     async def _summary(self) -> Summary:
         writes = self._writes
-        with _translated():
+        with translated():
             async with self._transaction(False) as executor:
                 counts = [
                     (
@@ -271,12 +260,12 @@ class SqlStore:
     async def search(self, search: Search, progress: Progress) -> list[Answer]:
         """The newest answers, by an index: a file of our own gets one when it is first asked."""
         may_make = self._dispose is not None and self._dialect() == "sqlite"
-        with _translated():
+        with translated():
             return await self._read(self._index.asked(self, search, progress, may_make=may_make))
 
     async def reindex(self, progress: Progress) -> None:
         """Makes the index of words anew, or for the first time."""
-        with _translated():
+        with translated():
             await self._read(self._index.make())
             await self._read(self._index.catch_up(progress))
 
@@ -289,7 +278,7 @@ class SqlStore:
         return await self._read(self._room())
 
     async def _room(self) -> tuple[int, str]:
-        with _translated():
+        with translated():
             async with self._transaction(False) as executor:
                 return await rooms.room(executor, self._dialect(), self.place)
 
@@ -351,35 +340,3 @@ class SqlStore:
 
 async def _returned(executor: Executor, statement: Executable, row: Row) -> list[Row]:
     return [dict((await executor.execute(statement, row)).mappings().one())]
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Driver errors as what they mean to us: tables missing, come back later, or never."""
-    try:
-        yield
-    except Exception as error:
-        is_drivers_own = type(error).__module__.startswith("asyncpg.")  # need not be installed
-        if not (is_drivers_own or isinstance(error, SQLAlchemyError | sqlite3.Error | OSError)):
-            raise
-        raise _meaning(error, is_drivers_own) from error
-
-
-def _meaning(error: Exception, is_drivers_own: bool) -> SchemaError | StoreFailed:
-    if is_drivers_own or isinstance(error, DBAPIError | sqlite3.Error):
-        cause = getattr(error, "orig", error)
-        text, state = str(cause).lower(), str(getattr(cause, "sqlstate", None) or "")
-        if any(part in text for part in SCHEMA_TEXTS) or state in SCHEMA_STATES:
-            return SchemaError(
-                f"The tables are missing or older than this version ({cause}). Run "
-                "`await ocs.migrate(engine)` or `opencode-sessions migrate URL` once."
-            )
-        is_passing = (
-            getattr(error, "connection_invalidated", False)
-            or state.startswith(PASSING_STATES)
-            or (not state and any(part in text for part in PASSING_TEXTS))
-        )
-        return StoreFailed(reason(error), is_passing=is_passing)
-    # No connection free, the AsyncSession in the middle of something of its owner's, no network.
-    is_passing = isinstance(error, NoConnectionFree | InvalidRequestError | OSError)
-    return StoreFailed(reason(error), is_passing=is_passing)

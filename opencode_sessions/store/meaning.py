@@ -1,0 +1,51 @@
+"""What an error of a driver means to us: come back later, migrate the tables, or never."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+
+from ..errors import SchemaError
+from . import StoreFailed
+from .engine import reason
+
+# What the driver says when the same write may succeed later, on SQLite and by PostgreSQL's SQLSTATE
+# (connection lost, resources, lock not available, serialization, shutdown).
+PASSING_TEXTS = ("locked", "busy", "disk is full", "disk i/o", "unable to open", "connection")
+PASSING_STATES = ("08", "40001", "40P01", "53", "55P03", "57P")
+SCHEMA_TEXTS = ("no such table", "no such column", "has no column")
+SCHEMA_STATES = ("42P01", "42703")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Driver errors as what they mean to us: tables missing, come back later, or never."""
+    try:
+        yield
+    except Exception as error:
+        is_drivers_own = type(error).__module__.startswith("asyncpg.")  # need not be installed
+        if not (is_drivers_own or isinstance(error, SQLAlchemyError | sqlite3.Error | OSError)):
+            raise
+        raise _meaning(error, is_drivers_own) from error
+
+
+def _meaning(error: Exception, is_drivers_own: bool) -> SchemaError | StoreFailed:
+    if is_drivers_own or isinstance(error, DBAPIError | sqlite3.Error):
+        cause = getattr(error, "orig", error)
+        text, state = str(cause).lower(), str(getattr(cause, "sqlstate", None) or "")
+        if any(part in text for part in SCHEMA_TEXTS) or state in SCHEMA_STATES:
+            return SchemaError(
+                f"The tables are missing or older than this version ({cause}). Run "
+                "`await ocs.migrate(engine)` or `opencode-sessions migrate URL` once."
+            )
+        is_passing = (
+            getattr(error, "connection_invalidated", False)
+            or state.startswith(PASSING_STATES)
+            or (not state and any(part in text for part in PASSING_TEXTS))
+        )
+        return StoreFailed(reason(error), is_passing=is_passing)
+    # No connection free, the AsyncSession in the middle of something of its owner's, no network.
+    is_passing = isinstance(error, NoConnectionFree | InvalidRequestError | OSError)
+    return StoreFailed(reason(error), is_passing=is_passing)
