@@ -24,7 +24,7 @@ from . import postgresql, sqlite
 from .answers import SEARCHED, Answer, Progress, Search, answers, number, texts, without_index
 from .entries import Entry
 
-BATCH = 1000  # rows put into the index in one transaction
+BATCH = 4000  # rows put into the index in one transaction, for which other writers wait
 PAGE = 200  # rows looked at for answers at once
 
 Transaction = Callable[[bool], AbstractAsyncContextManager[Executor]]
