@@ -5,6 +5,7 @@ as Python objects, and no step holds the interpreter for long. JSON columns alon
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ TYPES = {
 }
 # Stored columns that others are computed from.
 OTHERS = {"worktree": REPEATED, "completed_at": TYPES[TIME]}
+FEW = 20  # names of categories that are worth keeping for the next frame
 BATCH = 20_000  # rows converted at once
 START, OTHER, END = "[0", "other", "0]"  # what a line has besides
 
@@ -232,8 +234,18 @@ def _categorical(codes: Numbers, values: Sequence[str | None], column: Column) -
         names = list(fixed)
     place: dict[str | None, int] = {name: number for number, name in enumerate(names)}
     places = np.array([*(place.get(value, -1) for value in values), -1], dtype=np.int32)
-    dtype = pd.CategoricalDtype(pd.Index(names, dtype="str"))
+    dtype = _few_names(tuple(names)) if len(names) <= FEW else _named(names)
     return pd.Categorical.from_codes(places[codes], dtype=dtype, validate=False)
+
+
+def _named(names: Sequence[str]) -> pd.CategoricalDtype:
+    return pd.CategoricalDtype(pd.Index(list(names), dtype="str"))
+
+
+@lru_cache
+def _few_names(names: tuple[str, ...]) -> pd.CategoricalDtype:
+    """Made once: for one file's events this takes longer than all the rest."""
+    return _named(names)
 
 
 def _objects(values: list[Any]) -> Numbers:

@@ -183,4 +183,7 @@ class _Loading:
         listed = sorted(values)
         for start in range(0, len(listed), BATCH):
             where = {column: listed[start : start + BATCH]}
-            await self._store.scan(name, columns, where, take)
+            if column == "session_id":
+                await self._store.scan(name, columns, where, take)
+            else:  # few rows
+                take(await self._store.select(name, columns, where))

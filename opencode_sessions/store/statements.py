@@ -57,8 +57,12 @@ def _insert(dialect: str, table: TableName) -> Any:
 
 def chosen(name: TableName, columns: Sequence[str], where: Where) -> Select[Any]:
     """Rows of a table; `where` gives each column's allowed values."""
-    table = TABLES[name]
-    return _where(select(*(table.c[column] for column in columns)), name, where)
+    return _where(_selected(name, tuple(columns)), name, where)
+
+
+@cache
+def _selected(name: TableName, columns: tuple[str, ...]) -> Select[Any]:
+    return select(*(TABLES[name].c[column] for column in columns))
 
 
 def counts(name: TableName, where: Where) -> Select[Any]:
@@ -109,7 +113,7 @@ def on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str)
     """
     events = TABLES["file_events"].c
     path, new_path = events.file_path, events.new_file_path
-    found = select(*(events[column] for column in columns))
+    found = _selected("file_events", tuple(columns))
 
     def may_end(path: ColumnElement[str | None]) -> ColumnElement[bool]:
         closings = (path.endswith(mark, autoescape=True) for mark in ("/", "\\", "."))
