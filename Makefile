@@ -34,6 +34,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.importing
 	$(BIN)/python -m benchmarks.load --postgres
 	$(BIN)/python -m benchmarks.measures
+	$(BIN)/python -m benchmarks.reports
 
 # The page of the frames' columns, from the code.
 columns: $(INSTALLED)
