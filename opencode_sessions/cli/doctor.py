@@ -143,7 +143,7 @@ async def _diagnosed(sources: list[Source], missing: list[str], bar: "tqdm[Never
         first.only_here += not others
         doubles.update((other.place, first.place) for other in others)
     in_two = [InTwo(place, first, count) for (place, first), count in doubles.items()]
-    return Diagnosis(every, missing, in_two, _totals(await load(reader)))
+    return Diagnosis(every, missing, in_two, _totals(await load(reader, progress=not bar.disable)))
 
 
 async def _read(
