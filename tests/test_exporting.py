@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import RECORDINGS, TRAILMAP, TREES, Recording
+from conftest import RECORDINGS, TRAILMAP, TREES, Recording, unpacked_tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
@@ -489,6 +489,25 @@ def test_older_file_lacks_columns_and_is_read(small: Frames, tmp_path: Path) -> 
     assert "diff" not in events
     same = ["event_id", "file_path", "time", "exit_code"]
     assert_frame_equal(events[same], small.file_events[same])
+
+
+def test_export_of_the_first_schema_is_read(
+    recordings: dict[str, Recording], tmp_path: Path
+) -> None:
+    """As this package wrote it first: what it has is what a recording has, whatever came since."""
+    export = unpacked_tar("export-schema-1", tmp_path) / "export"
+    frames = ocs.read_opencode(recordings["opencode-1.2.27"].database, diffs=True, parts=True)
+    back = ocs.read_export(export)
+    same = {
+        "sessions": ["session_id", "title", "created_at", "project"],
+        "messages": ["message_id", "role", "time", "content", "parts"],
+        "tool_calls": ["tool_call_id", "tool", "time", "input"],
+        "file_events": ["event_id", "event_type", "file_path", "time", "diff"],
+    }
+    for name, columns in same.items():
+        assert_frame_equal(getattr(back, name)[columns], getattr(frames, name)[columns])
+        dtypes = getattr(back, name).dtypes.astype(str)
+        assert dtypes.to_dict() == getattr(frames, name).dtypes.astype(str).to_dict()
 
 
 def test_other_formats_say_what_is_wrong(small: Frames, tmp_path: Path) -> None:
