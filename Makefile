@@ -9,7 +9,7 @@ help:
 	@echo "make demo    your opencode sessions (or a recorded project) as tables and as a page"
 	@echo "make lab     JupyterLab on the notebooks"
 	@echo "make test    lint, types, import contracts, tests, notebooks, browser"
-	@echo "make bench   how fast an import, loading and each measure is"
+	@echo "make bench   how fast an import, loading, appending and each measure is"
 	@echo "make clean   remove .venv and all that was built"
 
 demo: $(INSTALLED)
@@ -35,6 +35,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.load --postgres
 	$(BIN)/python -m benchmarks.measures
 	$(BIN)/python -m benchmarks.reports
+	$(BIN)/python -m benchmarks.append
 
 # The page of the frames' columns, from the code.
 columns: $(INSTALLED)
