@@ -1,10 +1,19 @@
 """`pytest --nbmake notebooks` runs them on the recording alone, whatever is on this machine."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
+
+HAS_JAVA = shutil.which("java") is not None
+collect_ignore = [] if HAS_JAVA else ["06_fleet.ipynb"]
+
+
+def pytest_report_header() -> str:
+    """Says what is left out, and why."""
+    return "06_fleet.ipynb: runs" if HAS_JAVA else "06_fleet.ipynb: left out, Spark needs Java"
 
 
 def pytest_configure(config: pytest.Config) -> None:

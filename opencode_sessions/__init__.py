@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import analytics, demo, models, plots, sources
+    from . import analytics, demo, fleet, models, plots, sources
     from .errors import (
         ExportError,
         OpencodeSessionsError,
@@ -57,7 +57,7 @@ _PLACES = {
     "SessionExplorer": "widgets",
     "explore": "widgets",
 }
-_MODULES = ("analytics", "demo", "models", "plots", "sources")
+_MODULES = ("analytics", "demo", "fleet", "models", "plots", "sources")
 
 __all__ = [
     "ExportError",
@@ -76,6 +76,7 @@ __all__ = [
     "demo",
     "explore",
     "export",
+    "fleet",
     "migrate",
     "models",
     "open",

@@ -79,6 +79,8 @@ def keep_what_anyone_may_see(notebook: nbformat.NotebookNode) -> None:
                 del output["data"][WIDGET]
         if cell.cell_type == "code":  # a progress bar has text alone
             cell.outputs = [each for each in cell.outputs if not _is_bar(each)]
+        if "SparkSession.builder" in cell.source:  # its JVM tells of itself as it starts
+            cell.outputs = [each for each in cell.outputs if each.output_type != "stream"]
 
 
 def _is_bar(output: nbformat.NotebookNode) -> bool:

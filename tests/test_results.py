@@ -15,7 +15,7 @@ from test_recordings import SHOP
 
 import opencode_sessions as ocs
 from opencode_sessions import analytics
-from opencode_sessions.analytics import RESULTS, SUMS, Frames
+from opencode_sessions.analytics import RESULTS, Frames
 from opencode_sessions.analytics.columns import COLUMNS
 from opencode_sessions.analytics.rates import GIVES
 from opencode_sessions.analytics.ratios import wilson
@@ -101,8 +101,6 @@ def test_every_measure_is_named_and_says_what_it_gives() -> None:
     functions = {name for name, of in vars(analytics).items() if inspect.isfunction(of)}
     assert functions - {"load", "rates"} == set(RESULTS)  # rates are of any of them
     assert set(RESULTS) < set(analytics.__all__)
-    grouped = {name for name, result in RESULTS.items() if result.takes == "by"}
-    assert set(SUMS) == {*grouped, "rates"}
 
 
 @pytest.mark.parametrize("name", [*RESULTS, "rates"])
@@ -166,10 +164,10 @@ KEYS = {"activity": ["period", "event_type"]}
 
 def added_up(name: str, tables: list[pd.DataFrame], by: list[str]) -> pd.DataFrame:
     """One table of those of several projects, by what the measure says of its columns."""
-    keys, (counts, follow) = [*by, *KEYS.get(name, [])], SUMS[name]
+    keys, result = [*by, *KEYS.get(name, [])], RESULTS.get(name, GIVES)
     rows = pd.concat([table.astype(dict.fromkeys(keys, object)) for table in tables])
-    sums = rows.groupby(keys, dropna=False)[list(counts)].sum(min_count=1)
-    return follow(sums).reset_index()
+    sums = rows.groupby(keys, dropna=False)[list(result.adding)].sum(min_count=1)
+    return result.completed(sums).reset_index()
 
 
 def cases_of(frames: Frames) -> pd.DataFrame:

@@ -20,13 +20,12 @@ from .rates import rates
 from .reach import blast_radius, contention
 from .reads import redundant_reads, scope
 from .reported import compare_with_opencode
-from .results import RESULTS, SUMS
+from .results import RESULTS
 from .sessions import session_summary
 from .tree import session_tree
 
 __all__ = [
     "RESULTS",
-    "SUMS",
     "Frames",
     "activity",
     "blast_radius",

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from .ratios import ratio, wilson
-from .results import COUNT, SUMS, Result, share
+from .results import COUNT, Result, share
 
 # Of any measure's cases, so no measure itself.
 GIVES = Result(
@@ -16,7 +15,6 @@ GIVES = Result(
     low=share("count", "total", "low"),
     high=share("count", "total", "high"),
 )
-SUMS["rates"] = GIVES.sums
 
 
 def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None) -> pd.DataFrame:
@@ -44,6 +42,4 @@ def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None)
         counts = groups.agg(count="sum", total="size").astype("Int64").reset_index()
     else:
         counts = pd.DataFrame({"count": [is_set.sum()], "total": [len(said)]}, dtype="Int64")
-    counts["rate"] = ratio(counts["count"], counts["total"])
-    counts["low"], counts["high"] = wilson(counts["count"], counts["total"])
-    return counts
+    return GIVES.completed(counts)

@@ -32,15 +32,6 @@ class Column(NamedTuple):
     end: Literal["", "low", "high"] = ""
 
 
-class Sums(NamedTuple):
-    """What of a table can be put together from tables of parts of the rows."""
-
-    counts: tuple[str, ...]
-    """Columns that add up."""
-    follow: Callable[[pd.DataFrame], pd.DataFrame]
-    """Adds to a table of these what follows from them: ratios, intervals."""
-
-
 class Result(dict[str, Column]):
     """A measure's table: its own columns by name, in order.
 
@@ -61,14 +52,15 @@ class Result(dict[str, Column]):
         return {name: column.dtype for name, column in self.items()}
 
     @property
-    def sums(self) -> Sums:
-        """The columns that add up, and how the ratios follow from them."""
-        return Sums(tuple(name for name, of in self.items() if of.adds == "sum"), self._follow)
+    def adding(self) -> dict[str, str]:
+        """The columns that add up, each with how: sum, min or max."""
+        return {name: column.adds for name, column in self.items() if column.adds}
 
-    def _follow(self, table: pd.DataFrame) -> pd.DataFrame:
+    def completed(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of added-up columns with the ratios and intervals that follow from them."""
         table = table.copy()
         for name, column in self.items():
-            if column.of is None:
+            if column.of is None or not {*column.of} <= {*table}:
                 continue
             part, whole = (table[of] for of in column.of)
             ends = dict(zip(("low", "high"), wilson(part, whole), strict=True))
@@ -83,10 +75,6 @@ FIRST, LAST = Column(TIME, "min"), Column(TIME, "max")
 RESULTS: dict[str, Result] = {}
 """By the measure's name."""
 
-SUMS: dict[str, Sums] = {}
-"""By the measure's name, of those whose groups (`by`) several projects may share. A column that is
-neither a count nor follows from them, as a median, cannot be put together."""
-
 
 def share(part: str, whole: str, end: Literal["", "low", "high"] = "") -> Column:
     """A ratio of two columns beside it, NA at 0/0, or an end of its interval."""
@@ -97,9 +85,7 @@ def gives(takes: Takes = "", /, **columns: str | Column) -> Callable[[Measure], 
     """Says which columns a measure's table has, in order; of a plain one the dtype is enough."""
 
     def say(measure: Measure) -> Measure:
-        result = RESULTS[measure.__name__] = Result(takes, **columns)
-        if takes == "by":
-            SUMS[measure.__name__] = result.sums
+        RESULTS[measure.__name__] = Result(takes, **columns)
         return measure
 
     return say

@@ -30,6 +30,16 @@ class Folder(Protocol):
     def read(self, name: str) -> bytes | None:
         """What is in a file; None if there is none."""
 
+    def open(self, name: str) -> Any:
+        """A file to read pieces of.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+        """
+
+    def url(self, name: str) -> str:
+        """A file's address, as Spark reaches it."""
+
     def write(self, name: str, data: Any) -> None:
         """Puts a file there, all of it at once; what was there under this name is replaced."""
 
@@ -76,6 +86,12 @@ class _Local:
             return (self._path / name).read_bytes()
         except FileNotFoundError:
             return None
+
+    def open(self, name: str) -> Any:
+        return (self._path / name).open("rb")
+
+    def url(self, name: str) -> str:
+        return f"file://{(self._path / name).absolute().as_posix()}"
 
     def write(self, name: str, data: Any) -> None:
         file = self._path / name
@@ -126,6 +142,12 @@ class _Remote:
             return bytes(self._fs.cat_file(self._at(name)))
         except FileNotFoundError:
             return None
+
+    def open(self, name: str) -> Any:
+        return self._fs.open(self._at(name), "rb")
+
+    def url(self, name: str) -> str:
+        return f"{self.place.rstrip('/')}/{name}"
 
     def write(self, name: str, data: Any) -> None:
         file = self._at(name)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ..analytics import Frames
 from ..analytics.arrow import REPEATED, TEXT, coded
@@ -90,12 +91,37 @@ def from_files(folder: Folder, manifest: bytes) -> Frames:
     return frames_of(table)
 
 
+def parquet_files(folder: Folder, name: TableName) -> list[str]:
+    """The files that hold a frame's rows."""
+    return [file for file in folder.files(f"frame={name}") if file.endswith(SUFFIX)]
+
+
+def check_file(folder: Folder, file: str) -> None:
+    """Looks at a file's end alone: whether it is whole, and of a schema this version knows.
+
+    Raises:
+        ExportError: it is not; the message names it.
+    """
+    place = f"{folder.place}/{file}"
+    try:
+        with folder.open(file) as stream:
+            schema = pq.read_schema(stream)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ExportError(f"{place} cannot be read: {error}") from error
+    _check_schema(schema, place)
+
+
+def _check_schema(schema: Any, place: str) -> None:
+    check_schema((schema.metadata or {}).get(SCHEMA_KEY, b"1"), place)
+    needed = {"session_id", EXPORTED, *([AS_OF] if "/frame=sessions/" in place else [])}
+    if missing := needed - set(schema.names):
+        raise ExportError(f"{place} lacks {', '.join(sorted(missing))}: it is of no export.")
+
+
 def _tables(folder: Folder, name: TableName, on_damage: OnDamage) -> Iterator[tuple[str, pa.Table]]:
     """Each file of a frame, by its name."""
     repeated = [column for column, type_ in types(name).items() if type_ == REPEATED]
-    for file in folder.files(f"frame={name}"):
-        if not file.endswith(SUFFIX):
-            continue
+    for file in parquet_files(folder, name):
         try:
             yield file, _table(folder, file, name, repeated)
         except ExportError as error:
@@ -111,10 +137,7 @@ def _table(folder: Folder, file: str, name: TableName, repeated: list[str]) -> p
         raise ExportError(f"{place} was there and is gone.")
     try:
         table = from_parquet(data, repeated)
-        check_schema((table.schema.metadata or {}).get(SCHEMA_KEY, b"1"), place)
-        missing = {"session_id", EXPORTED, *([AS_OF] if name == "sessions" else [])}
-        if missing := missing - set(table.column_names):
-            raise ExportError(f"{place} lacks {', '.join(sorted(missing))}: it is of no export.")
+        _check_schema(table.schema, place)
         return filled(name, table)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ExportError(f"{place} cannot be read: {error}") from error
