@@ -247,7 +247,7 @@ def test_what_cannot_be_grouped_or_added_says_what_can(frames: fleet.Fleet) -> N
     with pytest.raises(ValueError, match=r"sessions has no 'turn'.*origin"):
         fleet.run(analytics.blind_edits, frames, by="turn")
     table = fleet.run(analytics.blind_edits, frames)
-    with pytest.raises(ValueError, match="These do: activity, edit_failures"):
+    with pytest.raises(ValueError, match=r"These do: activity, .*overwrites.*`fleet\.rates`"):
         fleet.combine(table, analytics.blind_edits, by="model")
     with pytest.raises(ValueError, match="no 'nothing'"):
         fleet.rates(table, "nothing")

@@ -49,7 +49,11 @@ def run(measure: Measure, frames: Fleet, by: str | Sequence[str] = "project") ->
             known = ", ".join(sorted(set.intersection(*(set(f.columns) for f in _all(frames)))))
             raise ValueError(f"{name} has no {sorted(missing)[0]!r} to group by. All have: {known}")
     # A table of no rows has the columns and dtypes of any other.
-    empty = _measured(measure, {name: pa.table({}) for name in names})
+    nothing = {
+        name: pa.table({column: pa.nulls(0) for column in getattr(frames, name).columns})
+        for name in names
+    }
+    empty = _measured(measure, nothing)
     types = {c: spark_type(dtype) for c, dtype in empty.dtypes.items()}
     before = [column for column in columns if column not in types]
     types = dict.fromkeys(before, "string") | types
