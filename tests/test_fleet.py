@@ -246,6 +246,8 @@ def test_no_export(spark: Any, tmp_path: Path) -> None:
 def test_what_cannot_be_grouped_or_added_says_what_can(frames: fleet.Fleet) -> None:
     with pytest.raises(ValueError, match=r"sessions has no 'turn'.*origin"):
         fleet.run(analytics.blind_edits, frames, by="turn")
+    with pytest.raises(ValueError, match=r"timedelta64\[us\] goes to Spark"):
+        fleet.run(lambda events: pd.DataFrame({"took": events["time"].diff()}), frames)
     table = fleet.run(analytics.blind_edits, frames)
     with pytest.raises(ValueError, match=r"These do: activity, .*overwrites.*`fleet\.rates`"):
         fleet.combine(table, analytics.blind_edits, by="model")

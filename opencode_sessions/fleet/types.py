@@ -14,6 +14,8 @@ SPARK = {
     "category": "string",
     "str": "string",
     "object": "string",  # JSON as text
+    "int32": "int",
+    "int64": "bigint",
     "Int32": "int",
     "Int64": "bigint",
     "float64": "double",
@@ -33,9 +35,15 @@ PANDAS = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(), pa.bool_(): 
 
 
 def spark_type(dtype: object) -> str:
-    """Spark's name of a dtype of ours; a time of any zone is a moment to it."""
+    """Spark's name of a dtype of ours; a time of any zone is a moment to it.
+
+    Raises:
+        ValueError: no column of ours has this dtype.
+    """
     if isinstance(dtype, pd.DatetimeTZDtype) or str(dtype).startswith("datetime64[us, "):
         return "timestamp"
+    if str(dtype) not in SPARK:
+        raise ValueError(f"No column of type {dtype} goes to Spark: {', '.join(SPARK)}, times do.")
     return SPARK[str(dtype)]
 
 
