@@ -1,5 +1,6 @@
 """From nothing, from the three tables of old, from `create_all`: the same tables, all rows kept."""
 
+import ast
 import copy
 import json
 import subprocess
@@ -462,6 +463,22 @@ async def test_back_to_the_three_tables_and_up_again(old: Outside) -> None:
         assert counts == [old.rows(f"SELECT count(*) FROM opencode_{name}") for name in OLD_NAMES]
     async with ocs.open(old.url) as service:
         assert len(await service.list_messages("ses_1")) == 3
+
+
+async def test_moving_an_application_over_as_the_docs_say(old: Outside) -> None:
+    docs = (Path(__file__).parents[1] / "docs" / "moving.md").read_text()
+    block = docs.partition("```python\n")[2].partition("```")[0]
+    engine = create_async_engine(with_driver(old.url))
+    code = compile(block, "moving.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(code, {"engine": engine})
+    async with AsyncSession(engine) as db_session:
+        service = OpencodeSessionService(db_session)
+        session = await service.get_or_create_session("ses_1", "build", "/p", None, "Title")
+        message = await service.persist_message(session, "user", [{"text": "new"}])
+        await service.persist_file_events(message, [])
+        assert [m.content for m in await service.list_messages("ses_1")][-1] == "new"
+        assert not service.pending
+    await engine.dispose()
 
 
 async def test_back_one_version_at_a_time(place: Outside) -> None:

@@ -15,6 +15,7 @@ from .engine import reason
 # (connection lost, resources, lock not available, serialization, shutdown).
 PASSING_TEXTS = ("locked", "busy", "disk is full", "disk i/o", "unable to open", "connection")
 PASSING_STATES = ("08", "40001", "40P01", "53", "55P03", "57P")
+STALE_PLAN = "cached statement plan is invalid"  # somebody changed the tables; made anew by then
 SCHEMA_TEXTS = ("no such table", "no such column", "has no column")
 SCHEMA_STATES = ("42P01", "42703")
 
@@ -44,6 +45,7 @@ def _meaning(error: Exception, is_drivers_own: bool) -> SchemaError | StoreFaile
             getattr(error, "connection_invalidated", False)
             or state.startswith(PASSING_STATES)
             or (not state and any(part in text for part in PASSING_TEXTS))
+            or STALE_PLAN in text
         )
         return StoreFailed(reason(error), is_passing=is_passing)
     # No connection free, the AsyncSession in the middle of something of its owner's, no network.
