@@ -252,6 +252,19 @@ async def test_other_program_that_writes_is_seen(sqlite_store: Path) -> None:
         assert not await found(svc, "apple")
 
 
+async def test_index_that_no_longer_notes_changes_is_not_trusted(sqlite_store: Path) -> None:
+    """As after a migration that makes a table anew, which drops its triggers."""
+    async with ocs.open(sqlite_store) as svc:
+        await add(svc, said("apple"))
+        assert await found(svc, "apple")
+    with closing(sqlite3.connect(sqlite_store)) as other, other:
+        other.execute("DROP TRIGGER opencode_search_messages_update")
+        other.execute("UPDATE opencode_messages SET content = 'pear'")
+    async with ocs.open(sqlite_store) as svc:
+        assert await found(svc, "pear") == ["pear"]
+        assert await svc.store._index.is_made()  # type: ignore[attr-defined]
+
+
 async def test_rows_of_one_moment_are_all_found(store: Path | str) -> None:
     at = pd.Timestamp("2026-01-05", tz="UTC").to_pydatetime()
     async with ocs.open(store) as svc:

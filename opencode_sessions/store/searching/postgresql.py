@@ -15,7 +15,11 @@ from .answers import Search
 from .entries import Entry
 
 LOCKED = " FOR UPDATE SKIP LOCKED"  # who searches at the same time takes the next ones
-IS_MADE = "SELECT to_regclass('opencode_search_pending')"
+IS_MADE = """SELECT count(*) FROM pg_trigger WHERE tgname IN ('opencode_search_put',
+        'opencode_search_changed') AND tgenabled <> 'D' AND tgrelid IN (
+        to_regclass('opencode_sessions'), to_regclass('opencode_messages'),
+        to_regclass('opencode_file_events'))
+    HAVING count(*) = 6"""
 MANY = 255  # places of a word that PostgreSQL keeps; with more the text is crowded
 PUT = """INSERT INTO opencode_search (doc, kind, tab, id, session_id, is_crowded, words)
     VALUES (:doc, :kind, :tab, :id, :session_id, :is_crowded,

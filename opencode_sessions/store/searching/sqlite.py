@@ -18,7 +18,9 @@ from .answers import KINDS, Kind, Search
 from .entries import Entry
 
 LOCKED = ""  # a transaction that writes has the whole database
-IS_MADE = "SELECT name FROM sqlite_master WHERE name = 'opencode_search_pending'"
+# With all its triggers: SQLite drops those of a table that a migration makes anew.
+IS_MADE = """SELECT count(*) FROM sqlite_master
+    WHERE type = 'trigger' AND name LIKE 'opencode_search_%' HAVING count(*) = 9"""
 GAP = "\N{NO-BREAK SPACE}"  # a word that nobody can ask for: no letter
 PUT_ROW = """INSERT INTO opencode_search_rows (doc, tab, id, session_id)
     VALUES (:doc, :tab, :id, :session_id)"""
