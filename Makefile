@@ -32,6 +32,7 @@ test: $(INSTALLED)
 bench: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.importing
+	$(BIN)/python -m benchmarks.bulk --messages 3000
 	$(BIN)/python -m benchmarks.load --postgres
 	$(BIN)/python -m benchmarks.measures
 	$(BIN)/python -m benchmarks.reports

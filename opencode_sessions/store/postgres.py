@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -45,7 +46,7 @@ class PostgresWriter:
 
 
 async def _appended(driver: Any, steps: Sequence[Step]) -> list[Row]:
-    turn = statements.driver_text(statements.in_turn(), "postgresql", TURN)
+    turn = _turn()
     await driver.fetch(turn.sql, *itemgetter(*turn.names)(statements.added_to(steps)))
     work, found = appending("postgresql", steps), None
     while True:
@@ -56,6 +57,11 @@ async def _appended(driver: Any, steps: Sequence[Step]) -> list[Row]:
             return rows
         execute = driver.fetchmany if run.text.columns else driver.executemany
         found = await execute(run.text.sql, _bound(run))
+
+
+@cache
+def _turn() -> statements.Text:
+    return statements.driver_text(statements.in_turn(), "postgresql", TURN)
 
 
 def _bound(run: Run) -> list[list[Any]]:
