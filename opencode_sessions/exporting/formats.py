@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ..analytics.arrow import REPEATED, TEXT, TYPES
 from ..analytics.columns import TIME
-from .layout import METADATA
+from .layout import METADATA, encoded
 
 Format = Literal["parquet", "jsonl", "csv"]
 MAY_BE_A_FORMULA = "^[=+\\-@\\t\\r\\n'＝＋－＠]"  # noqa: RUF001 (a Japanese Excel obeys these)
@@ -143,7 +143,7 @@ def _exact(texts: Any) -> Any:
 
 
 def _as(texts: Any, type_: Any) -> Any:
-    return texts.dictionary_encode() if type_ == REPEATED else texts
+    return encoded(texts) if type_ == REPEATED else texts
 
 
 def _row(line: bytes, number: int) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _row(line: bytes, number: int) -> dict[str, Any]:
 def _typed(values: list[Any], type_: Any, first: int) -> list[Any]:
     try:
         if type_ == REPEATED:
-            return [pa.array(values, TEXT).dictionary_encode()]
+            return [encoded(pa.array(values, TEXT))]
         if type_ == TYPES[TIME]:
             return [pa.array(values, TEXT).cast(type_)]
         return [pa.array(values, type_)]

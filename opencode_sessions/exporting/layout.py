@@ -110,9 +110,14 @@ def filled(name: TableName, table: Any) -> Any:
     return pa.table(columns)
 
 
+def encoded(texts: Any) -> Any:
+    """Texts that repeat as a dictionary."""
+    return texts.cast(REPEATED.value_type).dictionary_encode()
+
+
 def _cast(values: Any, type_: Any) -> Any:
-    if type_ == REPEATED and not pa.types.is_dictionary(values.type):
-        return values.cast(TEXT).dictionary_encode()
+    if type_ == REPEATED:
+        return values if values.type == type_ else encoded(values)
     return values.cast(type_)
 
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..analytics import Frames
-from ..analytics.arrow import TEXT, Numbers, coded, to_frame
+from ..analytics.arrow import REPEATED, TEXT, Numbers, coded, to_frame
 from ..analytics.columns import COLUMNS
 from ..errors import ExportError
 from ..store import TableName
 from ..store.values import dumps, loads
-from .layout import arrow_type
+from .layout import arrow_type, encoded
 
 NO_SEQ = 2**31  # after every seq
 
@@ -40,11 +40,11 @@ def _array(values: "pd.Series[Any]", column: Any) -> Any:
         return pa.array([None if _is_missing(value) else dumps(value) for value in values], TEXT)
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes = values.cat.codes.to_numpy()
-        categories = pa.array(values.cat.categories, TEXT)
+        categories = pa.array(values.cat.categories, REPEATED.value_type)
         places = pa.array(codes.astype(np.int32), mask=codes < 0)
         return pa.DictionaryArray.from_arrays(places, categories)
     if column.dtype == "category":
-        return pa.array(values, TEXT, from_pandas=True).dictionary_encode()
+        return encoded(pa.array(values, TEXT, from_pandas=True))
     return pa.array(values, type_, from_pandas=True)
 
 

@@ -27,7 +27,7 @@ from ..shown import visible
 from ..store import TableName
 from .folders import Folder
 from .formats import from_parquet, to_parquet
-from .layout import AS_OF, EXPORTED, EXPORTERS, SUFFIX, WRITTEN, partition
+from .layout import AS_OF, EXPORTED, EXPORTERS, SUFFIX, WRITTEN, encoded, partition
 from .tables import frame_of, table_of
 
 log = logging.getLogger("opencode_sessions")
@@ -156,7 +156,7 @@ class Exporter:
         for name in WRITTEN:
             table = tables[name]
             exported = pa.array([self.report.exported] * len(table), TEXT)
-            data = to_parquet(table.append_column(EXPORTED, exported.dictionary_encode()))
+            data = to_parquet(table.append_column(EXPORTED, encoded(exported)))
             self._folder.write(f"{partition(name, day)}/{file}", data)
             self.report.rows[name] += len(table)
             self.report.files += 1
