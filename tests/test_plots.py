@@ -258,7 +258,7 @@ DRAWN = [
 ]
 
 
-@pytest.mark.parametrize("name", set(PLOTS) - {"churn", "session_gantt"})
+@pytest.mark.parametrize("name", sorted(set(PLOTS) - {"churn", "session_gantt"}))
 def test_what_agents_typed_is_drawn_as_text(name: str) -> None:
     ax = drawn(getattr(plots, name)(PLOTS[name][0](hostile())))
     assert sorted(rows(ax)) == sorted(DRAWN)
