@@ -710,7 +710,7 @@ print(json.dumps(codes))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
-@pytest.mark.parametrize(("kind", "longest"), [("sqlite", 100), ("postgresql", 60)])
+@pytest.mark.parametrize(("kind", "longest"), [("sqlite", 100), ("postgresql", 30)])
 async def test_killed_at_any_point_the_next_import_completes(
     kind: str,
     longest: int,
