@@ -7,6 +7,7 @@ public source and published databases of 0.0.0-beta-19381 and 2.0.26 show (see `
 import json
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +27,7 @@ from opencode_sessions.sources import Database, Problem
 MODEL = {"id": "pine-1", "providerID": "forest"}
 START = 1_790_000_000_000
 HOME = "/home/ana/mill"
+LARGE, LARGE_SESSIONS = 1_000_000, 20
 SESSION_V2 = """
     CREATE TABLE session_v2 (
         id text PRIMARY KEY, project_id text NOT NULL, parent_id text, fork_session_id text,
@@ -291,6 +293,34 @@ def test_reverted_messages_are_undone(path: Path) -> None:
     found = frames(path)
     assert found.messages["is_undone"].tolist() == [False, False, True, True]
     assert found.tool_calls["is_undone"].tolist() == [True]
+
+
+@pytest.mark.parametrize("engine", ["today's", "next"])
+def test_no_more_sessions_are_kept_than_fit(
+    engine: str, path: Path, trailmap: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions are kept for their neighbours: of all that are large, few are."""
+    monkeypatch.setattr("opencode_sessions.sources.surroundings.KEPT_BYTES", LARGE)
+    if engine == "next":
+        for number in range(LARGE_SESSIONS):
+            write_v2(path, [prompt("x" * LARGE)], session=f"ses_{number:02}")
+    else:
+        shutil.copy(trailmap.database, path)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            # As versions before 1.14 kept whole files in a prompt.
+            connection.execute(
+                "UPDATE message SET data = json_set(data, '$.summary.diffs', "
+                f"json_array(json_object('before', hex(zeroblob({LARGE // 2}))))) "
+                "WHERE id IN (SELECT min(id) FROM message GROUP BY session_id)"
+            )
+    tracemalloc.start()
+    try:
+        count = sum(isinstance(item, SessionRecord) for item in Database(path).sessions())
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == LARGE_SESSIONS
+    assert peak < LARGE_SESSIONS * LARGE
 
 
 # Beside today's tables

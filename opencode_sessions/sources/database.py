@@ -208,11 +208,8 @@ def _loaded(
             messages, problems, size = _todays_messages(connection, session_id)
         if next_engine.is_read(tables, has_todays=bool(messages)):
             known = {info["id"] for info, _parts in messages}
-            for found in next_engine.messages(connection, session_id, worktree, known):
-                if isinstance(found, Problem):
-                    problems.append(found)
-                else:
-                    messages.append(found)
+            more, unread, read = next_engine.messages(connection, session_id, worktree, known)
+            messages, problems, size = messages + more, problems + unread, size + read
     except sqlite3.DatabaseError as error:
         reason = f"unreadable in the database: {error}"
         return Loaded(None, [Problem(f"session {session_id}", reason)], 0)
@@ -246,6 +243,8 @@ def _todays_messages(
             # Its tool calls happened all the same: keep them, under what the row itself tells.
             problems.append(Problem(f"message {as_str(id)} of {session_id}", "its JSON is broken"))
             info = {"time": {"created": time_created}}
+        else:
+            size += len(data)  # prompts may hold whole files, in their summary
         ids = {"id": as_str(id), "sessionID": session_id}
         messages.append(({**ids, **info, **ids}, parts.pop(ids["id"], [])))
     for message_id, orphans in parts.items():

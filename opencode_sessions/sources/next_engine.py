@@ -19,7 +19,7 @@ source (github.com/anomalyco/opencode: `packages/schema/src/session-message.ts`,
 
 import posixpath
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from ..loose import as_dict, as_dicts, as_int, as_text
 from .source import Json, Problem, as_str, parse_json
@@ -55,8 +55,13 @@ def is_read(tables: Collection[str], *, has_todays: bool) -> bool:
 
 def messages(
     connection: sqlite3.Connection, session_id: str, worktree: str | None, known: Collection[str]
-) -> Iterator[Message | Problem]:
-    """A session's messages but those that are `known`; rows of unknown types are left out."""
+) -> tuple[list[Message], list[Problem], int]:
+    """A session's messages but those that are `known`, what is wrong, and the bytes of JSON read.
+
+    Rows of unknown types are left out.
+    """
+    problems: list[Problem] = []
+    size = 0
     rows = connection.execute(
         f"SELECT id, type, data FROM {MESSAGES} WHERE session_id = ? ORDER BY time_created, id",
         (session_id,),
@@ -66,11 +71,13 @@ def messages(
         id, kind = as_str(id), as_str(kind)
         row = parse_json(data)
         if not isinstance(row, dict):
-            yield Problem(f"message {id} of {session_id}", "its JSON is broken")
+            problems.append(Problem(f"message {id} of {session_id}", "its JSON is broken"))
         elif id not in known:
             found.append((id, kind, row))
+            size += len(data)
     moves = [row for _id, kind, row in found if kind == MOVED]
     folder = as_text(_folder(as_dict(moves[0].get("previous")))) if moves else None
+    read: list[Message] = []
     for id, kind, row in found:
         if kind == MOVED:
             folder = as_text(_folder(row)) or folder
@@ -79,7 +86,9 @@ def messages(
             info, parts = _message(kind, row, worktree)
             if folder:
                 info["path"] = {"cwd": folder, "root": worktree}
-            yield info | ids, [part | {"messageID": id, "sessionID": session_id} for part in parts]
+            placed = [part | {"messageID": id, "sessionID": session_id} for part in parts]
+            read.append((info | ids, placed))
+    return read, problems, size
 
 
 def unread(connection: sqlite3.Connection, tables: Collection[str]) -> list[str]:
