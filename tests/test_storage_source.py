@@ -339,6 +339,17 @@ def test_what_hangs_on_nothing_is_named(tree: Tree) -> None:
     ]
 
 
+def test_messages_of_a_layout_that_lost_all_its_sessions_are_named(tree: Tree) -> None:
+    folder = tree()
+    for file in folder.glob("storage/session/*/*.json"):
+        file.unlink()
+    records, problems = read(folder)
+    assert not records
+    assert {problem.place.removeprefix("session ") for problem in problems} == set(
+        os.listdir(folder / "storage/message")
+    )
+
+
 def test_things_of_others_in_a_tree_do_not_matter(tree: Tree) -> None:
     folder = tree()
     whole = read(folder)

@@ -59,14 +59,15 @@ class StorageTree:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
         found: dict[str, tuple[_Layout, Json]] = {}
-        for layout in self._layouts(problems):
+        layouts = list(self._layouts(problems))
+        for layout in layouts:
             for project_id, file in layout.session_files(problems):
                 if file.stem in found:
                     continue
                 # Its messages tell what it did all the same.
                 info = _read(file, f"session {file.stem}", problems) or {}
                 found[file.stem] = layout, {"projectID": project_id} | info | {"id": file.stem}
-        for layout in {id(layout): layout for layout, _info in found.values()}.values():
+        for layout in layouts:
             problems += layout.strays(found.keys())
         every = [(layout, info, layout.worktree(info)) for layout, info in found.values()]
         wanted = [
