@@ -3,7 +3,9 @@
 What is not named here may change anything.
 """
 
-# Commands that change no file; an option in the second list makes them do so.
+import re
+
+# Commands that change no file; an argument that begins as in the second list makes them do so.
 READS = {
     *(":", "[", "[[", "]]", "alias", "awk", "basename", "cat", "chmod", "chown", "cksum"),
     *("cmp", "column", "comm", "curl", "cut", "date", "df", "diff", "dirname", "du", "echo"),
@@ -15,14 +17,19 @@ READS = {
     *("wait", "wc", "wget", "which", "whoami", "xxd", "yes"),
 }
 WRITING_OPTIONS = {
-    "find": ("-delete", "-exec", "-execdir", "-ok", "-okdir", "-fprint", "-fprintf", "-fls"),
-    "sort": ("-o", "--output"),
-    "curl": ("-o", "-O", "-J", "--output", "--remote-name"),
-    "tree": ("-o",),
-    "awk": ("-i",),
-    "wget": ("",),
-    "xxd": ("-r",),
-    "uniq": ("",),
+    name: re.compile(pattern, re.DOTALL)
+    for name, pattern in {
+        "find": "-(delete|exec|ok|fprint|fls)",
+        "sort": "-[bcdfghimnrsuzCMRV]*o|--o",
+        "curl": "-[afgijklnpqsvBGILMNRSV#]*[oOJcD]|--(output|remote-|cookie-jar|dump-header)",
+        "tree": "-o",
+        "less": "-[a-zA-Z]*[oO]|--(log-file|LOG-FILE)",
+        "history": "-w",
+        "awk": r"-i|.*\b(printf?\b[^;}]{0,200}[>|]|system\s*\()",  # the program itself may write
+        "wget": "",
+        "xxd": "-r",
+        "uniq": "",
+    }.items()
 }
 GIT_READS = {
     *("add", "blame", "branch", "cat-file", "commit", "config", "describe", "diff", "fetch"),

@@ -184,10 +184,8 @@ class _Reader:
             paths = (self._path(word) for word in _operands(args))
             self.folders.update(path for path in paths if path is not None)
         elif name in READS:
-            writing = WRITING_OPTIONS.get(name, ())
-            if any(
-                arg is not None and arg.startswith(option) for arg in args for option in writing
-            ):
+            writing = WRITING_OPTIONS.get(name)
+            if writing and any(arg is not None and writing.match(arg) for arg in args):
                 self.is_whole = False
         else:
             self.is_whole = False
@@ -215,7 +213,7 @@ class _Reader:
         elif name in GIT_BRINGS:
             self.brings_work = True
             self.is_whole = False
-        elif name not in GIT_READS:
+        elif name not in GIT_READS or any((arg or "").startswith("--output") for arg in args):
             self.is_whole = False
 
     def _in_place(

@@ -8,7 +8,7 @@ from .models import Row
 from .records import EPOCH
 from .sources import WITH_SNAPSHOTS, is_wanted
 
-READER = 2  # goes up when the same data would give other rows: then everything is read again
+READER = 3  # goes up when the same data would give other rows: then everything is read again
 # What tells whether a stored session is wanted.
 TOLD = ("updated_at", "created_at", "project_id", "workdir", "worktree")
 

@@ -101,6 +101,17 @@ def test_changes_a_command_names(command: str, changes: list[str]) -> None:
         ("echo '", False),
         ("$EDITOR a.txt", False),
         ("git apply fix.patch", False),
+        ("curl -sSL https://a.b/c | jq .", True),
+        ("curl -sXPOST -d name=a http://localhost/", True),
+        ("curl -LO https://a.b/c.tgz", False),
+        ("curl -sSLo c.tgz https://a.b/c.tgz", False),
+        ("sort -u a.txt && sort --reverse b.txt", True),
+        ("sort -uo a.txt a.txt", False),
+        ("awk -F, '$2 > 3 {print $1; n += 1}' a.csv", True),
+        ("awk '{print $1 > \"out-\" $2}' a.csv", False),
+        ("awk '{system(\"rm \" $1)}' list", False),
+        ("git diff HEAD --stat", True),
+        ("git diff --output=a.patch", False),
     ],
 )
 def test_a_command_that_is_understood_changes_nothing_else(command: str, is_whole: bool) -> None:
@@ -154,6 +165,11 @@ def test_time_grows_with_the_text_only(piece: str) -> None:
     read_command(piece * (LONGEST_COMMAND // len(piece)), HERE)
     read_command('"' + piece * (LONGEST_COMMAND // len(piece) - 1), HERE)
     assert not read_command(piece * LONGEST_COMMAND + "  ", HERE).is_whole
+
+
+def test_time_grows_with_the_program_in_a_command_only() -> None:
+    program = "print " * (LONGEST_COMMAND // 7)
+    assert read_command(f"awk '{program}' a.txt", HERE).is_whole
 
 
 # Steps to events
