@@ -141,15 +141,19 @@ class _Import:
                             bar.update()
             except SourceError:
                 await self._store_waiting()  # what was read was read well
+                self._skip(problems)
                 raise
             await self._store_waiting()
         # What could not be read here another source may have.
         failed = {problem.place.removeprefix("session ") for problem in problems}
         self.taken |= said.keys() - failed
-        for problem in problems:
-            self.report.skip(problem)
+        self._skip(problems)
         self.report.notes += await asyncio.to_thread(source.notes)
         self._remark(doubles)
+
+    def _skip(self, problems: list[Problem]) -> None:
+        for problem in problems:
+            self.report.skip(problem)
 
     async def _unchanged(self) -> set[str]:
         """The sessions stored in the state they are in; of them the wanted count as unchanged."""

@@ -24,7 +24,7 @@ from opencode_sessions.import_report import Count, ImportReport
 from opencode_sessions.models import TABLES, OpencodeSession
 from opencode_sessions.records import MessageRecord, SessionRecord, session_record
 from opencode_sessions.rows import session_rows
-from opencode_sessions.sources import Database, Problem
+from opencode_sessions.sources import Database, Problem, SourceChanged
 from opencode_sessions.sources.database import _todays_messages as todays_messages
 from opencode_sessions.store import Put, StoreFailed
 
@@ -76,7 +76,9 @@ async def everything(service: OpencodeSessionService) -> dict[str, list[Any]]:
     }
 
 
-async def imported(service: OpencodeSessionService, path: Path, **options: Any) -> ImportReport:
+async def imported(
+    service: OpencodeSessionService, path: Path | list[Path], **options: Any
+) -> ImportReport:
     # What commands changed has tests of its own: these count what the tools did.
     return await service.import_opencode(path, progress=False, **{"shell": False} | options)
 
@@ -520,6 +522,31 @@ async def test_a_source_that_cannot_be_read_does_not_stop_the_others(
     assert report.sessions.skipped == 1
     with pytest.raises(SourceError, match="is damaged"):
         await imported(service, broken)
+
+
+async def test_what_is_wrong_in_a_source_that_ends_too_soon_is_told(
+    service: OpencodeSessionService, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gave some sessions, and what could not be read of them is not in the other source."""
+    other = Path(shutil.copy(small, tmp_path / "opencode-dev.db"))
+    part = "(SELECT min(id) FROM part)"
+    with closing(sqlite3.connect(small)) as connection:
+        ((id,),) = connection.execute(f"SELECT {part}")
+    changed(small, f"UPDATE part SET data = '{{' WHERE id = {part}")
+    sessions = Database.sessions
+
+    def ending(self: Database, **options: Any) -> Iterator[Any]:
+        yield from sessions(self, **options)
+        if self.path == small:
+            raise SourceChanged("opencode wrote meanwhile")
+
+    monkeypatch.setattr(Database, "sessions", ending)
+    report = await imported(service, [small, other])
+    assert [problem.place.split()[:2] for problem in report.problems] == [
+        ["part", id],
+        ["source", str(small)],
+    ]
+    assert report.sessions.new == len(records(other))
 
 
 async def test_what_the_database_cannot_give_is_taken_from_the_tree(
