@@ -8,7 +8,6 @@ it takes to have the rows is not counted. Files are made in a temporary folder a
 
 import argparse
 import asyncio
-import shutil
 import sqlite3
 import tempfile
 import time
@@ -146,7 +145,6 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
         compare(Path(folder), given.megabytes, given.rounds)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
