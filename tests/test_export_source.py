@@ -284,6 +284,13 @@ def test_of_two_exports_of_a_session_the_newer_is_taken(exports: Path) -> None:
     assert (len(first.messages), len(records)) == (22, 20)
 
 
+def test_of_two_answers_about_a_session_the_newer_is_taken(tmp_path: Path) -> None:
+    for name, title, updated in (("a", "Old", 10), ("b", "New", 30), ("c", "Older", 20)):
+        said = {"id": "ses_1", "title": title, "time": {"created": 1, "updated": updated}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(said))
+    assert ocs.read_opencode(tmp_path).sessions["title"].tolist() == ["New"]
+
+
 @pytest.mark.parametrize("project", ["/home/dev/blog", "blog"])
 def test_project_and_time(project: str, exports: Path, given_out: Path) -> None:
     for folder in (exports, given_out / "http"):

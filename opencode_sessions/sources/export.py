@@ -166,7 +166,7 @@ class _Contents:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, file: Path, taken: Taken) -> None:
-        """Adds what one file tells; of two exports of a session the newer is taken."""
+        """Adds what one file tells; of what two say of a session itself the newer is taken."""
         self.problems += taken.problems
         self.worktrees |= taken.worktrees
         for id, given in taken.sessions.items():
@@ -177,7 +177,7 @@ class _Contents:
                 known = None
             if known is None:
                 known = self.sessions[id] = _Told(given.info)
-            if len(given.info) > 1:
+            if len(given.info) > 1 and updated(given.info) >= updated(known.info):
                 known.info = given.info
             if given.messages:
                 known.files.append(file)
