@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import TRAILMAP, Recording
+from conftest import TRAILMAP, Recording, unpacked_tar
 from test_results import measured
 
 import opencode_sessions as ocs
@@ -29,7 +29,12 @@ if shutil.which("java") is None:
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
 # Groups of these span projects: what one project gives is a part.
-SPANNING = {"overwrites": "model", "edit_failures": "model", "scope": "agent_name"}
+SPANNING = {
+    "overwrites": ["model"],
+    "edit_failures": ["model"],
+    "scope": ["agent_name"],
+    "activity": ["model", "period", "event_type"],
+}
 PLAIN = {"category": "str", "bool": "boolean", "datetime64[us, Etc/UTC]": "datetime64[us, UTC]"}
 PANDAS_3 = "ignore:PySpark does not yet fully support pandas:FutureWarning"
 pytestmark = pytest.mark.filterwarnings(PANDAS_3)
@@ -45,6 +50,7 @@ def spark() -> Iterator[Any]:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.shuffle.partitions": "2",
+        "spark.sql.adaptive.enabled": "false",  # it would make one of two so small partitions
         "spark.log.level": "ERROR",
         "spark.sql.session.timeZone": "Asia/Tokyo",  # whatever it is, moments are moments
     }.items():
@@ -60,7 +66,11 @@ def spark() -> Iterator[Any]:
 def company(
     recordings: dict[str, Recording], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Frames]:
-    """Every recording and a generated store, exported by two people into one folder, and again."""
+    """Every recording and a generated store, exported by two people into one folder, and again.
+
+    Some generated sessions are of a recording's project, and some of none. The folder's name is one
+    that Spark would take for a pattern.
+    """
     home = tmp_path_factory.mktemp("company")
     databases = [recording.database for recording in recordings.values()]
     recorded = ocs.read_opencode(databases)
@@ -70,11 +80,18 @@ def company(
         async with ocs.open(home / "made.db") as svc:
             return await svc.frames(progress=False)
 
+    trailmap = ocs.read_opencode(recordings[TRAILMAP].database)
     generated = asyncio.run(made())
-    folder = home / "sessions"
+    projects = {"0": "/home/dev/a", "1": str(trailmap.sessions["project"].iloc[0]), "2": None}
+    for name in NAMES:
+        frame = getattr(generated, name)
+        tens = frame["project"].astype("str").str.extract(r"project(\d)")[0]
+        frame["project"] = tens.map(projects | {"3": "/home/dev/b"}).astype("category")
+        frame["origin"] = pd.Categorical(["ben@laptop"] * len(frame))
+    folder = home / "[ses]sions {of}*?"
     export(recorded, folder, exporter="ana")
     export(generated, folder, exporter="ben")
-    export(ocs.read_opencode(recordings[TRAILMAP].database), folder, exporter="cem")
+    export(trailmap, folder, exporter="cem")
     return folder, read_export(folder)
 
 
@@ -94,16 +111,18 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
     return plain.sort_values(keys, ignore_index=True, kind="stable")
 
 
-def of_each_project(name: str, frames: Frames) -> pd.DataFrame:
-    """What the measure gives for each project's rows alone, one under the other."""
+def one_by_one(name: str, frames: Frames, by: list[str]) -> pd.DataFrame:
+    """What the measure gives for each group's rows alone, one under the other."""
+    groups = frames.sessions[by].astype("str").drop_duplicates()
+    texts = {n: getattr(frames, n)[by].astype("str").fillna("") for n in NAMES}
     tables = []
-    for project in frames.sessions["project"].unique():
-        some = Frames(
-            **{n: one[one["project"] == project] for n in NAMES for one in [getattr(frames, n)]}
-        )
-        table = measured(name, some)
-        if "project" not in table:
-            table.insert(0, "project", project)
+    for group in groups.itertuples(index=False):
+        wanted = ["" if pd.isna(value) else value for value in group]
+        some = {n: getattr(frames, n)[texts[n].eq(wanted).all(axis=1)] for n in NAMES}
+        table = measured(name, Frames(**some))
+        for place, (column, value) in enumerate(zip(by, group, strict=True)):
+            if column not in table:
+                table.insert(place, column, pd.array([value] * len(table), "str"))
         tables.append(rows(table))
     return pd.concat(tables, ignore_index=True)
 
@@ -126,19 +145,19 @@ def test_a_measure_gives_what_it_gives_in_pandas(
     name: str, frames: fleet.Fleet, company: tuple[Path, Frames]
 ) -> None:
     found = fleet.to_pandas(fleet.run(getattr(analytics, name), frames))
-    expected = of_each_project(name, company[1])
+    expected = one_by_one(name, company[1], ["project"])
     assert len(expected) > 0 or name == "diagnostics"
     same(found, expected)
 
 
 @pytest.mark.parametrize(("name", "by"), SPANNING.items())
 def test_parts_add_up_to_the_measure_of_everything(
-    name: str, by: str, frames: fleet.Fleet, company: tuple[Path, Frames]
+    name: str, by: list[str], frames: fleet.Fleet, company: tuple[Path, Frames]
 ) -> None:
     measure: Callable[..., pd.DataFrame] = getattr(analytics, name)
-    parts = fleet.run(partial(measure, by=by), frames)
+    parts = fleet.run(partial(measure, by=by[0]), frames)
     found = fleet.combine(parts, measure, by=by)
-    expected = measure(company[1].file_events, by=by)
+    expected = measure(company[1].file_events, by=by[0])
     assert len(expected) > 2
     assert set(expected) - set(found) <= {"median_attempts_to_success"}
     same(found, expected[list(found)])
@@ -154,20 +173,32 @@ def test_costs_of_sessions_add_up_by_model(
     assert "inclusive_cost_usd" not in found  # a subagent's is in its parent's as well
 
 
-@pytest.mark.parametrize("by", [None, "model", ["project", "tool"]])
-def test_rates_of_cases_over_projects(
-    by: str | list[str] | None, frames: fleet.Fleet, company: tuple[Path, Frames]
-) -> None:
+def test_rates_of_cases_over_projects(frames: fleet.Fleet, company: tuple[Path, Frames]) -> None:
     cases = analytics.blind_edits(company[1])
-    found = fleet.rates(fleet.run(analytics.blind_edits, frames), "is_blind", by)
-    same(found, analytics.rates(cases, "is_blind", by))
+    found = fleet.run(analytics.blind_edits, frames).cache()
+    ways: list[str | list[str] | None] = [None, "model", ["project", "tool"]]
+    for by in ways:
+        same(fleet.rates(found, "is_blind", by), analytics.rates(cases, "is_blind", by))
 
 
-def test_two_peoples_projects_of_one_name_are_two(frames: fleet.Fleet) -> None:
+def test_two_peoples_projects_of_one_name_are_two(
+    frames: fleet.Fleet, company: tuple[Path, Frames]
+) -> None:
+    people = company[1].sessions.groupby("project", observed=True)["origin"].nunique(dropna=False)
+    assert people.max() == 2
     by = ["origin", "project"]
-    table = fleet.run(analytics.session_summary, frames, by=by)
-    assert table.columns[0] == "origin"
-    assert table.count() == frames.sessions.count()
+    table = fleet.to_pandas(fleet.run(analytics.file_summary, frames, by=by))
+    assert next(iter(table)) == "origin"
+    same(table, one_by_one("file_summary", company[1], by))
+
+
+def test_a_group_need_not_be_a_text(frames: fleet.Fleet, company: tuple[Path, Frames]) -> None:
+    def many(events: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"many": [len(events)]})
+
+    table = fleet.to_pandas(fleet.run(many, frames, by="is_fork_copy"))
+    counted = company[1].file_events["is_fork_copy"].value_counts()
+    assert table.set_index("is_fork_copy")["many"].to_dict() == counted.to_dict()
 
 
 def test_diffs_and_parts_on_request(
@@ -193,6 +224,15 @@ def test_what_an_older_version_did_not_write_is_na(
     calls = fleet.to_pandas(fleet.read(spark, tmp_path).tool_calls)
     assert len(calls) == table.num_rows
     assert calls[["input_hash", "exit_code"]].isna().all(axis=None)
+
+
+def test_an_export_of_the_first_schema(spark: Any, tmp_path: Path) -> None:
+    export = unpacked_tar("export-schema-1", tmp_path) / "export"
+    expected = read_export(export)
+    for name, frame in fleet.read(spark, export, diffs=True).by_name():
+        found = fleet.to_pandas(frame)
+        assert len(found) > 0
+        same(found, getattr(expected, name)[list(found)])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("opencode_sessions")
 CHECKS_AT_ONCE = 16  # ends of files read at a time: in an object store each takes its while
+PATTERN = re.compile(r"[][{}*?\\]")  # what Spark takes for more than itself in a path
 EXPORT = {EXPORTED: "string", AS_OF: "timestamp"}
 
 
@@ -108,7 +110,7 @@ def _frame(
     }
     columns |= {EXPORTED: EXPORT[EXPORTED]} if name != "sessions" else EXPORT
     schema = ", ".join(f"`{column}` {type_}" for column, type_ in columns.items())
-    places = [folder.url(file) for file in files]
+    places = [PATTERN.sub(r"\\\g<0>", folder.url(file)) for file in files]
     reader = spark.read.schema(schema)
     frame = reader.parquet(*places) if places else spark.createDataFrame([], schema)
     return frame.select(*columns)

@@ -56,7 +56,8 @@ def run(measure: Measure, frames: Fleet, by: str | Sequence[str] = "project") ->
     empty = _measured(measure, nothing)
     types = {c: spark_type(dtype) for c, dtype in empty.dtypes.items()}
     before = [column for column in columns if column not in types]
-    types = dict.fromkeys(before, "string") | types
+    given = dict(getattr(frames, names[0]).dtypes)
+    types = {column: given[column] for column in before} | types
     schema = ", ".join(f"`{column}` {type_}" for column, type_ in types.items())
 
     def group(rows: pa.Table) -> pa.Table:  # Spark looks at what it says of its types
