@@ -20,6 +20,8 @@ from .store import Put, Step, TableName
 # session to know, and what is the import's own.
 NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone", "deleted_at", "imported"}
 
+EVENT = ("event_type", "file_path", "new_file_path")
+
 NONE_TAKEN: Mapping[TableName, Collection[str]] = {}
 TRUST = {"database": 2, "storage": 1}  # what tells most of a session; given out files come last
 
@@ -29,6 +31,29 @@ def is_older(session: Row, stored: list[Row]) -> bool:
     said = [as_dict(as_dict(row["info"]).get("time")).get("updated") for row in (session, *stored)]
     here, *kept = map(as_number, said)
     return here is not None and any(time is not None and time > here for time in kept)
+
+
+def is_told(rows: SessionRows, stored: SessionRows) -> bool:
+    """Whether a file that opencode gave out repeats what its database or its tree told in full.
+
+    They tell more of what commands changed, where opencode kept snapshots.
+    """
+    (session,) = rows["sessions"]
+    if session["imported"]["place"] is not None or not stored["sessions"]:
+        return False
+    (kept,) = stored["sessions"]
+    updated, last = (
+        as_number(as_dict(as_dict(row["info"]).get("time")).get("updated"))
+        for row in (session, kept)
+    )
+    return (
+        updated is not None
+        and updated == last
+        and as_dict(kept["imported"]).get("state") is not None
+        and kept["deleted_at"] is None
+        and not any(map(_is_unfinished, [*stored["messages"], *stored["tool_calls"]]))
+        and {row["id"] for row in rows["messages"]} <= {row["id"] for row in stored["messages"]}
+    )
 
 
 class Difference(NamedTuple):
@@ -103,6 +128,8 @@ def _merged(name: TableName, old: Row, new: Row, says_less: bool) -> Row:
     if old["source"] not in APPLICATION:
         if TRUST.get(new["source"], 0) >= TRUST.get(old["source"], 0):
             return new
+        if name == "file_events" and any(old[column] != new[column] for column in EVENT):
+            return new  # another event of the same call: nothing of this one is its
         return new | {column: old[column] for column in new if new[column] is None}
     if name in ("sessions", "messages"):
         said = {column for column in new if old[column] not in (None, "")} - NEVER_SAID

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from .ahead import in_thread, seldom_collected
 from .besides import bury, gone_note
-from .comparing import Difference, compare, is_older
+from .comparing import Difference, compare, is_older, is_told
 from .errors import SourceError
 from .import_report import ORDER, Count, ImportReport
 from .models import TABLES, Row
@@ -244,8 +244,9 @@ class _Import:
             try:
                 is_looked_for = attempt or not is_new
                 stored = await _stored(self._store, read.rows) if is_looked_for else _nothing()
-                if is_older(read.session, stored["sessions"]):
-                    self._older += 1
+                older = is_older(read.session, stored["sessions"])
+                if older or is_told(read.rows, stored):
+                    self._older += older
                     for name in ORDER:
                         getattr(self.report, name).unchanged += len(read.rows[name])
                     return

@@ -1,6 +1,7 @@
 """What commands changed in the recordings, and opencode's snapshots as the source of it."""
 
 import hashlib
+import json
 import os
 import posixpath
 import shutil
@@ -241,6 +242,36 @@ async def test_an_import_again_changes_nothing(whole: dict[str, Path], store: Pa
         count = again.file_events
         assert (count.new, count.changed, count.skipped) == (0, 0, 0)
         assert count.unchanged == len(await svc.file_events())
+
+
+def touched_later(exports: Path, folder: Path, ms: int) -> Path:
+    """Copies of exports, those that are not sanitized, of sessions that were touched later."""
+    for file in exports.glob("*.json"):
+        if not file.name.endswith(".sanitized.json"):
+            said = json.loads(file.read_text())
+            said["info"]["time"]["updated"] += ms
+            (folder / file.name).write_text(json.dumps(said))
+    return folder
+
+
+@pytest.mark.parametrize("is_newer", [False, True])
+async def test_an_export_spoils_nothing_that_snapshots_told(
+    whole: dict[str, Path], given_out: Path, tmp_path: Path, is_newer: bool
+) -> None:
+    """An event that it tells otherwise has nothing of the one that was there."""
+    exports = touched_later(given_out / "export", tmp_path, ms=int(is_newer))
+    async with ocs.OpencodeSessionService() as svc:
+        await svc.import_opencode(whole[SHOP], progress=False)
+        before = await svc.file_events()
+        report = await svc.import_opencode(exports, progress=False)
+        after = await svc.file_events()
+    if is_newer:
+        assert report.sessions.changed > 0
+        patched = after[(after["evidence"] == "patch_part") & (after["event_type"] == "move")]
+        assert patched["additions"].isna().all() and len(patched)
+    else:
+        assert (report.file_events.new, report.file_events.changed) == (0, 0)
+        pd.testing.assert_frame_equal(after, before)
 
 
 @pytest.mark.parametrize("name", [SHOP, SHOP_1_0])
