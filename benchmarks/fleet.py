@@ -49,7 +49,8 @@ def multiply(folder: Path, have: int, want: int) -> None:
             table = pq.read_table(file, partitioning=None)
             for column in set(OWN) & set(table.column_names):
                 texts = table[column].cast(pa.large_string())
-                named = pc.binary_join_element_wise(texts, pa.scalar(f"+{copy}", texts.type), "")
+                end, between = (pa.scalar(text, texts.type) for text in (f"+{copy}", ""))
+                named = pc.binary_join_element_wise(texts, end, between)
                 table = table.set_column(table.column_names.index(column), column, named)
             pq.write_table(table, file.with_stem(f"{file.stem}-copy{copy:03}"), compression="zstd")
 
@@ -83,6 +84,7 @@ def with_spark(folder: Path) -> dict[str, float]:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.memory": DRIVER_MEMORY,
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",  # else a task a file
         "spark.log.level": "ERROR",
         "spark.local.dir": str(folder.parent / "spark"),
     }.items():

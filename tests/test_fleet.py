@@ -50,6 +50,7 @@ def spark() -> Iterator[Any]:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.shuffle.partitions": "2",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",  # else a task a file
         "spark.sql.adaptive.enabled": "false",  # it would make one of two so small partitions
         "spark.log.level": "ERROR",
         "spark.sql.session.timeZone": "Asia/Tokyo",  # whatever it is, moments are moments

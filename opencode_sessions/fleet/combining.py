@@ -22,7 +22,8 @@ def combine(
     last of times from those of the parts, as the measure says of its columns
     (`analytics.RESULTS`). What does not add up, as a median, is left out; so is what only the rows
     tell, as a title. A part that is NA adds nothing, as in `activity` the lines of changes that
-    do not tell theirs, which `lines_unknown` counts.
+    do not tell theirs, which `lines_unknown` counts: with no others than those, and a project that
+    has no changes in the group, the sum is 0 and not NA.
 
     Args:
         table: what `run` gave.
