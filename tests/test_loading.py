@@ -1,6 +1,7 @@
 """Loading what was asked for gives what the frames of everything have, whatever the store."""
 
 import asyncio
+import os
 import posixpath
 import shutil
 import sqlite3
@@ -23,7 +24,8 @@ from opencode_sessions.analytics import Frames, load
 from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
 from opencode_sessions.models import ODDLY_WRITTEN
-from opencode_sessions.store import statements
+from opencode_sessions.store import Store, engine, statements
+from opencode_sessions.store.sqlite_reading import SqliteReader
 from opencode_sessions.store.values import is_oddly_written
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
@@ -179,6 +181,106 @@ async def test_unknown_file_and_session_have_no_rows(service: ocs.OpencodeSessio
     for wanted in ({"file_path": "a.py"}, {"sessions": ["ses_1"]}, {"sessions": []}):
         frames = await service.frames(**wanted)
         assert [len(getattr(frames, name)) for name in NAMES] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("is_named_as_another", [False, True])
+@pytest.mark.parametrize("asked", [{"sessions": ["a", "b"]}, {"file_path": "a.py"}])
+async def test_parents_at_any_height_stored_or_not(
+    asked: dict[str, Any], is_named_as_another: bool, tmp_path: Path
+) -> None:
+    """Each is asked for once; one named by opencode's id is that one, not the row of this id."""
+    async with await ocs.open(tmp_path / "x.db") as svc:
+        for name in "abc":
+            session = await svc.get_or_create_session(name, workdir="/w")
+            if name != "c":
+                message = await svc.persist_message(session, "assistant", "1")
+                await svc.persist_file_events(message, [EDIT])
+        with closing(sqlite3.connect(tmp_path / "x.db")) as other:
+            ((third,),) = other.execute(
+                "SELECT id FROM opencode_sessions WHERE opencode_id = ?",
+                ("a" if is_named_as_another else "c",),
+            )
+            set_to = "UPDATE opencode_sessions SET {} = ? WHERE opencode_id = ?"
+            other.execute(set_to.format("opencode_id"), (third, "c"))
+            for name, parent in {"a": "gone", "b": third, third: "gone, too"}.items():
+                other.execute(set_to.format("parent_id"), (parent, name))
+            other.commit()
+        whole = await load(svc)
+        assert set(whole.file_events["root_session_id"]) == {"gone", "gone, too"}
+        async with asyncio.timeout(60):  # two that are not stored were asked for in turns, for ever
+            some = await load(svc, **asked)
+        pd.testing.assert_frame_equal(some.file_events, whole.file_events)
+        if "file_path" in asked:
+            found = await svc.file_events(**asked)
+            pd.testing.assert_frame_equal(found, whole.file_events)
+
+
+# One file's events, from a file of ours in one visit to a thread
+
+
+EDIT = {"type": "tool_use", "name": "write", "input": {"filePath": "/w/a.py", "content": "1"}}
+
+
+async def said(svc: ocs.OpencodeSessionService, *texts: str) -> None:
+    session = await svc.get_or_create_session("ses_1", workdir="/w")
+    for text in texts:
+        message = await svc.persist_message(session, "assistant", text)
+        await svc.persist_file_events(message, [EDIT])
+
+
+async def test_one_files_events_are_one_visit_to_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await ocs.open(tmp_path / "x.db") as svc:
+        await said(svc, "1", "2")
+        visits = []
+        run = SqliteReader.run
+
+        async def counted(reader: SqliteReader, work: Any) -> Any:
+            visits.append(work)
+            return await run(reader, work)
+
+        monkeypatch.setattr(SqliteReader, "run", counted)
+        monkeypatch.setattr(engine, "transaction", None)
+        monkeypatch.setattr(svc.store, "_transaction", None)
+        assert list((await svc.file_events(file_path="a.py"))["file_path"]) == ["a.py", "a.py"]
+        assert len(visits) == 1
+
+
+async def test_what_is_read_together_is_of_one_moment(tmp_path: Path) -> None:
+    async with await ocs.open(tmp_path / "x.db") as svc:
+        await said(svc, "1")
+
+        async def twice(store: Store) -> list[int]:
+            counts = []
+            for _ in range(2):
+                counts.append(len(await store.select("messages", ["id"])))
+                with closing(sqlite3.connect(tmp_path / "x.db")) as other:
+                    other.execute("DELETE FROM opencode_messages")
+                    other.commit()
+            return counts
+
+        assert await svc.store.reading(twice) == [1, 1]
+        assert await svc.store.reading(twice) == [0, 0]
+
+
+async def test_what_fails_among_other_reads_says_so_and_holds_nothing(tmp_path: Path) -> None:
+    async with await ocs.open(tmp_path / "x.db") as svc:
+        await said(svc, "1")
+
+        async def broken(store: Store) -> None:
+            await store.select("messages", ["id"])
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await svc.store.reading(broken)
+        with closing(sqlite3.connect(tmp_path / "x.db")) as other:
+            busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            assert not busy, "nobody reads from the log"
+            other.execute("DROP TABLE opencode_file_events")
+        with pytest.raises(ocs.SchemaError, match="no such table"):
+            await svc.file_events(file_path="a.py")
+    assert os.listdir(tmp_path) == ["x.db"], "the last to close it leaves no log"
 
 
 # Paths

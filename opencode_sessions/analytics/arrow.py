@@ -5,7 +5,7 @@ as Python objects, and no step holds the interpreter for long. JSON columns alon
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -218,9 +218,14 @@ def _values(array: Any, column: Column, order: Numbers | None) -> Any:
         array = array.take(pa.array(order))
     if column.dtype in ("bool", "float64"):
         return np.require(array.to_numpy(zero_copy_only=False), requirements="W")
-    dtype: Any = pd.api.types.pandas_dtype(column.dtype)
+    dtype = _dtype(column.dtype)
     values = dtype.__from_arrow__(array)
     return values.copy() if column.dtype == TIME else values  # Arrow's are to be read only
+
+
+@cache
+def _dtype(name: str) -> Any:
+    return pd.api.types.pandas_dtype(name)
 
 
 def _categorical(codes: Numbers, values: Sequence[str | None], column: Column) -> pd.Categorical:

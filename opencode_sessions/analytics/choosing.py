@@ -2,8 +2,9 @@
 
 import posixpath
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ..moments import Moment, moment
@@ -20,6 +21,7 @@ COMPUTED_FROM: dict[TableName, tuple[str, ...]] = {
     "file_events": (),
 }
 IN_SESSION: tuple[TableName, ...] = ("messages", "tool_calls", "file_events")
+IDS = ("id", "opencode_id")
 BATCH = 500  # ids in one statement
 
 
@@ -80,17 +82,19 @@ async def _choose_events(
     if wanted is not None:
         found = [row for row in found if row[session] in wanted]
     if rows is None:
-        rows = await _with_ancestors(store, {row[session] for row in found})
+        rows = await _with_ancestors(store, {row[session] for row in found}, ("id",))
     place_of = {row["id"]: _place(row) for row in rows}
     named = columns.index("file_path"), columns.index("new_file_path")
+
+    @cache
+    def is_it(path: str | None, place: tuple[str | None, str | None]) -> bool:
+        return path is not None and posix_path(path, *place) == file_path
+
+    nowhere = (None, None)
     events = [
         row
         for row in found
-        if any(
-            row[at] is not None
-            and posix_path(row[at], *place_of.get(row[session], (None, None))) == file_path
-            for at in named
-        )
+        if any(is_it(row[at], place_of.get(row[session], nowhere)) for at in named)
     ]
     messages = {row[message] for row in events} - {None}
     return Chosen(
@@ -114,17 +118,22 @@ async def _sessions(store: Store, where: Where | None = None) -> list[StoredRow]
     return [dict(zip(columns, row, strict=True)) for row in found]
 
 
-async def _with_ancestors(store: Store, ids: Collection[str]) -> list[StoredRow]:
+async def _with_ancestors(
+    store: Store, ids: Collection[str], by: Sequence[str] = IDS
+) -> list[StoredRow]:
     """Sessions by row id or opencode's, and those they come from."""
     found: dict[str, StoredRow] = {}
+    asked: set[str] = set()
     missing = set(ids)
     while missing:
         listed = sorted(missing)
         for start in range(0, len(listed), BATCH):
-            for column in ("id", "opencode_id"):
+            for column in by:
                 for row in await _sessions(store, {column: listed[start : start + BATCH]}):
                     found[row["id"]] = row
-        known = missing | found.keys() | {row["opencode_id"] for row in found.values()}
+        asked |= missing if by == IDS else set()
+        by = IDS  # a parent may be named by either
+        known = asked | {row["opencode_id"] for row in found.values()}
         missing = {row["parent_id"] for row in found.values() if row["parent_id"]} - known
     return list(found.values())
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import pandas as pd
@@ -87,6 +87,11 @@ async def load_frame(
 ) -> pd.DataFrame:
     """One of the frames alone, as `load` gives it; `optional` adds its optional columns."""
     with tqdm(disable=True) as bar:
+        if file_path is not None and name == "file_events":
+            building = await svc.store.reading(
+                lambda store: _events_of(store, file_path, sessions, optional)
+            )
+            return await asyncio.to_thread(building)
         if sessions is file_path is None and name != "sessions":
             wanted: dict[TableName, bool] = {"sessions": False, name: optional}
             if found := await _at_once(svc.store, wanted, bar):
@@ -96,6 +101,22 @@ async def load_frame(
         if name == "sessions":
             return await loading.session_frame()
         return await loading.frame(name, optional)
+
+
+async def _events_of(
+    store: Store, file_path: str, sessions: Collection[str] | None, diffs: bool
+) -> Callable[[], pd.DataFrame]:
+    """Reads the events of one file; gives what makes their frame."""
+    chosen = await choose(store, sessions, None, None, file_path, diffs)
+    events = Rows("file_events", stored_columns("file_events", diffs))
+    events.take(chosen.events or [])
+    messages = Rows("messages", columns := ["id", *OF_MESSAGE])
+    _, ids = chosen.where["messages"]
+    listed = sorted(ids)
+    for start in range(0, len(listed), BATCH):
+        where = {"id": listed[start : start + BATCH]}
+        messages.take(await store.select("messages", columns, where))
+    return lambda: build("file_events", events.arrays(), chosen.sessions, messages.arrays())
 
 
 async def _at_once(

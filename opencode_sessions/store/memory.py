@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,12 +13,14 @@ from . import (
     Append,
     AppendTo,
     Delete,
+    Done,
     IdsTaken,
     Prune,
     Put,
     PutMessage,
     PutSession,
     Step,
+    Store,
     StoreFailed,
     Summary,
     TableName,
@@ -162,6 +164,10 @@ class MemoryStore:
             counts = (len(held[name]) for name in ("tool_calls", "file_events"))
             totals[id] = len(held["messages"]), prompts, cost, *map(whole, tokens), *counts
         return totals
+
+    async def reading(self, work: Callable[[Store], Coroutine[Any, Any, Done]]) -> Done:
+        """Does work that selects a few rows several times."""
+        return await work(self)
 
     async def summary(self) -> Summary:
         """Counts and the newest session's time."""

@@ -33,6 +33,7 @@ from . import (
     PutMessage,
     PutSession,
     Step,
+    Store,
     Summary,
     TableName,
     Take,
@@ -53,6 +54,7 @@ from .postgres import PostgresWriter
 from .searching import SearchIndex
 from .searching.answers import Answer, Progress, Search
 from .sqlite import SqliteWriter
+from .sqlite_reading import SqliteReader
 from .values import plain
 from .values import whole as whole_number
 from .whole import whole_of
@@ -83,11 +85,13 @@ class SqlStore:
         dispose: Callable[[], Awaitable[None]] | None = None,
         writer: Writer | None = None,
         whole: Callable[[], Whole | None] = lambda: None,
+        reader: SqliteReader | None = None,
     ) -> None:
         self._transaction = transaction
         self._dialect = dialect
         self._dispose = dispose
         self._writer = writer
+        self._reader = reader
         self.whole = whole
         self._index = SearchIndex(transaction, dialect)
         self._counted: Summary | None = None
@@ -120,14 +124,16 @@ class SqlStore:
         transaction = partial(engines.transaction, engine, lock)
         place = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
         writer: Writer | None = None
-        if file_of(engine):
+        reader = SqliteReader(engine) if file_of(engine) else None
+        if reader:
             writer = SqliteWriter(engine, lock)
         elif engine.dialect.driver == "asyncpg":
             writer = PostgresWriter(engine, lock)
         dialect = engine.dialect.name
         whole = partial(whole_of, url)
         dispose = partial(engines.dispose, engine)
-        return cls(transaction, lambda: dialect, place or "memory", dispose, writer, whole)
+        place = place or "memory"
+        return cls(transaction, lambda: dialect, place, dispose, writer, whole, reader)
 
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
         """Applies all steps in one transaction; gives a row for each PutSession and PutMessage."""
@@ -269,6 +275,17 @@ class SqlStore:
             await self._read(self._index.make())
             await self._read(self._index.catch_up(progress))
 
+    async def reading(self, work: Callable[[Store], Coroutine[Any, Any, Done]]) -> Done:
+        """Does work that selects a few rows several times; on a file of ours all at once."""
+        if self._reader is None:
+            return await work(self)
+        with translated():
+            return await self._reader.run(
+                lambda transaction: work(
+                    SqlStore(transaction, self._dialect, self.place, self._dispose)
+                )
+            )
+
     async def _read(self, work: Coroutine[Any, Any, Done]) -> Done:
         is_own = self._dispose is not None
         return await (work if is_own else finish(work))
@@ -284,8 +301,9 @@ class SqlStore:
 
     async def close(self) -> None:
         """Closes our own engine; a caller's AsyncSession is the caller's."""
-        if self._writer:
-            await self._writer.close()
+        for own in (self._writer, self._reader):
+            if own:
+                await own.close()
         if self._dispose:
             await self._dispose()
 
