@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import RECORDINGS, TRAILMAP, Recording
 from handmade import START, bash, delete, edit, file_events, frame, move, read, write
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_recordings import NOT_KNOWN, SHOP, true_events
 
@@ -352,6 +352,8 @@ happens = st.tuples(
 
 
 @given(st.lists(st.lists(happens, max_size=12), max_size=9))
+# a removal that goes past what is known
+@example([[("edit", 0, 3, 4), ("edit", 3, 3, 0), ("edit", 3, 0, 1)]])
 @settings(max_examples=20)
 def test_lines_are_those_of_a_file_that_remembers_who_saw_them(stories: list[list[Any]]) -> None:
     events: list[dict[str, Any]] = []

@@ -199,12 +199,12 @@ def _shifted(
     """The stretches as they are numbered when lines from first to end became more, or fewer."""
     shifted = []
     for a, b, time in known:
-        if b < first:
-            shifted.append((a, b, time))
-        elif a > end:
-            shifted.append((a + more, b + more, time))
-        elif b + more >= a:
+        if a < first and b > end:  # what is between is written now, or gone
             shifted.append((a, b + more, time))
+        elif a < first:
+            shifted.append((a, min(b, first - 1), time))
+        elif b > end:
+            shifted.append((max(a, end + 1) + more, b + more, time))
     return shifted
 
 
