@@ -14,9 +14,8 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -25,10 +24,10 @@ from .besides import bury, gone_note
 from .comparing import Difference, compare, is_older, is_told
 from .errors import SourceError
 from .import_report import ORDER, Count, ImportReport
-from .models import TABLES, Row
-from .records import SessionRecord
-from .rows import SessionRows, session_rows
-from .sources import WITH_SNAPSHOTS, Item, Problem, Source, SourceChanged, unforeseen
+from .models import TABLES
+from .prepared import MANY, Notes, Prepared, can_be_apart, read, read_apart
+from .rows import SessionRows
+from .sources import WITH_SNAPSHOTS, Problem, Source, SourceChanged
 from .store import (
     CallerWorkFailed,
     IdsTaken,
@@ -37,7 +36,6 @@ from .store import (
     StoreFailed,
     TableName,
 )
-from .store.values import clean, packed
 from .wanted import TOLD, Wanted
 
 TRIES = 3
@@ -103,7 +101,7 @@ class _Import:
         self._wanted = wanted
         self._states: dict[str, str | None] = {}
         self._stored: set[str] = set()  # opencode's ids of sessions the store has
-        self._waiting: list[_Read] = []
+        self._waiting: list[Prepared] = []
         self._others: Counter[TableName] = Counter()
         self._gone = 0
         self._older = 0
@@ -118,21 +116,20 @@ class _Import:
         self.there |= said.keys()
         unchanged = await self._unchanged()
         doubles = len(self.taken & said.keys())
-        items = source.sessions(
-            since=wanted.since,
-            project=wanted.project,
-            shell=wanted.shell,
-            leave_out=unchanged | self.taken,
-        )
+        leave_out = unchanged | self.taken
+        is_apart = can_be_apart() and len(said.keys() - leave_out) >= MANY
+        items = (read_apart if is_apart else read)(source, wanted, leave_out)
         self.taken |= unchanged
         problems: list[Problem] = []
         bar = tqdm(desc="import", unit="session", disable=not progress, leave=False)
         with bar, seldom_collected():
             try:
-                async with aclosing(in_thread(self._read(items))) as found:
+                async with aclosing(in_thread(items)) as found:
                     async for item in found:
                         if isinstance(item, int):
                             bar.reset(total=item)
+                        elif isinstance(item, Notes):
+                            self.report.notes += item
                         elif isinstance(item, Problem):
                             problems.append(item)
                             self.saw_all &= not item.place.startswith("folder ")
@@ -148,7 +145,6 @@ class _Import:
         failed = {problem.place.removeprefix("session ") for problem in problems}
         self.taken |= said.keys() - failed
         self._skip(problems)
-        self.report.notes += await asyncio.to_thread(source.notes)
         self._remark(doubles)
 
     def _skip(self, problems: list[Problem]) -> None:
@@ -180,34 +176,23 @@ class _Import:
             self._others += Counter(imported["beside"])
         return unchanged
 
-    def _read(self, items: Iterator[Item]) -> Iterator["int | Problem | _Read"]:
-        """What a source gives, its sessions as rows."""
-        for item in items:
-            if not isinstance(item, SessionRecord):
-                yield item
-                continue
-            try:
-                yield _Read(item.id, *_rows(item, self._source.kind, self._wanted.origin))
-            except Exception as error:  # one session is no reason to lose the others
-                yield unforeseen(item.id, error)
-
-    async def _session(self, read: "_Read", problems: list[Problem]) -> None:
+    async def _session(self, prepared: Prepared, problems: list[Problem]) -> None:
         """Imports one session; one with a problem is read again the next time, to say it again."""
-        self.taken.add(read.id)
-        self.there.add(read.id)
-        is_known = self.saw_all and read.id in self._states
-        is_whole = is_known and not any(read.id in problem.place for problem in problems)
-        read.session["imported"] = {
-            "place": self.place if read.id in self._states else None,
-            "state": self._states[read.id] if is_whole else None,
-            **{name: len(read.rows[name]) for name in ORDER[1:]},
+        self.taken.add(prepared.id)
+        self.there.add(prepared.id)
+        is_known = self.saw_all and prepared.id in self._states
+        is_whole = is_known and not any(prepared.id in problem.place for problem in problems)
+        prepared.session["imported"] = {
+            "place": self.place if prepared.id in self._states else None,
+            "state": self._states[prepared.id] if is_whole else None,
+            **{name: len(prepared.rows[name]) for name in ORDER[1:]},
         }
-        if read.session["opencode_id"] in self._stored:
+        if prepared.session["opencode_id"] in self._stored:
             await self._store_waiting()  # the older one keeps ids that two have
-            await self._store_one(read, is_whole)
+            await self._store_one(prepared, is_whole)
             return
-        self._stored.add(read.session["opencode_id"])
-        self._waiting.append(read)
+        self._stored.add(prepared.session["opencode_id"])
+        self._waiting.append(prepared)
         if sum(one.size for one in self._waiting) >= ROWS_TOGETHER:
             await self._store_waiting()
 
@@ -237,25 +222,25 @@ class _Import:
             else:
                 await self._store_one(one, is_whole=False, is_new=True)
 
-    async def _store_one(self, read: "_Read", is_whole: bool, *, is_new: bool = False) -> None:
+    async def _store_one(self, prepared: Prepared, is_whole: bool, *, is_new: bool = False) -> None:
         """Writes what of a session the store has not; nothing is gone of one that `is_new`."""
         taken: dict[TableName, set[str]] = {}
         for attempt in range(TRIES):
             try:
                 is_looked_for = attempt or not is_new
-                stored = await _stored(self._store, read.rows) if is_looked_for else _nothing()
-                older = is_older(read.session, stored["sessions"])
-                if older or is_told(read.rows, stored):
+                stored = await _stored(self._store, prepared.rows) if is_looked_for else _nothing()
+                older = is_older(prepared.session, stored["sessions"])
+                if older or is_told(prepared.rows, stored):
                     self._older += older
                     for name in ORDER:
-                        getattr(self.report, name).unchanged += len(read.rows[name])
+                        getattr(self.report, name).unchanged += len(prepared.rows[name])
                     return
                 is_same = any(
                     row["imported"] and row["imported"]["place"] == self.place
                     for row in stored["sessions"]
                 )
                 deleted = self._wanted.deleted if is_whole and is_same else None
-                found = await asyncio.to_thread(compare, read.rows, stored, deleted, taken)
+                found = await asyncio.to_thread(compare, prepared.rows, stored, deleted, taken)
                 if found.steps:
                     await self._store.apply(found.steps)
                 break
@@ -267,21 +252,21 @@ class _Import:
                     taken |= {name: ids | taken.get(name, set()) for name, ids in error.ids.items()}
                 # Unless it is passing, an application may have stored the same meanwhile.
                 if error.is_passing or attempt == TRIES - 1:
-                    place, reason = f"session {read.id}", f"could not be stored: {error}"
+                    place, reason = f"session {prepared.id}", f"could not be stored: {error}"
                     self.report.skip(Problem(place, reason))
                     return
         self._copied += len(taken.get("messages", ()))
-        self._count(read, found)
+        self._count(prepared, found)
 
-    def _count(self, read: "_Read", found: Difference) -> None:
+    def _count(self, prepared: Prepared, found: Difference) -> None:
         self._others += found.others
         self._gone += found.gone
-        self.report.scrubbed += read.scrubbed
+        self.report.scrubbed += prepared.scrubbed
         for name in ORDER:
             count, new, changed = getattr(self.report, name), found.new[name], found.changed[name]
             count.new += new
             count.changed += changed
-            count.unchanged += len(read.rows[name]) - new - changed
+            count.unchanged += len(prepared.rows[name]) - new - changed
 
     def _remark(self, doubles: int) -> None:
         if doubles:
@@ -307,36 +292,8 @@ class _Import:
             )
 
 
-class _Read(NamedTuple):
-    """A session as it is to be stored, and how many of its values had to be replaced."""
-
-    id: str
-    rows: SessionRows
-    scrubbed: int
-
-    @property
-    def session(self) -> Row:
-        """Its own row."""
-        return self.rows["sessions"][0]
-
-    @property
-    def size(self) -> int:
-        """How many rows it has."""
-        return sum(map(len, self.rows.values()))
-
-
 def _nothing() -> SessionRows:
     return {name: [] for name in ORDER}
-
-
-def _rows(record: SessionRecord, source: str, origin: str | None) -> tuple[SessionRows, int]:
-    rows, replaced = session_rows(record, source=source, origin=origin), 0
-    for name, listed in rows.items():
-        make = clean if name == "sessions" else packed
-        cleaned = [make(row) for row in listed]
-        rows[name] = [row for row, _count in cleaned]
-        replaced += sum(count for _row, count in cleaned)
-    return rows, replaced
 
 
 async def _stored(store: Store, rows: SessionRows) -> SessionRows:

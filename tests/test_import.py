@@ -500,7 +500,7 @@ async def test_one_session_without_rows_does_not_stop_the_others(
         return session_rows(record, **writer)
 
     with monkeypatch.context() as patch:
-        patch.setattr("opencode_sessions.sync.session_rows", without)
+        patch.setattr("opencode_sessions.prepared.session_rows", without)
         report = await imported(service, small)
     told = Problem(f"session {bad}", "was not understood (OverflowError: too long)")
     assert report.problems == [told]

@@ -58,6 +58,7 @@ class Surroundings:
         self.snapshots = snapshots
         self._load = load
         self._loaded: dict[str, Loaded] = {}  # the one used last comes last
+        self._kept = 0.0  # bytes of them
         self._spans: dict[str | None, list[_Span]] = defaultdict(list)
         for info, worktree in sessions:
             time = as_dict(info.get("time"))
@@ -91,10 +92,13 @@ class Surroundings:
 
     def _read(self, id: str) -> Loaded:
         """A session as it is in the source; of those read last some are kept."""
-        found = self._loaded.pop(id, None) or self._load(id)
+        found = self._loaded.pop(id, None)
+        if found is None:
+            found = self._load(id)
+            self._kept += found.size
         self._loaded[id] = found
-        while sum(one.size for one in self._loaded.values()) > KEPT_BYTES:
-            self._loaded.pop(next(iter(self._loaded)))
+        while self._kept > KEPT_BYTES:
+            self._kept -= self._loaded.pop(next(iter(self._loaded))).size
         return found
 
     def neighbours(self, info: Json, worktree: str | None) -> list[_Span]:

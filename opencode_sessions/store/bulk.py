@@ -18,6 +18,7 @@ from . import TableName, statements
 from .engine import Executor
 from .values import JsonText, dumps, plain
 
+WITHOUT_ZONE = len("2026-01-31 23:59:59.000000")
 BATCH = 2000  # rows prepared between two turns of the event loop: under 50 ms
 
 AS_IT_IS = {type(None), int, float, str}
@@ -103,8 +104,8 @@ def bound(rows: Iterable[Row], names: Sequence[str]) -> Iterator[list[Any]]:
 
 
 def _time(value: datetime) -> str:
-    utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    return utc.replace(tzinfo=None).isoformat(" ", "microseconds")
+    utc = value if value.tzinfo in (UTC, None) else value.astimezone(UTC)
+    return utc.isoformat(" ", "microseconds")[:WITHOUT_ZONE]
 
 
 def _other(value: Any) -> Any:

@@ -24,6 +24,7 @@ from .values import dumps, loads
 
 BUSY_TIMEOUT_MS = 5000
 SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns; at NORMAL power may take the last
+CACHE_KB = 16_000  # at most: of the usual 2 MB, indexes are read again and again as they grow
 CHECKPOINT_PAGES = 4000  # 16 MB: a commit that also copies the log into the file takes longer
 WAL_RETRY_S = 0.01
 SMALLEST_DATABASE = 512  # bytes; what is smaller SQLite takes for empty, and writes over it
@@ -181,6 +182,7 @@ def set_up_sqlite(connection: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     cursor.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
+    cursor.execute(f"PRAGMA cache_size=-{CACHE_KB}")
     cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()

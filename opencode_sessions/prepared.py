@@ -1,0 +1,167 @@
+"""What an import reads, as the rows it is to write: here, or in a process of its own.
+
+Reading is work for one interpreter from end to end, and so is handing rows to a driver. In threads
+of one process they take turns; many sessions are read by a second process while this one writes.
+"""
+
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Iterator
+from typing import BinaryIO, NamedTuple
+
+from .ahead import seldom_collected
+from .errors import SourceError
+from .models import Row
+from .records import SessionRecord
+from .rows import SessionRows, session_rows
+from .sources import Problem, Source, unforeseen
+from .store.values import clean, packed
+from .wanted import Wanted
+
+MANY = 50  # sessions: a process of its own takes half a second to start
+CHUNKS = 256  # of 64 KB, as pickle writes them: what is read ahead
+# The same modules as here, wherever they were found.
+CHILD = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from opencode_sessions import prepared; prepared.serve()"
+)
+
+
+class Prepared(NamedTuple):
+    """A session as it is to be stored, and how many of its values had to be replaced."""
+
+    id: str
+    rows: SessionRows
+    scrubbed: int
+
+    @property
+    def session(self) -> Row:
+        """Its own row."""
+        return self.rows["sessions"][0]
+
+    @property
+    def size(self) -> int:
+        """How many rows it has."""
+        return sum(map(len, self.rows.values()))
+
+
+class Notes(list[str]):
+    """What else a source says of itself when all is read."""
+
+
+Item = int | Problem | Prepared | Notes
+
+
+def read(source: Source, wanted: Wanted, leave_out: Collection[str]) -> Iterator[Item]:
+    """What a source gives: the number of sessions, each of them and each problem, then its notes.
+
+    Raises:
+        SourceError: nothing of it can be read, or it changed meanwhile.
+    """
+    for item in source.sessions(
+        since=wanted.since, project=wanted.project, shell=wanted.shell, leave_out=leave_out
+    ):
+        if not isinstance(item, SessionRecord):
+            yield item
+            continue
+        try:
+            yield _prepared(item, source.kind, wanted.origin)
+        except Exception as error:  # one session is no reason to lose the others
+            yield unforeseen(item.id, error)
+    yield Notes(source.notes())
+
+
+def read_apart(source: Source, wanted: Wanted, leave_out: Collection[str]) -> Iterator[Item]:
+    """What `read` gives, read by a process of its own, which is gone when this ends.
+
+    Raises:
+        SourceError: as `read` does, or that process was ended.
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdin and child.stdout
+    try:
+        with contextlib.suppress(BrokenPipeError), child.stdin:  # it is gone: told below
+            pickle.dump(sys.path, child.stdin)
+            pickle.dump((source, wanted, set(leave_out)), child.stdin)
+        while True:
+            try:
+                item = pickle.load(child.stdout)
+            except (EOFError, pickle.UnpicklingError) as error:
+                raise SourceError(
+                    f"{source}: the process that read it ended (exit code {child.wait()})."
+                ) from error
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        child.kill()
+        child.stdout.close()
+        child.wait()
+
+
+def can_be_apart() -> bool:
+    """Whether there is an interpreter to start: a program frozen into one file has none."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def serve() -> None:
+    """The other end of `read_apart`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the one who started this that stops it
+    source, wanted, leave_out = pickle.load(sys.stdin.buffer)
+    output, sys.stdout = sys.stdout.buffer, sys.stderr  # what is printed is none of the items
+    with seldom_collected(), _Sender(output) as sender:
+        try:
+            for item in read(source, wanted, leave_out):
+                pickle.dump(item, sender, pickle.HIGHEST_PROTOCOL)
+            pickle.dump(None, sender)
+        except Exception as error:
+            pickle.dump(error, sender)
+
+
+class _Sender:
+    """A pipe that is written to by a thread, so that reading goes on while the other end writes."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(CHUNKS)
+        self._thread = threading.Thread(target=self._send)
+
+    def __enter__(self) -> "_Sender":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._chunks.put(None)
+        self._thread.join()
+
+    def write(self, chunk: bytes) -> None:
+        """Takes what pickle writes; waits while too much is on its way."""
+        self._chunks.put(chunk)
+
+    def _send(self) -> None:
+        while (chunk := self._chunks.get()) is not None:
+            try:
+                self._pipe.write(chunk)
+                self._pipe.flush()
+            except BrokenPipeError:  # nobody reads any more
+                os._exit(1)
+
+
+def _prepared(record: SessionRecord, source: str, origin: str | None) -> Prepared:
+    rows, replaced = session_rows(record, source=source, origin=origin), 0
+    for name, listed in rows.items():
+        make = clean if name == "sessions" else packed
+        cleaned = [make(row) for row in listed]
+        rows[name] = [row for row, _count in cleaned]
+        replaced += sum(count for _row, count in cleaned)
+    return Prepared(record.id, rows, replaced)

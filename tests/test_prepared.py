@@ -1,0 +1,137 @@
+"""Many sessions are read by a process of its own: the same rows, and it does not outlive its use."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import RECORDINGS, TRAILMAP, TREES, Recording
+
+from opencode_sessions import OpencodeSessionService, SourceError, prepared, sync
+from opencode_sessions.models import TABLES
+from opencode_sessions.prepared import Notes, Prepared, read, read_apart
+from opencode_sessions.sources import Database, Problem, Source, SourceChanged, StorageTree
+from opencode_sessions.wanted import Wanted
+
+WANTED = Wanted(origin="alice@laptop")
+Child = subprocess.Popen[bytes]
+
+
+class Loud(Database):
+    """A database that prints: what is printed is no item."""
+
+    def sessions(self, **options: Any) -> Iterator[Any]:
+        print("reading")
+        yield from super().sessions(**options)
+
+
+class Changing(Database):
+    """A database that opencode writes to before all is read."""
+
+    def sessions(self, **options: Any) -> Iterator[Any]:
+        yield Problem("part prt_1", "its JSON is broken")
+        raise SourceChanged("opencode wrote meanwhile")
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
+    """The processes that were started."""
+    found: list[Child] = []
+
+    def started(*args: Any, **options: Any) -> Child:
+        found.append(subprocess.Popen(*args, **options))
+        return found[-1]
+
+    monkeypatch.setattr(
+        prepared, "subprocess", type("", (), {**vars(subprocess), "Popen": started})
+    )
+    return found
+
+
+@pytest.mark.parametrize("name", [*RECORDINGS, *TREES])
+def test_apart_is_the_same(
+    name: str, recordings: dict[str, Recording], trees: dict[str, Recording], children: list[Child]
+) -> None:
+    place = (recordings | trees)[name].database
+    source: Source = Database(place) if place.is_file() else StorageTree(place)
+    here = list(read(source, WANTED, set()))
+    assert list(read_apart(source, WANTED, set())) == here
+    assert [child.poll() is not None for child in children] == [True]
+    *_, first, last = (item.id for item in here if isinstance(item, Prepared))
+    assert isinstance(here[-1], Notes)
+    some = list(read_apart(source, WANTED, {first}))
+    assert last in [item.id for item in some if isinstance(item, Prepared)]
+    assert first not in [item.id for item in some if isinstance(item, Prepared)]
+
+
+def test_what_is_wrong_arrives(trailmap: Recording, tmp_path: Path) -> None:
+    items = read_apart(Changing(trailmap.database), WANTED, set())
+    assert next(items) == Problem("part prt_1", "its JSON is broken")
+    with pytest.raises(SourceChanged, match="opencode wrote meanwhile"):
+        next(items)
+    nothing = tmp_path / "opencode.db"
+    nothing.write_bytes(b"no database at all" * 100)
+    with pytest.raises(SourceError, match="is no SQLite database"):
+        list(read_apart(Database(nothing), WANTED, set()))
+
+
+def test_what_is_printed_is_no_item(trailmap: Recording) -> None:
+    source = Database(trailmap.database)
+    assert list(read_apart(Loud(source.path), WANTED, set())) == list(read(source, WANTED, set()))
+
+
+def test_it_does_not_outlive_its_use(trailmap: Recording, children: list[Child]) -> None:
+    items = read_apart(Database(trailmap.database), WANTED, set())
+    assert next(items) == 20
+    assert children[0].poll() is None
+    items.close()  # type: ignore[attr-defined]
+    assert children[0].poll() is not None
+
+
+def test_a_process_that_is_ended_is_told(trailmap: Recording, children: list[Child]) -> None:
+    """As the system does it when memory runs out."""
+    items = read_apart(Database(trailmap.database), WANTED, set())
+    next(items)
+    children[0].kill()
+    with pytest.raises(SourceError, match=r"the process that read it ended \(exit code -9\)"):
+        list(items)
+
+
+async def everything(service: OpencodeSessionService) -> dict[str, list[Any]]:
+    return {
+        name: sorted(await service.store.select(name, [c.name for c in table.columns]))  # type: ignore[arg-type]
+        for name, table in TABLES.items()
+    }
+
+
+async def test_imports_of_many_sessions_read_apart(
+    service: OpencodeSessionService,
+    trailmap: Recording,
+    children: list[Child],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And one that was ended halfway is completed by the next."""
+    whole = OpencodeSessionService()
+    await whole.import_opencode(trailmap.database, progress=False)
+    assert not children, f"{TRAILMAP} has few sessions"
+    monkeypatch.setattr(sync, "MANY", 5)
+    monkeypatch.setattr(sync, "ROWS_TOGETHER", 1)
+    apply = service.store.apply
+
+    async def ending(steps: Any) -> Any:
+        children[0].kill()
+        return await apply(steps)
+
+    with monkeypatch.context() as patch, pytest.raises(SourceError, match="ended"):
+        patch.setattr(service.store, "apply", ending)
+        patch.setattr(prepared, "CHUNKS", 1)
+        await service.import_opencode(trailmap.database, progress=False)
+    stored = (await service.sessions()).shape[0]
+    assert 0 < stored < 20
+    report = await service.import_opencode(trailmap.database, progress=False)
+    assert (report.sessions.new, report.sessions.unchanged) == (20 - stored, stored)
+    assert await everything(service) == await everything(whole)
+    report = await service.import_opencode(trailmap.database, progress=False)
+    assert report.sessions.unchanged == 20
+    assert len(children) == 2, "nothing is left to read"
