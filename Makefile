@@ -28,7 +28,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest --nbmake notebooks
 
 # Minutes each; the ratios in one run are what counts. `python -m benchmarks.importing --megabytes 1000`
-# is the large one; benchmarks/timeline.py and explorer.py need Chromium.
+# is the large one; benchmarks.timeline and benchmarks.explorer need Chromium.
 bench: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.importing

@@ -1,6 +1,6 @@
 """How soon FileTimeline shows many events in JupyterLab, and how soon a click is known.
 
-    python benchmarks/timeline.py [events ...]
+    python -m benchmarks.timeline [events ...]
 
 Prints one line a size, of the best of three: seconds from `ocs.FileTimeline(events)` to its pixels
 ("new"), and from `timeline.events = events` ("other"), each with the part of it that is Python's;
@@ -11,6 +11,7 @@ the packaged recording over and over, on made-up files.
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -60,14 +61,9 @@ made_in = time.time() - began
 timeline.observe(lambda change: heard.append(time.time()), "selected")
 timeline
 """
-SHOWN = """async ({ before, count }) => {
-    for (;;) {
-        const canvas = document.querySelector(".ocs-timeline canvas");
-        const { painted, picture } = canvas?.dataset ?? {};
-        if (Number(painted) === count && `${canvas.id}${picture}` !== before) break;
-        await new Promise((then) => requestAnimationFrame(then));
-    }
-    return Date.now() / 1000;
+SHOWN = """(count) => {
+    const canvas = document.querySelector(".ocs-timeline canvas");
+    return Number(canvas?.dataset.painted) === count && Date.now() / 1000;
 }"""
 
 
@@ -106,7 +102,7 @@ def measured(page: Page, home: Path, address: str, size: int) -> list[float]:
         lab.python("None", "timeline and timeline.close()")
         page.locator(".ocs-timeline").wait_for(state="detached")
         lab.run_all()
-        seen = page.evaluate(SHOWN, {"before": None, "count": size})
+        seen = page.wait_for_function(SHOWN, arg=size).json_value()
         new = seen - float(lab.python("began"))
         made = float(lab.python("made_in"))
 
@@ -118,7 +114,7 @@ def measured(page: Page, home: Path, address: str, size: int) -> list[float]:
             f"timeline.events = frames[{size}]",
             "made_in = time.time() - began",
         )
-        seen = page.evaluate(SHOWN, {"before": None, "count": size})
+        seen = page.wait_for_function(SHOWN, arg=size).json_value()
         other = seen - float(lab.python("began"))
         again = float(lab.python("made_in"))
         rounds.append([new, made, other, again, clicked(lab, page, size)])
@@ -128,18 +124,23 @@ def measured(page: Page, home: Path, address: str, size: int) -> list[float]:
 def clicked(lab: LabPage, page: Page, size: int) -> float:
     """Seconds from the release of the mouse until Python has called who asked for `selected`."""
     timeline = TimelinePage(page.locator(".ocs-timeline"))
+    place = size // 2
+    while timeline.where(place)[1] > 500:  # of a row that is on the screen
+        place += 1
+    return released(lab, timeline, lambda: timeline.click(place))
+
+
+def released(lab: LabPage, timeline: TimelinePage, do: Callable[[], None]) -> float:
+    """Seconds from the release of the mouse, which `do` ends with, to the first time in `heard`."""
     timeline.canvas.evaluate(
         "() => window.addEventListener('pointerup',"
         " () => { window.released = Date.now() / 1000; }, { once: true, capture: true })"
     )
-    place = size // 2
-    while timeline.where(place)[1] > 500:  # of a row that is on the screen
-        place += 1
-    timeline.click(place)
+    do()
     lab.python_until("len(heard) > 0", "True")
-    return float(lab.python("heard.pop()", "heard[1:] = []")) - float(
-        page.evaluate("window.released")
-    )
+    told = float(lab.python("heard[0]"))
+    lab.python("None", "heard.clear()")
+    return told - float(timeline.root.page.evaluate("window.released"))
 
 
 if __name__ == "__main__":

@@ -116,15 +116,16 @@ class LabPage:
     def python(self, expression: str, *before: str) -> str:
         """The repr of an expression in the kernel, once these statements have run."""
         code = json.dumps("\n".join(before))
-        answer = self.page.evaluate(
+        answer = self.page.wait_for_function(  # as `evaluate` waits for ever
             f"""async (expression) => {{
                 const asked = {KERNEL}.requestExecute({{
                     code: {code}, store_history: false, user_expressions: {{ it: expression }} }});
                 const content = (await asked.done).content;
                 return content.user_expressions?.it ?? content;
             }}""",
-            expression,
-        )
+            arg=expression,
+            timeout=PATIENCE * 1000,
+        ).json_value()
         if answer["status"] != "ok":
             raise RuntimeError(f"{answer['ename']}: {answer['evalue']}")
         return str(answer["data"]["text/plain"])
