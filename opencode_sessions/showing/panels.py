@@ -25,17 +25,18 @@ DIFF_START = ("@@ -", "--- ", "diff --git ", "Index: ")
 
 def session_html(session: Row, story: Story) -> str:
     """A session's title and what it did in numbers."""
-    is_own = story.events["session_id"] == session["session_id"]
-    events, files = story.events[is_own], len(set(story.names[is_own]) - {SHELL})
-    failed = int(events["status"].isin(FAILED).sum())
-    changes = events[is_counted(events) & is_mutation(events)]
-    lines = changes[["additions", "deletions"]].dropna().sum()
+    events = story.events
+    is_own = events["session_id"] == session["session_id"]
+    files = len(set(story.names[is_own]) - {SHELL})
+    failed = int((is_own & events["status"].isin(FAILED)).sum())
+    is_change = is_own & is_counted(events) & is_mutation(events)
+    lines = events.loc[is_change, ["additions", "deletions"]].dropna().sum()
     whose = [session[name] for name in ("agent_name", "model", "origin") if is_known(session[name])]
     meta = [
         _time(session["created_at"]),
-        number_of(len(events), "event"),
+        number_of(int(is_own.sum()), "event"),
         number_of(files, "file"),
-        f"+{lines['additions']:,} \N{MINUS SIGN}{lines['deletions']:,}" if len(changes) else "",
+        f"+{lines['additions']:,} \N{MINUS SIGN}{lines['deletions']:,}" if is_change.any() else "",
         f"{failed:,} failed" if failed else "",
         *(escaped(str(name)) for name in whose),
         "subagent" if is_known(session["parent_session_id"]) else "",

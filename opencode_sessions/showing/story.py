@@ -29,7 +29,8 @@ class Story:
     def __init__(self, events: pd.DataFrame) -> None:
         self.events = events
         self._histories = file_timeline(events, include=EXTRAS)
-        last_names = self._histories.set_index("event_id")["last_path"].astype("str")
+        histories = self._histories[["event_id", "last_path"]]  # all columns take a while to move
+        last_names = histories.set_index("event_id")["last_path"].astype("str")
         names = events["event_id"].map(last_names)
         self.names = names.astype("str").fillna(SHELL)
         types = {name: events["event_type"].eq(name) for name in EVENT_TYPES}
@@ -53,12 +54,13 @@ class Story:
             events = events.reindex(columns=self._histories.columns).astype(added)
         else:
             histories = self._histories
-            is_named = (histories[["file_path", "new_file_path", "last_path"]] == file).any(axis=1)
+            names = ("file_path", "new_file_path", "last_path")
+            is_named = np.logical_or.reduce([histories[name] == file for name in names])
             ids = histories.loc[is_named, "file_id"]
             events = histories[histories["file_id"].isin(ids)].reset_index(drop=True)
         if events.empty:
-            names = [name for name in self.files.index if name != SHELL]
-            near = difflib.get_close_matches(file, names, cutoff=0.4) or names[:3]
+            known = [name for name in self.files.index if name != SHELL]
+            near = difflib.get_close_matches(file, known, cutoff=0.4) or known[:3]
             raise OpencodeSessionsError(
                 f"This session has no events of {file!r}. Try {', '.join(map(repr, near))}."
             )
@@ -85,8 +87,9 @@ def no_events() -> pd.DataFrame:
 
 def newest_change(events: pd.DataFrame) -> str:
     """The event_id of the last of these events that changed its file, else of the last."""
-    changes = events[is_mutation(events)]
-    return str((events if changes.empty else changes)["event_id"].iloc[-1])
+    ids = events["event_id"]
+    changed = ids[is_mutation(events)]
+    return str((ids if changed.empty else changed).iloc[-1])
 
 
 def steps(events: pd.DataFrame, file: str) -> pd.Index:
@@ -106,6 +109,8 @@ def reach(events: pd.DataFrame, wanted: pd.Series, *, by_session: bool) -> list[
 
 def _former_names(histories: pd.DataFrame) -> pd.Series:
     """The other names of each file that had some, by its last one."""
-    pairs = histories[["last_path", "file_path"]].astype("str").drop_duplicates()
+    moved = histories.loc[histories["new_file_path"].notna(), "file_id"]
+    pairs = histories.loc[histories["file_id"].isin(moved), ["last_path", "file_path"]]
+    pairs = pairs.astype("str").drop_duplicates()
     pairs = pairs[pairs["last_path"] != pairs["file_path"]]
     return pairs.groupby("last_path")["file_path"].agg(", ".join)

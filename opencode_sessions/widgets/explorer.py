@@ -229,7 +229,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             return
         beside = None if self.beside == session else self.beside
         ids = [session] if beside is None else [session, beside]
-        events = together([await self._source.file_events(id, diffs=True) for id in ids])
+        loaded = [await self._source.file_events(id, diffs=True) for id in ids]
+        events = await self._loading.aside(together, loaded)
         story = await self._loading.aside(Story, events)
         is_wide = beside is not None
         picture = await self._loading.aside(
@@ -253,7 +254,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._loading.start("messages", lambda: self._load_messages(story, ids))
 
     async def _load_messages(self, story: Story, ids: list[str]) -> None:
-        story.messages = together([await self._source.messages(id, parts=True) for id in ids])
+        loaded = [await self._source.messages(id, parts=True) for id in ids]
+        story.messages = await self._loading.aside(together, loaded)
         await self._write_message(story)
         self._say("")
 
