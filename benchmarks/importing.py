@@ -116,7 +116,17 @@ def compare(folder: Path, megabytes: float, rounds: int) -> None:
         middle(values) for values in zip(*((t.seconds, t.cpu_s) for t in limits), strict=True)
     )
     title = f"Medians of {rounds} rounds" if rounds > 1 else "One round"
-    head = ("", "seconds", "x limit", "CPU s", "x limit", "rows/s", "memory MB", "longest pause ms")
+    head = (
+        "",
+        "seconds",
+        "x limit",
+        "CPU s",
+        "x limit",
+        "rows/s",
+        "memory MB",
+        "reader MB",
+        "longest pause ms",
+    )
     lines: list[tuple[str, ...]] = []
     for name, each, written in (
         ("limit", limits, rows),
@@ -130,7 +140,9 @@ def compare(folder: Path, megabytes: float, rounds: int) -> None:
         pause = middle(took.longest_pause_ms for took in each)
         rate = f"{written / seconds:,.0f}" if written else ""
         times = (f"{seconds:.1f}", f"{seconds / floor:.2f}", f"{cpu:.1f}", f"{cpu / least:.2f}")
-        rest = ("", "") if each is limits else (f"{memory:,.0f}", f"{pause:.0f}")
+        child = middle(took.children_mb for took in each)
+        rest = (f"{memory:,.0f}", f"{child:,.0f}" if child else "", f"{pause:.0f}")
+        rest = ("", "", "") if each is limits else rest
         lines.append((name, *times, rate, *rest))
     show(title, head, lines)
     per_thousand = middle(took.seconds for took in again) / made.sessions * 1000

@@ -26,9 +26,11 @@ class Took:
 
     seconds: float = 0.0
     cpu_s: float = 0.0
-    """Of all threads of the process: on a busy machine this says more than the clock."""
+    """Of all threads, and of processes it started: on a busy machine more than the clock says."""
     peak_mb: float = 0.0
     """Resident memory at its peak, above what was there when it began."""
+    children_mb: float = 0.0
+    """The most that a process it started had resident, all that is in it counted."""
     longest_pause_ms: float = 0.0
     """The longest time in which the event loop did not turn."""
 
@@ -44,10 +46,12 @@ async def taking() -> AsyncIterator[Took]:
     """Measures what is done inside; the peak of memory is that of the process until then."""
     took, before, pauses = Took(), peak_mb(), [0.0]
     ticking = asyncio.create_task(_tick(pauses))
-    started, used = time.perf_counter(), time.process_time()
+    started, used = time.perf_counter(), _cpu_s()
     yield took
-    took.seconds, took.cpu_s = time.perf_counter() - started, time.process_time() - used
+    took.seconds, took.cpu_s = time.perf_counter() - started, _cpu_s() - used
     ticking.cancel()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took.children_mb = _megabytes(children.ru_maxrss) if children.ru_utime else 0.0
     took.peak_mb = peak_mb() - before
     took.longest_pause_ms = max(pauses) * 1000
 
@@ -67,8 +71,16 @@ def peak_mb() -> float:
     if status.exists():  # what getrusage says on Linux counts the process that started this one
         lines = status.read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    return _megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _cpu_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _megabytes(rss: int) -> float:
+    return rss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def middle(values: Iterable[float]) -> float:

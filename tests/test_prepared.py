@@ -1,4 +1,4 @@
-"""Many sessions are read by a process of its own: the same rows, and it does not outlive its use."""
+"""Many sessions are read by a process of their own: the same rows, and it ends when it should."""
 
 import subprocess
 from collections.abc import Iterator
