@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
-from .matching import APPLICATION, IN_SESSION
+from .matching import APPLICATION, IN_SESSION, TRUST
 from .models import Row, now
 from .rows import SessionRows
 from .store import Delete, Put, Step, Store, TableName
@@ -110,13 +110,20 @@ def gone_note(count: int, what: str, deleted: Deleted) -> str:
 
 
 def _outdated(rows: SessionRows, others: SessionRows, gone: dict[TableName, set[str]]) -> set[str]:
-    """Events of calls that are still there: they were our reading then, and are not now."""
+    """Events of calls that are still there: they were our reading then, and are not now.
+
+    So are those that were read from what tells less.
+    """
+    trust = TRUST.get(rows["sessions"][0]["source"], 0)
     messages = {row["id"] for row in rows["messages"]}
     calls = {None, *(row["id"] for row in rows["tool_calls"])}
     return {
         row["id"]
         for row in others["file_events"]
-        if row["id"] in gone["file_events"]
+        if (
+            row["id"] in gone["file_events"]
+            or (row["source"] not in APPLICATION and TRUST.get(row["source"], 0) < trust)
+        )
         and row["message_id"] in messages
         and row["tool_call_id"] in calls
     }

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .besides import Deleted, besides, farewell
 from .import_report import ORDER
 from .loose import as_dict, as_number
-from .matching import APPLICATION, take_over_ids
+from .matching import APPLICATION, TRUST, take_over_ids
 from .models import Row
 from .rows import SessionRows
 from .store import Put, Step, TableName
@@ -23,7 +23,6 @@ NEVER_SAID = {"created_at", "seq", "turn", "is_fork_copy", "is_undone", "deleted
 EVENT = ("event_type", "file_path", "new_file_path")
 
 NONE_TAKEN: Mapping[TableName, Collection[str]] = {}
-TRUST = {"database": 2, "storage": 1}  # what tells most of a session; given out files come last
 
 
 def is_older(session: Row, stored: list[Row]) -> bool:

@@ -20,6 +20,7 @@ from .store import TableName
 from .store.values import JsonText, dumps
 
 APPLICATION = (None, "service")  # the source of what applications stored, now and long ago
+TRUST = {"database": 2, "storage": 1}  # what tells most of a session; given out files come last
 IN_SESSION: tuple[TableName, ...] = ("messages", "tool_calls", "file_events")
 # The column that holds opencode's own name of a row, where the application knew it.
 NAMES = {"messages": "opencode_id", "tool_calls": "call_id", "file_events": "call_id"}

@@ -97,6 +97,10 @@ CLOSING = {"done", "esac", "fi"}
 WRAPPERS = {"command": 0, "env": 0, "nice": 0, "nohup": 0, "sudo": 0, "timeout": 1, "exec": 0}
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 IN_PLACE = re.compile(r"-[nErsz]*i(.*)", re.DOTALL)
+SED_SCRIPTS = ("-e", "-f", "--expression", "--file")
+SED_FILE = re.compile("-f|--file")  # a script that nobody here has read
+# A script's own `w file`, a command or what ends an `s/a/b/`.
+SED_WRITES = re.compile(r"(?:^|[\d;{}\n/|,#$!][gpIiMme]*)\s*[wW]\s+\S")
 PERL_IN_PLACE = re.compile(r"-[pnlaw0-9]*i([^e]*)(e?)\Z", re.DOTALL)
 
 
@@ -163,7 +167,7 @@ class _Reader:
         elif name == "git":
             self._git(args)
         elif name == "sed":
-            self._in_place(args, IN_PLACE, ("-e", "-f", "--expression", "--file"))
+            self._sed(args)
         elif name == "perl":
             self._perl(args)
         elif name == "tee":
@@ -216,9 +220,7 @@ class _Reader:
         elif name not in GIT_READS or any((arg or "").startswith("--output") for arg in args):
             self.is_whole = False
 
-    def _in_place(
-        self, args: list[str | None], pattern: re.Pattern[str], takes_value: tuple[str, ...]
-    ) -> None:
+    def _sed(self, args: list[str | None]) -> None:
         suffix: str | None = None
         is_in_place = has_script = False
         operands: list[str | None] = []
@@ -228,13 +230,15 @@ class _Reader:
                 operands.append(arg)
             elif arg.startswith("--in-place"):
                 is_in_place, suffix = True, arg.partition("=")[2]
-            elif arg in takes_value:
+            elif arg in SED_SCRIPTS:
                 has_script = True
                 next(rest, None)
-            elif arg.startswith(takes_value):
+            elif arg.startswith(SED_SCRIPTS):
                 has_script = True
-            elif found := pattern.match(arg):
+            elif found := IN_PLACE.match(arg):
                 is_in_place, suffix = True, found[1]
+        if any(arg and (SED_WRITES.search(arg) or SED_FILE.match(arg)) for arg in args):
+            self.is_whole = False
         if not is_in_place:
             return
         if operands and operands[0] == "":  # the suffix as BSD's sed wants it

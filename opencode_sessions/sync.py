@@ -39,7 +39,7 @@ from .store import (
 from .wanted import TOLD, Wanted
 
 TRIES = 3
-ROWS_TOGETHER = 1000  # of new sessions in one transaction: each commit waits for the disk
+ROWS_TOGETHER = 4000  # of new sessions in one transaction: each commit waits for the disk
 
 
 async def import_sources(

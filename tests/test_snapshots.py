@@ -274,6 +274,30 @@ async def test_an_export_spoils_nothing_that_snapshots_told(
         pd.testing.assert_frame_equal(after, before)
 
 
+async def test_a_database_corrects_what_its_export_told(
+    whole: dict[str, Path], tmp_path: Path
+) -> None:
+    """A command's text may name more than the trees around it show."""
+    records, _source = read(whole[TRAILMAP])
+    for record in map(without_notes, records):
+        messages = [{"info": message.info, "parts": message.parts} for message in record.messages]
+        for part in (part for message in messages for part in message["parts"]):
+            if part.get("tool") == "bash":
+                part["state"]["input"]["command"] += "\ntouch /elsewhere/never-there.txt"
+        file = tmp_path / f"{record.id}.json"
+        file.write_text(json.dumps({"info": record.info, "messages": messages}))
+    fresh = ocs.read_opencode(whole[TRAILMAP]).file_events
+    async with ocs.OpencodeSessionService() as svc:
+        await svc.import_opencode(tmp_path, progress=False)
+        told = await svc.file_events()
+        assert not told["evidence"].eq("snapshot").any()
+        assert told["file_path"].eq("/elsewhere/never-there.txt").any()
+        assert {*told["event_id"]} - {*fresh["event_id"]}
+        await svc.import_opencode(whole[TRAILMAP], progress=False)
+        after = await svc.file_events()
+    pd.testing.assert_frame_equal(after, fresh)
+
+
 @pytest.mark.parametrize("name", [SHOP, SHOP_1_0])
 async def test_snapshots_that_come_later_are_read_and_those_that_go_are_not_missed(
     whole: dict[str, Path], tmp_path: Path, name: str
@@ -409,6 +433,25 @@ def test_git_that_takes_too_long_is_asked_no_more(
 ) -> None:
     monkeypatch.setattr(snapshots, "SECONDS", 0.0)
     assert evidence(shop) == ({"patch_part"}, [GONE])
+
+
+async def test_what_git_took_too_long_for_is_asked_again_the_next_time(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(shop)
+    async with ocs.OpencodeSessionService() as svc:
+        with monkeypatch.context() as patch:
+            patch.setattr(snapshots, "SECONDS", 0.0)
+            report = await svc.import_opencode(shop, progress=False)
+        (problem,) = report.problems
+        assert problem.place.startswith("snapshots of ses_")
+        assert "git did not answer" in problem.reason
+        assert "snapshot" not in {*await known_by(svc)}
+        report = await svc.import_opencode(shop, progress=False)
+        assert report.problems == []
+        assert "snapshot" in {*await known_by(svc)}
+        report = await svc.import_opencode(shop, progress=False)
+        assert report.sessions.unchanged == report.sessions.total
 
 
 # Trees of one's own

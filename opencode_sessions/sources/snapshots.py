@@ -52,8 +52,10 @@ class Snapshots:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._is_given_up = False
+        self._is_too_slow = False
         self.asked = 0
         self.untold = 0
+        self.late = 0  # of those untold: the next time there may be an answer
 
     def changes(
         self, project_id: str | None, root: str, pairs: Sequence[Pair]
@@ -70,6 +72,7 @@ class Snapshots:
             if left and not self._is_given_up:
                 found |= self._told(objects, root, left)
         self.untold += len(pairs) - len(found)
+        self.late += (len(wanted) - len(found)) * self._is_too_slow
         return found
 
     def notes(self) -> list[str]:
@@ -107,8 +110,9 @@ class Snapshots:
                     cwd=self._repository.name,
                     check=False,
                 )
-            except (OSError, subprocess.TimeoutExpired):
+            except (OSError, subprocess.TimeoutExpired) as error:
                 self._is_given_up = True
+                self._is_too_slow = isinstance(error, subprocess.TimeoutExpired)
                 break
             answers = list(_answers(run.stdout, root))
             if run.returncode == 0:

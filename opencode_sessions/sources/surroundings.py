@@ -11,7 +11,7 @@ from ..errors import SourceError
 from ..links import link_of
 from ..loose import as_dict, as_number, as_text
 from ..records import session_record
-from .snapshots import Snapshots
+from .snapshots import SECONDS, Snapshots
 from .source import Item, Problem, unforeseen
 
 Json = dict[str, Any]
@@ -82,9 +82,14 @@ class Surroundings:
             yield from problems
             if messages is not None:
                 witness = Surrounding(self, info, worktree)
-                yield session_record(
+                late = self.snapshots.late if self.snapshots else 0
+                record = session_record(
                     info, messages, worktree=worktree, shell=shell, witness=witness
                 )
+                if self.snapshots and self.snapshots.late > late:
+                    reason = f"git did not answer in {SECONDS:.0f} s: they are asked again"
+                    yield Problem(f"snapshots of {info['id']}", reason)
+                yield record
         except SourceError:
             raise
         except Exception as error:
