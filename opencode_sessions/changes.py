@@ -8,48 +8,20 @@ may have made is nobody's. Where opencode noted nothing, only the text of a comm
 """
 
 import posixpath
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from . import events as events_
 from . import parts as parts_
-from .events import EventType, Evidence, FileEvent
+from .events import FileEvent
 from .loose import as_dict, as_number, as_text
-from .shell import Command, NamedChange, is_below, read_command
+from .noted import TreeChange, between, named, patched_events, unquoted
+from .shell import Command, is_below, read_command
 
 Json = dict[str, Any]
 Message = tuple[Json, list[Json]]
 Pair = tuple[str, str]
-
-EVENT_TYPES: dict[str, EventType] = {"A": "write", "M": "edit", "D": "delete"}
-EMPTY_BLOB = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
-QUOTED_PATH = re.compile(r'(.*/)"(.*)"', re.DOTALL)
-OCTAL = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
-ESCAPES = {
-    b"n": b"\n",
-    b"t": b"\t",
-    b"r": b"\r",
-    b"a": b"\a",
-    b"b": b"\b",
-    b"f": b"\f",
-    b"v": b"\v",
-}
-
-
-class TreeChange(NamedTuple):
-    """A file that differs between two trees: added, modified or deleted; its path is absolute.
-
-    `additions` and `deletions` are lines as git counts them, None for a binary file.
-    """
-
-    status: Literal["A", "M", "D"]
-    path: str
-    before: str
-    after: str
-    additions: int | None
-    deletions: int | None
 
 
 class Work(NamedTuple):
@@ -178,14 +150,14 @@ def _noted(
         changed = []
     if changed is None:
         ours = _ours(step, step.patched, witness)
-        return list(_patched(ours, step.commands.values()))
+        return list(patched_events(ours, step.commands.values()))
     ours = _ours(step, [change.path for change in changed], witness)
     mine = [change for change in changed if change.path in ours]
     # The tree before a step may be taken when its command has run: what the command names is its.
     for change in late or []:
         if change.path not in ours and step.names(change.path):
             mine.append(change)
-    return list(_between(mine))
+    return list(between(mine))
 
 
 def works(messages: Iterable[Message], directory: str | None) -> list[Work]:
@@ -250,7 +222,7 @@ def _steps(
                 part_id = as_text(part.get("id")) or part_id
                 files = part.get("files")
                 if isinstance(files, list):
-                    patched += [_unquoted(file) for file in files if isinstance(file, str)]
+                    patched += [unquoted(file) for file in files if isinstance(file, str)]
         # Before 1.0 the next step may begin before the files of this one are looked at.
         telling = [*listed, *(calls[number + 1] if number + 1 < len(calls) else [])]
         yield _Step(
@@ -303,76 +275,7 @@ def _said(call: parts_.ToolCall, command: Command) -> list[FileEvent]:
     """What a command says it changes, where it ran to its end without an error."""
     if call.status != "completed" or call.metadata.get("exit") not in (0, None):
         return []
-    return [_named(change, "shell") for change in command.changes if change.is_sure]
-
-
-def _between(changes: list[TreeChange]) -> Iterator[FileEvent]:
-    """The events of changes between two trees; a file that goes and comes unchanged has moved."""
-    gone: dict[str, list[TreeChange]] = {}
-    for change in changes:
-        if change.status == "D" and change.before != EMPTY_BLOB:
-            gone.setdefault(change.before, []).append(change)
-    moved: dict[str, str] = {}
-    for change in changes:
-        if change.status == "A" and (from_ := gone.get(change.after)):
-            name = posixpath.basename(change.path)
-            old = next((one for one in from_ if posixpath.basename(one.path) == name), from_[0])
-            from_.remove(old)
-            moved[old.path] = change.path
-    arrived = set(moved.values())
-    for change in changes:
-        if new := moved.get(change.path):
-            yield FileEvent(
-                event_type="move",
-                file_path=change.path,
-                new_file_path=new,
-                is_new_file=False,
-                additions=0,
-                deletions=0,
-                evidence="snapshot",
-            )
-        elif change.path not in arrived:
-            yield FileEvent(
-                event_type=EVENT_TYPES[change.status],
-                file_path=change.path,
-                is_new_file=change.status == "A",
-                additions=change.additions,
-                deletions=change.deletions,
-                evidence="snapshot",
-            )
-
-
-def _patched(paths: Iterable[str], commands: Iterable[Command]) -> Iterator[FileEvent]:
-    """The events of paths a patch part names, of the kind that the commands tell.
-
-    It names a file that was moved by its new path alone.
-    """
-    left = dict.fromkeys(paths)
-    for change in [change for command in commands for change in command.changes]:
-        if change.new_path is not None:
-            inside = posixpath.join(change.new_path, posixpath.basename(change.path))
-            new = next((path for path in (change.new_path, inside) if path in left), None)
-            if new is not None:
-                left.pop(new)
-                left.pop(change.path, None)
-                yield _named(change._replace(new_path=new), "patch_part")
-            elif change.path in left:  # moved to where opencode does not look
-                left.pop(change.path)
-                yield _named(change._replace(event_type="delete", new_path=None), "patch_part")
-        elif change.path in left:
-            left.pop(change.path)
-            yield _named(change, "patch_part")
-    for path in left:
-        yield FileEvent(event_type="edit", file_path=path, evidence="patch_part")
-
-
-def _named(change: NamedChange, evidence: Evidence) -> FileEvent:
-    return FileEvent(
-        event_type=change.event_type,
-        file_path=change.path,
-        new_file_path=change.new_path,
-        evidence=evidence,
-    )
+    return [named(change, "shell") for change in command.changes if change.is_sure]
 
 
 def _command(call: parts_.ToolCall, directory: str | None) -> Command:
@@ -384,18 +287,3 @@ def _command(call: parts_.ToolCall, directory: str | None) -> Command:
 
 def _directory(info: Json, directory: str | None) -> str | None:
     return as_text(as_dict(info.get("path")).get("cwd")) or directory
-
-
-def _unquoted(path: str) -> str:
-    """The path as it is: before 1.0 names outside ASCII came as git quotes them."""
-    found = QUOTED_PATH.fullmatch(path)
-    if found is None:
-        return path
-
-    def escaped(match: re.Match[bytes]) -> bytes:
-        if len(match[1]) == 3:
-            return bytes([int(match[1], 8) & 0xFF])
-        return ESCAPES.get(match[1], match[1])
-
-    raw = found[2].encode("utf-8", "surrogatepass")
-    return found[1] + OCTAL.sub(escaped, raw).decode("utf-8", "replace")

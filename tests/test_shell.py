@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opencode_sessions.changes import Pair, TreeChange, Work, works
+from opencode_sessions.changes import Pair, Work, works
+from opencode_sessions.noted import TreeChange
 from opencode_sessions.records import SessionRecord, session_record
 from opencode_sessions.rows import session_rows
 from opencode_sessions.shell import LONGEST_COMMAND, read_command

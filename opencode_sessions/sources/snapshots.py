@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, cast
 
-from ..changes import Pair, TreeChange
+from ..changes import Pair
+from ..noted import TreeChange
 
 SECONDS = 20.0
 MOST_GAPS = 20  # trees that cannot be read, before the rest is given up

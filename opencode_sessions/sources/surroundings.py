@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from ..changes import Message, Pair, TreeChange, Work, works
+from ..changes import Message, Pair, Work, works
 from ..errors import SourceError
 from ..links import link_of
 from ..loose import as_dict, as_number, as_text
+from ..noted import TreeChange
 from ..records import session_record
 from .snapshots import SECONDS, Snapshots
 from .source import Item, Problem, unforeseen
