@@ -1,6 +1,7 @@
 """The explorer as a notebook drives it: in memory, on SQLite, on frames."""
 
 import asyncio
+import re
 from typing import Any
 
 import ipywidgets.widgets.widget
@@ -80,7 +81,7 @@ async def test_pickers_and_slider_choose_as_python_does(source: Source) -> None:
     assert explorer.session == CLEAN_UP
     assert explorer.file == "trailmap/elevation.py"
 
-    explorer._files.list.index = 1
+    explorer._files.list.index = 2  # after the commands and the busiest
     await explorer.settled()
     assert explorer.file == "trailmap/cli.py"
 
@@ -504,6 +505,25 @@ async def test_an_exported_page_has_the_picture(source: Source) -> None:
     assert "http" not in bundle["text/html"].replace("http://www.w3.org/2000/svg", "")
     if isinstance(source, ocs.OpencodeSessionService):
         assert "await explorer.settled()" in early["text/html"]
+
+
+async def test_an_exported_page_has_two_sessions_on_one_axis(source: Source) -> None:
+    explorer = ocs.explore(source)
+    explorer.session, explorer.beside = PLANNER, FORK
+    await explorer.settled()
+    assert explorer.problem is None
+    html = explorer._repr_mimebundle_()["text/html"]
+    first, second = html.split("<div class='ocs-title'>")[1:]
+    assert first.startswith("Plan walks over a network of paths</div>")
+    assert second.startswith("Plan walks over a network of paths (fork #1)</div>")
+    counts = [group.end - group.start for group in explorer._view.timeline._picture.groups]
+    assert [each.count(" UTC</title>") for each in (first, second)] == counts
+    assert places(first)[: min(counts)] == places(second)[: min(counts)]
+
+
+def places(svg: str) -> list[float]:
+    """How far from the left the marks stand, in order."""
+    return sorted(float(x) for x in re.findall(r"<g transform='translate\(([\d.]+) ", svg))
 
 
 async def test_closing_cancels_and_leaves_no_widget_behind(gate: Gate) -> None:

@@ -34,6 +34,18 @@ def test_the_picture_has_a_mark_for_each_event_and_a_ring_for_each_failed_one(
     assert "failed" in legend_html(events)
 
 
+def test_commands_stand_above_the_files_however_many_these_are(
+    as_frames: ocs.analytics.Frames,
+) -> None:
+    events = of_clean_up(as_frames)
+    names = events["file_path"].astype("str").fillna("")
+    rows = re.findall(
+        r"<text x='182' y='([\d.]+)'[^>]*>([^<]*)<", timeline_svg(events, names, "", "")
+    )
+    assert len(rows) == ROWS + 1
+    assert min(rows, key=lambda row: float(row[0]))[1] == "shell"
+
+
 def test_a_file_far_down_gets_a_row_when_it_is_chosen(as_frames: ocs.analytics.Frames) -> None:
     events = of_clean_up(as_frames)
     names = events["file_path"].astype("str").fillna("")

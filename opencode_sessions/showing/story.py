@@ -18,7 +18,7 @@ class Story:
     """File events by file, fork copies and undone turns included.
 
     `events` are all file events, in order; `names` the file each of them is about: its last name,
-    or SHELL. `files` has a row a name, the busiest first, the commands last: `events`, `failed`, a
+    or SHELL. `files` has a row a name, the commands first, then the busiest: `events`, `failed`, a
     column for each type of event, and `former`: its other names, joined by ", ".
 
     `messages` are those of the sessions with their parts, None until they are loaded.
@@ -40,7 +40,7 @@ class Story:
         )
         files["former"] = _former_names(self._histories).reindex(files.index, fill_value="")
         is_shell = files.index == SHELL
-        self.files = pd.concat([files[~is_shell], files[is_shell]])
+        self.files = pd.concat([files[is_shell], files[~is_shell]])
 
     def of(self, file: str) -> pd.DataFrame:
         """The file's events in order, under all its names, with the columns of `file_timeline`.

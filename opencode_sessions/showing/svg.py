@@ -12,7 +12,6 @@ import pandas as pd
 
 from ..analytics.counting import FAILED
 from ..shown import escaped, number_of, visible
-from .story import Story
 
 ROWS = 19  # files with a row of their own, busiest first
 MARKS = 2_000  # what a page lays out without a delay: of more, those around the chosen one
@@ -52,7 +51,11 @@ class Row(NamedTuple):
 
 
 def timeline_svg(
-    events: pd.DataFrame, paths: pd.Series, file: str | None, selected: str | None
+    events: pd.DataFrame,
+    paths: pd.Series,
+    file: str | None,
+    selected: str | None,
+    room: int = 0,
 ) -> str:
     """The picture of one session's events.
 
@@ -61,18 +64,19 @@ def timeline_svg(
         paths: for each of them the row it belongs to: the last name of its file, "" for commands.
         file: the row to bring out.
         selected: the event_id of the mark to box.
+        room: for how many events the axis has room, if for more than these.
     """
     files = paths[paths != ""].value_counts()
     shown = list(files.index[:ROWS])
     if file and file not in shown:
         shown[-1:] = [file]
     if (paths == "").any():
-        shown.append("")
+        shown.insert(0, "")
     rows = {path: Row(path, TOP + ROW * (n + 0.5)) for n, path in enumerate(shown)}
     end = TOP + ROW * len(rows) + 4
     left_out = files[[name for name in files.index if name not in rows]]
     height = end + ROW * bool(len(left_out))
-    x = _places(len(events))
+    x = _places(len(events), max(room, len(events)))
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}'"
         f" width='100%' style='max-width:{WIDTH * 1.2:.0f}px' role='img' {FONT} fill='{INK}'>"
@@ -86,15 +90,6 @@ def timeline_svg(
     return "".join(parts)
 
 
-def timeline_html(story: Story, selected: str | None) -> str:
-    """The picture of a story with its legend; nothing of one without events."""
-    if story.events.empty:
-        return ""
-    file = None if selected is None else story.file_of(selected)
-    picture = timeline_svg(story.events, story.names, file, selected)
-    return legend_html(story.events) + picture
-
-
 def legend_html(events: pd.DataFrame) -> str:
     """What the marks mean, for the types that are there."""
     types = [type for type in MARK if (events["event_type"] == type).any()]
@@ -106,9 +101,9 @@ def legend_html(events: pd.DataFrame) -> str:
     return f"<div class='ocs-legend'>{'&emsp;'.join(items)}</div>"
 
 
-def _places(count: int) -> Numbers:
+def _places(count: int, room: int) -> Numbers:
     """Where each event stands from left to right: by order, as sessions idle for hours."""
-    step = (WIDTH - LABEL - RIGHT) / max(count, 1)
+    step = (WIDTH - LABEL - RIGHT) / max(room, 1)
     return LABEL + step * (np.arange(count) + 0.5)
 
 

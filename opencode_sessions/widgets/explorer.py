@@ -20,7 +20,6 @@ from ..showing.picture import Picture
 from ..showing.sessions import SHOWN, SessionList, title
 from ..showing.source import FromFrames, Row, Source, row, together
 from ..showing.story import SHELL, Story, newest_change, no_events, reach, steps
-from ..showing.svg import timeline_html
 from ..shown import visible
 from .cells import close_with_cell
 from .finding import FindBox
@@ -132,8 +131,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         """What is on view, as HTML that needs no kernel."""
         if self._loading.is_waiting:
             return panels.note_html(NEVER_LOADED)
-        timeline = "" if self._story is None else timeline_html(self._story, self.selected)
-        return self._view.static_html(timeline)
+        return self._view.static_html()
 
     # -- choosing ----------------------------------------------------------------------------------
 
@@ -274,7 +272,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._say(NO_EVENTS)
             return
         else:
-            file = str(self._last_file if self._last_file in names else names[0])
+            busiest = next(iter(names.drop(SHELL, errors="ignore")), SHELL)
+            file = str(self._last_file if self._last_file in names else busiest)
         events = self._story.of(file)
         with self._painting():
             self.events, self.file, self._last_file = events, file, file

@@ -15,7 +15,7 @@ from ..showing.panels import STYLE, note_html
 from ..showing.picture import Picture, no_events
 from ..showing.story import SHELL
 from ..showing.svg import MARKS, legend_html, timeline_svg
-from ..shown import visible
+from ..shown import escaped, visible
 from .cells import close_with_cell
 
 NOTHING = -1  # as a place or a row
@@ -28,7 +28,7 @@ NOTHING_TO_SHOW = (
 class FileTimeline(anywidget.AnyWidget):
     """File events by file, in order or in time: `ocs.FileTimeline(frames.file_events)`.
 
-    A row a file under its last name, the busiest first, commands last; a mark an event. Click or
+    A row a file under its last name, commands first, then the busiest; a mark an event. Click or
     arrow keys choose one, dragging brushes a range, Ctrl with the wheel zooms. Read and set:
 
     `selected` is an event_id, `file` a row's name ("" for the commands), each or None. `brushed` is
@@ -125,21 +125,30 @@ class FileTimeline(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle: Any = super()._repr_mimebundle_(**kwargs)  # its None is of no anywidget
         data, metadata = bundle
-        return {**data, "text/html": self._static_html()}, metadata
+        html = f"<style>{STYLE}</style><div class='ocs'>{self.static_html()}</div>"
+        return {**data, "text/html": html}, metadata
 
-    def _static_html(self) -> str:
-        """A picture for a page without Python: all events, or those around the selected one."""
-        count = len(self._picture)
-        if not count:
+    def static_html(self) -> str:
+        """A picture for a page without Python: all events, or those around the selected one.
+
+        Side by side, the sessions stand one below the other on one axis.
+        """
+        groups, names = self._picture.groups, self._picture.names
+        if not groups:
             return note_html(NOTHING_TO_SHOW)
-        middle = count if self._selected == NOTHING else self._selected
-        start = min(max(middle - MARKS // 2, 0), max(count - MARKS, 0))
-        events = self.events.iloc[start : start + MARKS].reset_index(drop=True)
-        names = pd.Series([self._picture.names[row] for row in self._picture.row[start:][:MARKS]])
+        count = max(group.end - group.start for group in groups)
+        chosen = [self._selected - one.start for one in groups if self._selected in range(*one[:2])]
+        start = min(max(max(chosen, default=count) - MARKS // 2, 0), max(count - MARKS, 0))
+        shown = [legend_html(self.events)]
+        for group in groups:
+            places = slice(group.start + start, min(group.start + start + MARKS, group.end))
+            events = self.events.iloc[places].reset_index(drop=True)
+            rows = pd.Series([names[row] for row in self._picture.row[places]], dtype="str")
+            if len(groups) > 1:
+                shown.append(f"<div class='ocs-title'>{escaped(group.session)}</div>")
+            shown.append(timeline_svg(events, rows, self.file, self.selected, min(count, MARKS)))
         note = f"Events {start + 1:,} to {start + MARKS:,} of {count:,}." if count > MARKS else ""
-        picture = timeline_svg(events, names, self.file, self.selected)
-        shown = legend_html(events) + picture + note_html(note)
-        return f"<style>{STYLE}</style><div class='ocs'>{shown}</div>"
+        return "".join(shown) + note_html(note)
 
     # -- the wire ----------------------------------------------------------------------------------
 

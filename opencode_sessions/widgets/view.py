@@ -65,8 +65,9 @@ class View:
         self.slider.layout.display = None if count > 1 else "none"
         self.step.value = f"{what} {number} of {count}" if count else ""
 
-    def static_html(self, timeline: str) -> str:
+    def static_html(self) -> str:
         """What the panels say, around a picture of the timeline."""
+        timeline = self.timeline.static_html() if len(self.timeline.events) else ""
         above = [self.alert.value, panels.note_html(self.note.text), self.heading.value]
         below = f"<div class='ocs-bottom'>{self.message.value}{self.change.value}</div>"
         return "".join([*above, timeline, below])

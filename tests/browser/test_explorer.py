@@ -187,6 +187,19 @@ def test_lists_are_filtered_and_sorted(show: Show) -> None:
     explorer.is_python("explorer.session", RELEASE)
 
 
+def test_commands_are_on_view_however_many_files_there_are(show: Show) -> None:
+    explorer = show(f"explorer.session = {CLEAN_UP!r}")
+    explorer.timeline.painted(196)
+    is_command = "(explorer._story.events['event_type'] == 'bash')"
+    command = int(explorer.lab.python(f"int({is_command}.argmax())"))
+    box = explorer.timeline.canvas.bounding_box()
+    assert box is not None
+    assert explorer.timeline.where(command)[1] < box["height"]
+    rows = {explorer.timeline.where(place)[1] for place in range(196)}
+    assert max(rows) > box["height"]  # others are not
+    expect(explorer.files.locator("option").first).to_contain_text("shell commands")
+
+
 def test_keys_stay_in_the_lists(show: Show) -> None:
     explorer = show()
     cells = explorer.page.locator(".jp-Notebook .jp-Cell")
@@ -203,7 +216,7 @@ def test_keys_stay_in_the_lists(show: Show) -> None:
         explorer.files.press(key)
         explorer.timeline.canvas.press(key)
     expect(cells).to_have_count(before)
-    explorer.files.locator("option").nth(0).click()
+    explorer.files.locator("option").nth(1).click()
     explorer.files.press("ArrowDown")
     explorer.is_python("explorer.file", "README.md")
     explorer.timeline.canvas.press("ArrowRight")

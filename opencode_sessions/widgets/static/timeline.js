@@ -273,6 +273,7 @@ class Timeline {
         this.laneOf[row] = this.lanes.length;
         this.lanes.push({ row, label: labels[row], count: counts[row], group });
       };
+      commands.forEach(own); // first: below many files nobody would look for them
       files.slice(0, shown).forEach(own);
       if (shown < files.length || (this.isOpen && files.length > most)) {
         const rest = files.slice(shown);
@@ -281,7 +282,6 @@ class Timeline {
         const label = rest.length ? `▸ ${counted(rest.length, "more file")}` : "▾ fewer files";
         this.lanes.push({ row: -1, more: true, label, count: count || "", group });
       }
-      commands.forEach(own);
     }
     const many = this.lanes.length;
     this.lane = many <= 14 ? 26 : many <= 28 ? 21 : many <= 42 ? 18 : 15; // height of one
