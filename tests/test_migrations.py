@@ -483,7 +483,7 @@ async def test_moving_an_application_over_as_the_docs_say(old: Outside) -> None:
 
 async def test_back_one_version_at_a_time(place: Outside) -> None:
     await ocs.migrate(place.url)
-    for version in ("0006", "0005", "0004", "0003", "0002", "0001"):
+    for version in ("0007", "0006", "0005", "0004", "0003", "0002", "0001"):
         await downgrade(place.url, version)
         assert place.rows(f"SELECT * FROM {VERSION_TABLE}") == [version]
     await downgrade(place.url, "base")

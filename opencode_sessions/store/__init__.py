@@ -54,7 +54,7 @@ class PutMessage:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Adds rows of messages, or updates those there by id.
+    """Adds rows of messages (all with the same columns), or updates those there by id.
 
     `seq` goes on at the end of the session, `turn` is the message's, and so is a session not given.
     """

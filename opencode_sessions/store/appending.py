@@ -11,7 +11,7 @@ given is known by both to all that comes after it.
 """
 
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -54,12 +54,15 @@ def appending(dialect: str, steps: Sequence[Step]) -> Appending:
     lots: dict[tuple[TableName, frozenset[str]], list[Row]] = defaultdict(list)
     for step in steps:
         for append in _appends(step, aliases):
-            for row in append.rows:
-                row = _known(row, aliases)
-                asked = statements.append_parameters(row)
-                lots[append.table, frozenset(row)].append(asked)
+            if append.rows:
+                rows = [_known(row, aliases) for row in append.rows]
+                lots[append.table, frozenset(rows[0])] += rows
+    places = {stored[n]["id"]: stored[n] for n, _row in messages}
+    asked = {row["message_id"] for rows in lots.values() for row in rows} - places.keys()
+    yield from _places(dialect, asked, places)
     for (table, columns), rows in lots.items():
-        yield Run(_append_text(dialect, table, columns), rows)
+        placed = [statements.append_parameters(row, places[row["message_id"]]) for row in rows]
+        yield Run(_append_text(dialect, table, columns), placed)
     return [plain(stored[n]) for n in sorted(stored)]
 
 
@@ -81,6 +84,16 @@ def _put(
             stored[n] = text.row(values) | {name: row[name] for name in GIVEN & row.keys()}
             if stored[n]["id"] != row["id"]:
                 aliases[row["id"]] = stored[n]["id"]
+
+
+def _places(
+    dialect: str, ids: Collection[str], places: dict[str, Row]
+) -> Generator[Run, Sequence[Sequence[Any]] | None, None]:
+    """Looks up where messages are that were stored before."""
+    if ids:
+        text = _place_text(dialect)
+        found = yield Run(text, [{"in_message": id} for id in ids])
+        places |= {id: text.row(values) for id, values in zip(ids, found or (), strict=True)}
 
 
 def _appends(step: Step, aliases: dict[str, str]) -> Sequence[Append]:
@@ -107,5 +120,11 @@ def _put_text(dialect: str, table: TableName, is_named: bool, columns: frozenset
 
 
 @cache
+def _place_text(dialect: str) -> Text:
+    return statements.driver_text(statements.place(), dialect, frozenset({"in_message"}))
+
+
+@cache
 def _append_text(dialect: str, table: TableName, columns: frozenset[str]) -> Text:
-    return statements.driver_text(statements.append(dialect, table, columns), dialect, columns)
+    statement = statements.append(dialect, table, columns)
+    return statements.driver_text(statement, dialect, columns | {"turn"})

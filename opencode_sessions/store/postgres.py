@@ -65,8 +65,7 @@ def _turn() -> statements.Text:
 
 
 def _bound(run: Run) -> list[list[Any]]:
-    values = itemgetter(*run.text.names)
-    return [[*map(_value, values(run.text.constants | row))] for row in run.rows]
+    return [[_value(row[name]) for name in run.text.names] for row in run.rows]
 
 
 def _value(value: Any) -> Any:

@@ -319,10 +319,18 @@ class SqlStore:
                 statement = statements.put_message(dialect, row["opencode_id"] is not None)
                 rows = await _returned(executor, statement, statements.message_parameters(row))
                 return [rows[0] | {name: row[name] for name in GIVEN}]
-            case Append(table, rows):
-                for row in rows:
-                    statement = statements.append(dialect, table, frozenset(row))
-                    await executor.execute(statement, statements.append_parameters(plain(row)))
+            case Append(table, rows) if rows:
+                places: dict[str, Row] = {}
+                for id in {row["message_id"] for row in rows}:
+                    places[id], *_ = await _returned(
+                        executor, statements.place(), {"in_message": id}
+                    )
+                placed = [
+                    statements.append_parameters(plain(row), places[row["message_id"]])
+                    for row in rows
+                ]
+                statement = statements.append(dialect, table, frozenset(rows[0]))
+                await executor.execute(statement, placed)
             case Prune(before):
                 idle = [id for (id,) in await executor.execute(statements.idle(before))]
                 await self._apply(executor, Delete("sessions", idle))

@@ -80,7 +80,7 @@ def _driven(connection: sqlite3.Connection, work: Appending) -> list[Row]:
 
 def _run(connection: sqlite3.Connection, run: Run) -> list[Any]:
     text = run.text
-    values = bulk.bound((text.constants | row for row in run.rows), text.names)
+    values = bulk.bound(run.rows, text.names)
     if not text.columns:
         connection.executemany(text.sql, values)
         return []

@@ -1,7 +1,8 @@
 """The statements of the store, each made once: making one takes longer than running it.
 
-A statement takes a row's columns as its parameters, and what is looked up for it under the names
-`in_session`, `in_message` and `prompts`.
+A statement takes a row's columns as its parameters, and what else it wants to know of a row under
+the names `in_session` and `prompts`. Its own numbers are in its text: a driver binds them to each
+row else.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -24,6 +25,7 @@ from sqlalchemy import (
     case,
     cast,
     func,
+    literal_column,
     or_,
     select,
     text,
@@ -36,7 +38,10 @@ from ..models import IS_MOVE, ODDLY_WRITTEN, TABLES, Id, Row
 from . import GIVEN, KEPT_BY_APPEND, MONEY, Append, AppendTo, PutMessage, Step, TableName, Where
 from .values import dumps, loads
 
-LOOKED_UP = {"in_session", "in_message", "prompts"}
+BESIDE_COLUMNS = {"in_session", "prompts"}
+NO_TEXT: ColumnElement[str] = literal_column("''")
+ZERO: ColumnElement[int] = literal_column("0")
+ONE: ColumnElement[int] = literal_column("1")
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 SPOKEN: dict[str, Callable[..., Dialect]] = {
     "sqlite": sqlite.dialect,
@@ -180,7 +185,7 @@ def put_session(dialect: str, is_named: bool) -> Executable:
         set_={
             "updated_at": new.updated_at,
             "abi_thread_id": func.coalesce(new.abi_thread_id, table.c.abi_thread_id),
-            "title": func.coalesce(func.nullif(table.c.title, ""), new.title),
+            "title": func.coalesce(func.nullif(table.c.title, NO_TEXT), new.title),
         },
     ).returning(*table.c)
     return statement
@@ -192,12 +197,12 @@ def put_message(dialect: str, is_named: bool) -> Executable:
     table, insert = TABLES["messages"], _insert(dialect, "messages")
     new = insert.excluded
     in_session = table.c.session_id == bindparam("in_session", type_=Id)
-    last = select(func.coalesce(func.max(table.c.seq) + 1, 0)).where(in_session)
+    last = select(func.coalesce(func.max(table.c.seq) + ONE, ZERO)).where(in_session)
     prompts = bindparam("prompts", type_=Integer)
     # The last one's: turns do not go back, and the greatest is in no index.
     latest = select(table.c.turn).where(in_session, table.c.seq.is_not(None))
-    latest = latest.order_by(table.c.seq.desc()).limit(1)
-    turn = func.coalesce(latest.scalar_subquery() + prompts, 1)
+    latest = latest.order_by(table.c.seq.desc()).limit(ONE).offset(ZERO)
+    turn = func.coalesce(latest.scalar_subquery() + prompts, ONE)
     statement: Executable = (
         insert.values(seq=last.scalar_subquery(), turn=turn)
         .on_conflict_do_update(
@@ -215,28 +220,34 @@ def message_parameters(row: Row) -> Row:
 
 
 @cache
+def place() -> Select[Any]:
+    """The session and the turn of a message (`in_message`); a row of nothing if it is not there."""
+    messages = TABLES["messages"].c
+    its = [
+        select(column).where(messages.id == bindparam("in_message", type_=Id)).scalar_subquery()
+        for column in (messages.session_id, messages.turn)
+    ]
+    return select(its[0].label("session_id"), its[1].label("turn"))
+
+
+@cache
 def append(dialect: str, name: TableName, columns: frozenset[str]) -> Executable:
     """Adds a row of these columns to its message, or updates the one that has its id."""
-    table, messages, insert = TABLES[name], TABLES["messages"], _insert(dialect, name)
-    message = messages.c.id == bindparam("in_message", type_=Id)
-    messages_own = select(messages.c.session_id).where(message).scalar_subquery()
-    session_id = func.coalesce(bindparam("in_session", type_=Id), messages_own)
-    last = select(func.coalesce(func.max(table.c.seq) + 1, 0))
+    table, insert = TABLES[name], _insert(dialect, name)
+    in_session = table.c.session_id == bindparam("in_session", type_=Id)
+    last = select(func.coalesce(func.max(table.c.seq) + ONE, ZERO)).where(in_session)
     changed = (columns | {"turn"}) - KEPT_BY_APPEND
-    statement: Executable = insert.values(
-        session_id=session_id,
-        seq=last.where(table.c.session_id == session_id).scalar_subquery(),
-        turn=select(messages.c.turn).where(message).scalar_subquery(),
-    ).on_conflict_do_update(
+    statement: Executable = insert.values(seq=last.scalar_subquery()).on_conflict_do_update(
         index_elements=[table.c.id],
         set_={column: insert.excluded[column] for column in changed},
     )
     return statement
 
 
-def append_parameters(row: Row) -> Row:
-    """What `append` wants to know of a row."""
-    return row | {"in_session": row["session_id"], "in_message": row["message_id"]}
+def append_parameters(row: Row, place: Row) -> Row:
+    """What `append` wants to know of a row of the message that has this place."""
+    session_id = row["session_id"] or place["session_id"]
+    return row | {"session_id": session_id, "turn": place["turn"], "in_session": session_id}
 
 
 @cache
@@ -258,8 +269,6 @@ class Text:
     sql: str
     names: list[str]
     """The columns, and what else a row has to have, in the order of the parameters."""
-    constants: dict[str, Any]
-    """What of it the statement says itself."""
     columns: list[str]
     """Those it gives back; none if it gives nothing."""
     made: dict[int, Callable[[Any], Any]]
@@ -276,22 +285,22 @@ class Text:
 
 def driver_text(statement: Any, dialect: str, columns: frozenset[str]) -> Text:
     """A statement of this module for the driver, its values said by a row of these columns."""
-    columns -= LOOKED_UP
+    columns -= BESIDE_COLUMNS
     spoken = DIALECTS[dialect]
     compiled = statement.compile(dialect=spoken, column_keys=sorted(columns))
     names = compiled.positiontup or []
-    constants = {name: compiled.params[name] for name in {*names} - columns - LOOKED_UP}
-    returned = list(statement.exported_columns) if compiled.effective_returning else []
+    gives = statement.is_select or compiled.effective_returning
+    returned = list(statement.exported_columns) if gives else []
     made = {}
     for place, column in enumerate(returned):
         kind = column.type.dialect_impl(spoken)
         if not isinstance(column.type, Float) and (make := kind.result_processor(spoken, None)):
             made[place] = make  # a float is one already
-    return Text(str(compiled), names, constants, [column.name for column in returned], made)
+    return Text(str(compiled), names, [column.name for column in returned], made)
 
 
 @cache
 def put_text(name: TableName, columns: frozenset[str]) -> tuple[str, list[str]] | None:
     """What `put` says to SQLite, and its columns in order; None where values have to be added."""
     text = driver_text(put("sqlite", name, columns), "sqlite", columns)
-    return None if text.constants else (text.sql, text.names)
+    return (text.sql, text.names) if columns.issuperset(text.names) else None
