@@ -47,6 +47,7 @@ def test_a_click_selects(lab: Lab, show: Show, ids: list[str]) -> None:
         lab.python_until("timeline.selected", repr(ids[place]))
         expect(timeline.status).to_contain_text(f"event {place + 1} of 196")
     assert lab.python("timeline.event['event_id']") == repr(ids[195])
+    expect(timeline.status).to_have_attribute("aria-live", "polite")  # a screen reader says it
     expect(timeline.status).to_contain_text("completed")  # as Python says it
 
 
@@ -273,6 +274,75 @@ def test_each_mark_of_a_working_day_can_be_clicked(lab: Lab, show: Show) -> None
     picked = [place == by for place, (_, _, by) in enumerate(found)]
     assert sum(apart) >= 0.95 * 300
     assert sum(picked) >= 0.95 * 300
+
+
+def test_in_time_a_pause_of_more_than_five_minutes_is_folded(lab: Lab, show: Show) -> None:
+    timeline = show(
+        "ocs.FileTimeline(day, axis='time')",
+        "minutes = [0, 1, 2, 6, 486, 487]\n"
+        "start = pd.Timestamp('2026-03-07 09:00', tz='UTC')\n"
+        "day = events.head(6).assign(time=start + pd.to_timedelta(minutes, unit='min'))",
+    )
+    timeline.painted(6)
+    x = [timeline.where(place)[0] for place in range(6)]
+    minute = x[1] - x[0]
+    assert x[3] - x[2] == pytest.approx(4 * minute, rel=0.02)
+    assert 0 < x[4] - x[3] < minute  # of eight hours
+    assert x[5] - x[4] == pytest.approx(minute, rel=0.02)
+    keep(lab.page, "pause")
+    timeline.root.get_by_role("button", name="time", exact=True).click()
+    lab.python_until("timeline.axis", "'order'")
+    timeline.seen()
+    x = [timeline.where(place)[0] for place in range(6)]
+    assert x[4] - x[3] == pytest.approx(x[1] - x[0], rel=0.02)
+
+
+def test_marks_are_as_large_as_their_changes_when_asked(lab: Lab, show: Show) -> None:
+    timeline = show(
+        "ocs.FileTimeline(some)",
+        "some = events[events['event_type'] == 'edit'].head(2)\n"
+        "lines = pd.array([0, 900], 'Int32')\n"
+        "some = some.assign(additions=lines, deletions=0, status='completed')",
+    )
+    timeline.painted(2)
+    assert inked(timeline, 1) == pytest.approx(inked(timeline, 0), rel=0.1)
+    timeline.root.get_by_role("button", name="size by lines").click()
+    lab.python_until("timeline.size_by_lines", "True")
+    timeline.seen()
+    assert inked(timeline, 1) > 2 * inked(timeline, 0)
+
+
+def inked(timeline: TimelinePage, place: int) -> int:
+    """How many pixels around a mark have the colour of its middle."""
+    x, y = timeline.where(place)
+    pixels = timeline.canvas.evaluate(
+        """(canvas, [x, y]) => {
+            const side = 31, edge = (side - 1) / 2, ratio = devicePixelRatio;
+            const { data } = canvas.getContext("2d").getImageData(
+                Math.round(x * ratio) - edge, Math.round(y * ratio) - edge, side, side);
+            const middle = 4 * (edge * side + edge);
+            const isInk = (at) =>
+                [0, 1, 2].every((n) => Math.abs(data[4 * at + n] - data[middle + n]) < 24);
+            return [...Array(side * side).keys()].filter(isInk).length;
+        }""",
+        [x, y],
+    )
+    return int(pixels)
+
+
+def test_where_marks_would_hide_each_other_there_is_density(lab: Lab, show: Show) -> None:
+    timeline = show(
+        "ocs.FileTimeline(many)",
+        "many = pd.concat([events] * 50, ignore_index=True)\n"
+        "many = many.assign(seq=pd.array(range(len(many)), 'Int32'),\n"
+        "    event_id=[f'prt_{n}' for n in range(len(many))])",
+    )
+    timeline.painted(9800)
+    expect(timeline.canvas).to_have_attribute("data-mode", "density")
+    keep(lab.page, "density")
+    for _ in range(4):
+        timeline.canvas.press("+")
+    expect(timeline.canvas).to_have_attribute("data-mode", "marks")
 
 
 def test_hostile_content_is_shown_and_does_nothing(lab: Lab, show: Show) -> None:
