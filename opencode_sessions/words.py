@@ -58,7 +58,7 @@ def words(text: str) -> tuple[list[str], list[str]]:
 def snippet(question: Asked, text: str) -> str | None:
     """The place in a text that answers, on one line; None if it does not."""
     lowered = text[:LONGEST].lower()
-    if any(phrase[0] not in lowered for phrase in question.phrases):
+    if any(word not in lowered for phrase in question.phrases for word in phrase):
         return None
     found = list(_words(text))
     place = None

@@ -28,7 +28,7 @@ from . import (
     Totals,
     Where,
 )
-from .searching.answers import Answer, Progress, Search, without_index
+from .searching.answers import SEARCHED, Answer, Newest, Progress, Search
 from .values import dumps, is_oddly_written, loads, plain, whole
 
 OLDEST = datetime.min.replace(tzinfo=UTC)
@@ -94,21 +94,23 @@ class MemoryStore:
         self, table: TableName, columns: Sequence[str], where: Where | None = None
     ) -> list[tuple[Any, ...]]:
         """Rows as tuples in the order of `columns`."""
-        wanted = {column: set(values) for column, values in (where or {}).items()}
-        return [
-            tuple(_copy(row.get(column)) for column in columns)
-            for row in self._tables[table].values()
-            if all(row.get(column) in values for column, values in wanted.items())
-        ]
+        return _told(self._chosen(table, where), columns)
 
     async def scan(
         self, table: TableName, columns: Sequence[str], where: Where | None, take: Take
     ) -> None:
         """Hands over rows as tuples in the order of `columns`."""
-        rows = await self.select(table, columns, where)
+        rows = self._chosen(table, where)
         for start in range(0, len(rows), BATCH):
-            take(rows[start : start + BATCH])
+            take(_told(rows[start : start + BATCH], columns))
             await asyncio.sleep(0)
+
+    def _chosen(self, table: TableName, where: Where | None) -> list[Row]:
+        rows = self._tables[table].values()
+        if not where:
+            return list(rows)
+        wanted = {column: set(values) for column, values in where.items()}
+        return [row for row in rows if all(row.get(name) in wanted[name] for name in wanted)]
 
     def whole(self) -> None:
         """What is in memory is there at once as it is."""
@@ -174,8 +176,14 @@ class MemoryStore:
         return self.known
 
     async def search(self, search: Search, progress: Progress) -> list[Answer]:
-        """The newest answers: every row is looked at."""
-        return await without_index(self, search)
+        """The newest answers: every row is looked at, in a thread, those added last first."""
+        newest = Newest(search)
+        for table in SEARCHED:
+            if columns := newest.columns(table):
+                rows = self._chosen(table, newest.where(table))[::-1]
+                said = ({name: row.get(name) for name in columns} for row in rows)
+                await asyncio.to_thread(newest.take, table, said)
+        return newest.answers()
 
     async def reindex(self, progress: Progress) -> None:
         """Nothing to make."""
@@ -309,6 +317,10 @@ class MemoryStore:
 def _sum(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
+
+
+def _told(rows: Iterable[Row], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    return [tuple(_copy(row.get(column)) for column in columns) for row in rows]
 
 
 def _copy(value: Any) -> Any:

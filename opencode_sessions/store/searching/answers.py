@@ -5,7 +5,7 @@ index has of a row that has changed since is never shown.
 """
 
 import heapq
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from itertools import count
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from ... import parts as parts_
 from ...words import Asked, snippet
-from .. import Store, TableName
+from .. import Store, TableName, Where
 
 Kind = Literal["title", "prompt", "answer", "output", "path", "command", "diff", "error"]
 KINDS: tuple[Kind, ...] = (
@@ -60,14 +60,17 @@ class Answer(NamedTuple):
     file_path: str | None
 
 
-def texts(table: TableName, row: dict[str, Any]) -> Iterator[tuple[Kind, str]]:
-    """Each text of a row that one may look for."""
+def texts(
+    table: TableName, row: dict[str, Any], kinds: Collection[Kind] = KINDS
+) -> Iterator[tuple[Kind, str]]:
+    """Each text of a row that one may look for; of these kinds, and maybe others."""
     if table == "sessions":
         yield "title", row["title"] or ""
     elif table == "messages":
         yield "prompt" if row["role"] == "user" else "answer", row["content"] or ""
-        outputs = (call.output for call in parts_.tool_calls(row.get("parts")))
-        yield "output", "\n".join(output for output in outputs if output)
+        if "output" in kinds:
+            outputs = (call.output for call in parts_.tool_calls(row["parts"]))
+            yield "output", "\n".join(output for output in outputs if output)
     else:
         yield "path", "\n".join(filter(None, (row["file_path"], row["new_file_path"])))
         yield "command", row["command"] or ""
@@ -83,7 +86,7 @@ def _changes(diff: str) -> str:
 
 def answers(table: TableName, row: dict[str, Any], search: Search) -> Iterator[Answer]:
     """How a row answers: each kind of its texts that does."""
-    for kind, text in texts(table, row):
+    for kind, text in texts(table, row, search.kinds):
         if kind not in search.kinds or not text:
             continue
         if (found := snippet(search.question, text)) is not None:
@@ -93,40 +96,67 @@ def answers(table: TableName, row: dict[str, Any], search: Search) -> Iterator[A
             yield Answer(table, row["id"], session_id, message_id, time, kind, found, path)
 
 
+class Newest:
+    """The newest answers among rows that are looked at one by one."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        self._found: list[tuple[int, int, Answer]] = []  # a heap: the oldest one first
+        self._place = count(step=-1)
+
+    def columns(self, table: TableName) -> tuple[str, ...]:
+        """What of a table's rows has to be seen; nothing if none of them can answer."""
+        kinds = KINDS_OF[table] & {*self._search.kinds}
+        unseen = () if "output" in kinds else ("parts",)
+        return tuple(column for column in SEARCHED[table] if kinds and column not in unseen)
+
+    def where(self, table: TableName) -> Where | None:
+        """Which rows of a table may answer; None for all."""
+        id = "id" if table == "sessions" else "session_id"
+        return None if self._search.sessions is None else {id: self._search.sessions}
+
+    def take(self, table: TableName, rows: Iterable[dict[str, Any]]) -> None:
+        """Looks at rows of a table; fast where older ones follow enough newer answers."""
+        wanted = self._search._replace(kinds=KINDS_OF[table] & {*self._search.kinds})
+        for row in rows:
+            is_full = len(self._found) == wanted.limit
+            if is_full and _milliseconds(row["created_at"]) < self._found[0][0] >> TIE_BITS:
+                continue
+            for answer in answers(table, row, wanted):
+                entry = number(answer.time, answer.id), next(self._place), answer
+                if len(self._found) < wanted.limit:
+                    heapq.heappush(self._found, entry)
+                else:
+                    heapq.heappushpop(self._found, entry)
+
+    def answers(self) -> list[Answer]:
+        """Those found, the newest first."""
+        return [answer for _, _, answer in sorted(self._found, reverse=True)]
+
+
 async def without_index(store: Store, search: Search) -> list[Answer]:
     """The newest answers, newest first, by looking at every row."""
-    newest: list[tuple[int, int, Answer]] = []
-    place = count(step=-1)
-    for table, columns in SEARCHED.items():
-        wanted = search._replace(kinds=KINDS_OF[table] & {*search.kinds})
-        if not wanted.kinds:
+    newest = Newest(search)
+    for table in SEARCHED:
+        if not (columns := newest.columns(table)):
             continue
-        if "output" not in wanted.kinds:
-            columns = tuple(column for column in columns if column != "parts")
 
         def take(
             rows: Sequence[tuple[Any, ...]],
             table: TableName = table,
             columns: Sequence[str] = columns,
-            wanted: Search = wanted,
         ) -> None:
-            for row in rows:
-                said = dict(zip(columns, row, strict=True))
-                for answer in answers(table, said, wanted):
-                    entry = number(answer.time, answer.id), next(place), answer
-                    if len(newest) < search.limit:
-                        heapq.heappush(newest, entry)
-                    else:
-                        heapq.heappushpop(newest, entry)
+            newest.take(table, (dict(zip(columns, row, strict=True)) for row in rows))
 
-        id = "id" if table == "sessions" else "session_id"
-        where = None if search.sessions is None else {id: search.sessions}
-        await store.scan(table, columns, where, take)
-    return [answer for _, _, answer in sorted(newest, reverse=True)]
+        await store.scan(table, columns, newest.where(table), take)
+    return newest.answers()
 
 
 def number(time: datetime | None, id: str) -> int:
     """A number of a row's time, later ones higher, that hardly another row has."""
-    milliseconds = 0 if time is None else max(0, int(time.timestamp() * 1000))
     tie = int.from_bytes(blake2b(id.encode(), digest_size=8).digest()) >> (64 - TIE_BITS)
-    return (milliseconds << TIE_BITS) + tie
+    return (_milliseconds(time) << TIE_BITS) + tie
+
+
+def _milliseconds(time: datetime | None) -> int:
+    return 0 if time is None else max(0, int(time.timestamp() * 1000))
