@@ -9,10 +9,10 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
 
 from ..store import NotAtOnce, TableName, Texts
 from .columns import COLUMNS, FIXED, TIME, Column
@@ -32,7 +32,6 @@ TYPES = {
 OTHERS = {"worktree": REPEATED, "completed_at": TYPES[TIME]}
 FEW = 20  # names of categories that are worth keeping for the next frame
 BATCH = 20_000  # rows converted at once
-START, OTHER, END = "[0", "other", "0]"  # what a line has besides
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -82,8 +81,14 @@ class Rows:
         self._waiting = []
 
 
-def tabled(batch: Any, types: Mapping[str, Any]) -> Any:
+def tabled(batch: Any, types: Mapping[str, Any], before: dict[str, tuple[bytes, Any]]) -> Any:
     """Many rows as the store hands them over at once, as a table of these columns.
+
+    Args:
+        batch: the rows.
+        types: the columns.
+        before: by column, the text of the batch before and what it said; most columns hold the same
+            value all through. It is kept up.
 
     Raises:
         NotAtOnce: a value is not of its column's type.
@@ -91,45 +96,26 @@ def tabled(batch: Any, types: Mapping[str, Any]) -> Any:
     try:
         if not isinstance(batch, Texts):
             return _encoded(pa.RecordBatchReader.from_stream(batch), types)
-        inside = {OTHER: pa.bool_()} | {name: _written(types[name]) for name in batch.inside}
-        table = csv.read_csv(
-            pa.BufferReader(batch.text),
-            csv.ReadOptions(
-                column_names=[START, *inside, END],
-                block_size=len(batch.text) + 1,
-                use_threads=False,
-            ),
-            csv.ParseOptions(double_quote=False, escape_char="\\"),
-            csv.ConvertOptions(
-                column_types=inside,
-                include_columns=list(inside),
-                null_values=["null"],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-        found = dict(zip(table.column_names, table.columns, strict=True))
-        for name in batch.inside:
-            if name in batch.exact:
-                found[name] = pa.array(batch.exact[name], types[name])
-            elif pa.types.is_floating(types[name]):
-                found[name] = pc.divide(found[name].cast("float64"), 1e6)
-        if batch.beside:
-            is_other = found[OTHER].to_numpy()
-            at = pa.array(np.cumsum(is_other) - 1, mask=~is_other)
-            columns = zip(*batch.others, strict=True) if batch.others else ((),) * len(batch.beside)
-            for name, values in zip(batch.beside, columns, strict=True):
-                found[name] = pa.array(values, types[name]).take(at)
-        return pa.table({name: found[name].cast(type_) for name, type_ in types.items()})
+        for name, text in batch.columns.items():
+            if name not in before or before[name][0] != text:
+                before[name] = text, _parsed(text, types[name])
+        found = {name: before[name][1] for name in types}
+        exact = {name: array(values, types[name]) for name, values in batch.exact.items()}
+        return pa.table(found | exact)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise NotAtOnce(str(error)) from error
 
 
-def _written(type_: Any) -> Any:
-    """The type of what a line says for a column of a type."""
+def _parsed(text: bytes, type_: Any) -> Any:
+    """The values of a JSON array, as `Texts` has them."""
+    values = orjson.loads(text)
     if pa.types.is_floating(type_):
-        return pa.int64()
-    return pa.timestamp("us") if pa.types.is_timestamp(type_) else type_
+        return pc.divide(pa.array(values, pa.int64()).cast(type_), 1e6)
+    if pa.types.is_timestamp(type_):
+        return pa.array(values, pa.string()).cast(pa.timestamp("us")).cast(type_)
+    if pa.types.is_boolean(type_):
+        return pa.array(values, pa.int8()).cast(type_)
+    return array(values, type_)
 
 
 def _encoded(rows: Any, types: Mapping[str, Any]) -> Any:

@@ -152,6 +152,7 @@ class _Reading:
             raise NotAtOnce("values of JSON are objects")
         tables = [pa.schema(typed.items()).empty_table()]
         waiting: deque[Future[Any]] = deque()
+        before: dict[str, tuple[bytes, Any]] = {}
 
         def next_one() -> None:
             tables.append(waiting.popleft().result())
@@ -159,7 +160,7 @@ class _Reading:
 
         with ThreadPoolExecutor(1) as parsing:
             for batch in self._whole.batches(name, columns, sessions):
-                waiting.append(parsing.submit(tabled, batch, typed))
+                waiting.append(parsing.submit(tabled, batch, typed, before))
                 if len(waiting) > PARSING:
                     next_one()
             while waiting:

@@ -157,19 +157,14 @@ Totals = tuple[float | int | None, ...]
 
 
 class Texts(NamedTuple):
-    """Many rows at once: a line of JSON for each row, and beside it what does not go into one.
+    """Many rows at once: by column, the JSON of an array of their values.
 
-    A line is an array: 0, whether the row is among the `others`, the columns, 0.
+    Times are texts, truth is 0 or 1, decimals are millionths.
     """
 
-    text: bytes
-    inside: Sequence[str]
-    """The columns in the text. Times are texts, truth is 0 or 1, decimals are millionths."""
-    others: Sequence[tuple[Any, ...]]
-    beside: Sequence[str]
-    """The columns of the others."""
+    columns: Mapping[str, bytes]
     exact: Mapping[str, Sequence[float | None]]
-    """Columns that are no millionths, of every row."""
+    """Columns that are no millionths, in place of those."""
 
 
 class Whole(Protocol):

@@ -1,15 +1,15 @@
 """Whole tables of an SQLite file, as text that SQLite itself makes of many rows at once.
 
-A million rows as Python objects take longer to make than all else; as one text for each ten
-thousand they are parsed elsewhere, in C. Through stdlib sqlite3 alone: another SQLite library in
-this process, or a file opened and closed, would drop the locks of whoever is writing.
+A million rows as Python objects take longer to make than all else; as one text for the values of a
+column in some thousand of them they are parsed elsewhere, in C. Through stdlib sqlite3 alone:
+another SQLite library in this process, or a file opened and closed, would drop the locks of whoever
+is writing.
 
 A session's mark says that nothing in it has changed since the mark was set: triggers take it away,
 whoever writes. Marks are random and never set twice, so what was read under a mark is what is there
 now, in this file, in a copy of it, in an older one put back.
 """
 
-import re
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -26,10 +26,9 @@ from .engine import file_of
 CHUNK = 4000  # rows in one text
 CACHE_KIB = 32_768  # what is behind one text is read more than once
 BATCH = 50  # sessions in one
-# What is long or may hold any character is handed over as it is, beside the text.
-FREE = {"command", "content", "diff", "error", "title"}
-# Escapes that stand for another character than the one after the backslash.
-ESCAPED = re.compile(rb'\\[^"/]')
+# Whether a decimal is the nearest to a number of millionths: then that number says it all.
+IS_MILLIONTHS = "abs({0}) < 1e9 AND round({0} * 1e6) / 1e6 = {0}"
+MILLIONTHS = f"CASE WHEN {IS_MILLIONTHS} THEN CAST(round({{0}} * 1e6) AS INTEGER) END"
 MARKS = "opencode_unchanged"
 IN_SESSION: tuple[TableName, ...] = ("messages", "tool_calls", "file_events")
 TRIGGERS = {
@@ -48,11 +47,6 @@ def whole_of(url: URL) -> Whole | None:
     except ImportError:  # it comes with an extra
         return None
     return PostgresWhole(url)
-
-
-def _is_millionths(column: str) -> str:
-    """Whether a decimal is the nearest to a number of millionths: then that number says it all."""
-    return f"abs({column}) < 1e9 AND round({column} * 1e6) / 1e6 = {column}"
 
 
 class SqliteWhole:
@@ -88,40 +82,27 @@ class SqliteWhole:
         """The rows of a table, or those of some sessions, in the order they were stored.
 
         Raises:
-            NotAtOnce: a value is of another kind than its column, or has no such text.
+            NotAtOnce: a value is of another kind than its column.
         """
         source = TABLES[table]
-        kinds = {column: source.c[column].type for column in columns}
-        beside = [column for column in columns if column in FREE]
-        inside = [column for column in columns if column not in FREE]
-        decimals = [column for column in inside if isinstance(kinds[column], Float)]
-        is_other = " OR ".join(f"{column} IS NOT NULL" for column in beside) or "0"
-        line = ", ".join(
-            f"CASE WHEN {_is_millionths(column)} THEN CAST(round({column} * 1e6) AS INTEGER) END"
-            if column in decimals
-            else column
-            for column in inside
-        )
-        made = [f"CAST(group_concat(json_array(0, {is_other}, {line}, 0), char(10)) AS BLOB)"]
-        made += [f"total(NOT ({_is_millionths(column)}))" for column in decimals]
+        decimals = [name for name in columns if isinstance(source.c[name].type, Float)]
+        values_of = dict.fromkeys(decimals, MILLIONTHS)
+        made = [
+            f"CAST(json_group_array({values_of.get(name, '{0}').format(name)}) AS BLOB)"
+            for name in columns
+        ]
+        made += [f"total(NOT ({IS_MILLIONTHS.format(name)}))" for name in decimals]
         for chosen, values in self._parts(source.name, sessions):
             rows = f"FROM {source.name} WHERE {chosen}"  # in the order of their rowids, each time
-            ((text, *inexact),) = self._rows(f"SELECT {', '.join(made)} {rows}", values)
-            if text is None:
-                continue
-            if b"\\" in text and ESCAPED.search(text.replace(b"\\\\", b"")):
-                raise NotAtOnce("a control character")
-            others = (
-                self._rows(f"SELECT {', '.join(beside)} {rows} AND ({is_other})", values)
-                if beside
-                else []
-            )
+            (found,) = self._rows(f"SELECT {', '.join(made)} {rows}", values)
+            texts = dict(zip(columns, found, strict=False))
+            inexact = zip(decimals, found[len(columns) :], strict=True)
             exact = {
-                column: [value for (value,) in self._rows(f"SELECT {column} {rows}", values)]
-                for column, count in zip(decimals, inexact, strict=True)
+                name: [value for (value,) in self._rows(f"SELECT {name} {rows}", values)]
+                for name, count in inexact
                 if count
             }
-            yield Texts(text, inside, others, beside, exact)
+            yield Texts(texts, exact)
 
     def _parts(
         self, table: str, sessions: Collection[str] | None
