@@ -1,0 +1,82 @@
+"""An export to an object store that speaks S3: a server of its own on loopback."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+import pytest
+from conftest import Recording
+from moto.server import ThreadedMotoServer
+
+import opencode_sessions as ocs
+from opencode_sessions.analytics import Frames
+
+NAMES = ("sessions", "messages", "tool_calls", "file_events")
+KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Where it listens. One for all: s3fs remembers the first."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a folder in a bucket of one's own."""
+    import s3fs
+
+    for name, value in (KEYS | {"AWS_ENDPOINT_URL": server}).items():
+        monkeypatch.setenv(name, value)
+    name = f"team-{uuid4()}"
+    s3fs.S3FileSystem().mkdir(name)
+    return f"s3://{name}/sessions"
+
+
+def assert_equal(back: Frames, frames: Frames) -> None:
+    for name in NAMES:
+        pd.testing.assert_frame_equal(getattr(back, name), getattr(frames, name))
+
+
+async def test_an_export_grows_there_by_what_is_new(bucket: str, trailmap: Recording) -> None:
+    async with ocs.OpencodeSessionService() as svc:
+        await svc.import_opencode(trailmap.database, progress=False)
+        frames = await svc.frames()
+        first = await ocs.export(svc, bucket)
+        again = await ocs.export(svc, bucket)
+    assert (first.sessions, first.unchanged) == (20, 0)
+    assert (again.sessions, again.unchanged) == (0, 20)
+    assert_equal(ocs.read_export(bucket), frames)
+
+
+async def test_exporters_at_once_lose_nothing(
+    bucket: str, recordings: dict[str, Recording], tmp_path: Path
+) -> None:
+    """Two have sessions of their own, and two have the same."""
+    names = {"ana": "trailmap-1.18.33", "ben": "opencode-1.3.2", "eve": "opencode-1.3.2"}
+    for name, recording in names.items():
+        async with ocs.open(tmp_path / f"{name}.db") as svc:
+            await svc.import_opencode(
+                recordings[recording].database, origin="one", progress=False, shell=False
+            )
+    command = [sys.executable, "-m", "opencode_sessions.cli", "export", "--to", bucket]
+    running = [
+        await asyncio.create_subprocess_exec(
+            *command, "--db", str(tmp_path / f"{name}.db"), "--exporter", name
+        )
+        for name in names
+    ]
+    async with asyncio.timeout(120):
+        assert [await process.wait() for process in running] == [0, 0, 0]
+    async with ocs.OpencodeSessionService() as svc:
+        for recording in {*names.values()}:
+            await svc.import_opencode(
+                recordings[recording].database, origin="one", progress=False, shell=False
+            )
+        assert_equal(ocs.read_export(bucket), await svc.frames())
