@@ -84,7 +84,8 @@ def test_words_look_at_more_than_the_label() -> None:
         {"title": "Add cache", "agent_name": "plan", "origin": "ana"},
     )
     for words, found in {"FIX": "", "fix log": "s0", "pine": "s0", "shop": "s0", "ana plan": "s1",
-                         "ses_1": "s1", "03-07 09:00": "s0", "fix plan": ""}.items():  # fmt: skip
+                         "ses_1": "s1", "es_1": "", "03-07 09:00": "s0", "fix plan": ""
+                         }.items():  # fmt: skip
         assert ids(sessions, words=words) == found
     some = sessions.listed(NEWEST, ["fix"], None)
     assert listed_note(some, len(sessions)) == "1 of 2"

@@ -35,7 +35,12 @@ class Listed(NamedTuple):
 class _Entry(NamedTuple):
     id: str
     label: str
-    haystack: str
+    said: str
+    ids: tuple[str, ...]
+
+    def has(self, word: str) -> bool:
+        """Whether it says a word, or has an id that begins so: inside of ids is every number."""
+        return word in self.said or any(id.startswith(word) for id in self.ids)
 
 
 class SessionList:
@@ -66,7 +71,7 @@ class SessionList:
         """The first `LISTED` sessions with all these words in this order, and the chosen one."""
         if sort not in self._ordered:
             self._ordered[sort] = [self._entries[id] for id in self._in_order(*SORTS[sort])]
-        fitting = [e for e in self._ordered[sort] if all(word in e.haystack for word in words)]
+        fitting = [e for e in self._ordered[sort] if all(map(e.has, words))]
         shown = fitting[:LISTED]
         if further := [entry for entry in fitting[LISTED:] if entry.id == chosen]:
             shown[-1:] = further
@@ -133,7 +138,13 @@ def listed_note(listed: Listed, total: int) -> str:
 
 
 def _entry(session: Row, depth: int, width: int) -> _Entry:
-    names = ("title", "project", "agent_name", "model", "session_id", "opencode_session_id")
+    names = ("title", "project", "agent_name", "model")
+    ids = (session[name] for name in ("session_id", "opencode_session_id"))
     label = session_label(session, depth, width)
     said = [label, *(str(session[name]) for name in names if is_known(session[name]))]
-    return _Entry(str(session["session_id"]), label, "\n".join(said).casefold())
+    return _Entry(
+        str(session["session_id"]),
+        label,
+        "\n".join(said).casefold(),
+        tuple(str(id).casefold() for id in ids if is_known(id)),
+    )
