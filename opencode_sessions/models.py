@@ -8,8 +8,9 @@ fail later.
 
 from datetime import UTC, datetime
 from functools import cache
+from os import urandom
+from time import time_ns
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from sqlalchemy import (
     JSON,
@@ -62,8 +63,13 @@ def now() -> datetime:
 
 
 def new_id() -> str:
-    """A fresh row id."""
-    return str(uuid4())
+    """A fresh row id: a UUID of version 7.
+
+    It begins with the time, so rows made one after another lie side by side in an index: a group of
+    them changes few of its pages, however large it has grown.
+    """
+    time, noise = time_ns() // 1_000_000, urandom(10).hex()
+    return f"{time >> 16:08x}-{time & 0xFFFF:04x}-7{noise[:3]}-8{noise[3:6]}-{noise[6:18]}"
 
 
 class Base(DeclarativeBase):

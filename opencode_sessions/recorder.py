@@ -25,7 +25,7 @@ from .pending import PendingWrite, Pruned, Stats
 from .reading import Reader
 from .rows import message_call_rows
 from .store import Append, AppendTo, Delete, Prune, PutMessage, PutSession, Step, Store
-from .store.values import packed, plain
+from .store.values import JsonText, packed, plain
 
 MOST_REMEMBERED = 10_000  # messages whose calls had no ids
 log = logging.getLogger("opencode_sessions")
@@ -112,7 +112,7 @@ class Recorder(Reader):
         if events:
             named = f"{session_id}/{row['opencode_id']}" if row["opencode_id"] else ""
             before = self._unnamed.get(named, ())
-            within = self._within(parts, row["id"], row["created_at"], before)
+            within = self._within(parts, row["parts"], row["id"], row["created_at"], before)
             calls, _events = within(row["id"])
             if calls.rows:
                 steps.append(AppendTo(row["id"], within))
@@ -132,19 +132,21 @@ class Recorder(Reader):
         """
         message_id = self._id(message)
         unnamed = self._unnamed.get(identity(message), ())
-        within = self._within(_listed(parts), message_id, self._now(), unnamed)
+        parts = _listed(parts)
+        then = packed({"parts": parts})[0]["parts"]
+        within = self._within(parts, then, message_id, self._now(), unnamed)
         if within(message_id)[0].rows:
             # None on an object of the caller's own that a commit has expired.
             session_id = message.__dict__.get("session_id") or message_id
             await self._outbox.write(session_id, [AppendTo(message_id, within)])
 
     def _within(
-        self, parts: Any, message_id: str, at: datetime, unnamed: Sequence[Row] = ()
+        self, parts: Any, then: JsonText, message_id: str, at: datetime, unnamed: Sequence[Row]
     ) -> Callable[[str], Sequence[Append]]:
         """The calls and events in a message's parts, by the id it is stored under.
 
         That may turn out to be another than it was given, and a call without an id of its own is
-        known by the message's.
+        known by the message's. `then` is what the parts say now: the caller's own may change.
         """
         place: Row = {"session_id": None, "source": "service"}  # its session is the message's
 
@@ -155,7 +157,6 @@ class Recorder(Reader):
 
         first = rows(parts, message_id, unnamed)
         under = {message_id: first}
-        then = packed({"parts": parts})[0]["parts"]  # the caller's own may change
 
         def within(id: str) -> Sequence[Append]:
             if id not in under:

@@ -4,12 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
 from . import events as events_
 from . import parts as parts_
 from .loose import as_dicts, as_text
-from .models import Row
+from .models import Row, new_id
 from .records import MessageRecord, Reported, SessionRecord, moment
 from .store import TableName
 from .store.values import fingerprint
@@ -101,7 +101,7 @@ def message_call_rows(
     for row in stored:
         ids[row["tool"], row["input_hash"]].append(row["id"])
     times: Counter[str] = Counter()
-    beginning = uuid4().hex  # the same for all: rows of neighbouring ids are written faster
+    beginning = new_id().replace("-", "")  # the same for all: rows of neighbouring ids are written faster
     for call in parts_.tool_calls(parts):
         said = call.part_id or (f"{message_id}/{call.call_id}" if call.call_id else None)
         if said:
@@ -162,6 +162,8 @@ def _exit_code(call: parts_.ToolCall) -> int | None:
 
 def _child(call: parts_.ToolCall) -> str | None:
     """The session that a call started; 0.5 named it only in each part of its summary."""
+    if not call.metadata:
+        return None
     parts = as_dicts(call.metadata.get("summary")) if call.tool == "task" else []
     said = [call.metadata.get("sessionId"), *(part.get("sessionID") for part in parts)]
     return next((id for id in map(as_text, said) if id), None)

@@ -20,7 +20,7 @@ from sqlalchemy import JSON
 from ..models import TABLES, Row
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-PLAIN = {type(None), bool, int, float, datetime}  # every database can hold them
+PLAIN = {bool, int, float, datetime}  # every database can hold them
 JSON_COLUMNS = {
     column.name
     for table in TABLES.values()
@@ -85,18 +85,12 @@ def fingerprint(value: Any) -> int:
 
 def clean(row: Row) -> tuple[Row, int]:
     """A copy of the row that every database can hold, and how many values had to be replaced."""
-    return _storable(row)
+    return _storable(row, as_text=set())
 
 
 def packed(row: Row) -> tuple[Row, int]:
     """What `clean` gives, with the values of JSON columns as `JsonText`."""
-    texts, replaced = {}, 0
-    for column in JSON_COLUMNS & row.keys():
-        if row[column] is not None:
-            texts[column], count = _json_text(row[column])
-            replaced += count
-    cleaned, count = _storable(row | dict.fromkeys(texts))
-    return cleaned | texts, replaced + count
+    return _storable(row, as_text=JSON_COLUMNS)
 
 
 def plain(row: Row) -> Row:
@@ -105,13 +99,17 @@ def plain(row: Row) -> Row:
     return row | {column: text.value for column, text in texts.items()}
 
 
-def _storable(row: Row) -> tuple[Row, int]:
+def _storable(row: Row, as_text: set[str]) -> tuple[Row, int]:
     cleaned, replaced = row.copy(), 0
     for column, value in row.items():
-        kind = type(value)
-        if kind in PLAIN or (kind is str and value.isascii() and "\x00" not in value):
+        if value is None:  # most are
             continue
-        if isinstance(value, str):
+        kind = type(value)
+        if column in as_text:
+            cleaned[column], count = _json_text(value)
+        elif kind in PLAIN or (kind is str and value.isascii() and "\x00" not in value):
+            continue
+        elif isinstance(value, str):
             cleaned[column], count = _text(value)
         elif isinstance(value, list | tuple | dict):
             cleaned[column], count = _json(value)
