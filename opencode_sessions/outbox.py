@@ -86,7 +86,7 @@ class Outbox:
         self.stats.writes += 1
         if not at_once and self in _batching.get() and self._has_room(write):
             return await self._put_off(write)
-        return await finish(self._write(write))
+        return await self._write(write)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[None]:
@@ -142,13 +142,8 @@ class Outbox:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + ROOM_WAIT_S
         try:
-            while True:
-                write.error = None
-                await self._until_tried(write)
-                if write.error is None:
-                    return write.stored or []
-                if self._on_error == "raise":
-                    raise write.error
+            await self._until_tried(write)
+            while write.error is not None and self._on_error == "log":
                 if loop.time() >= deadline:
                     raise PersistenceError(
                         f"Not stored, and no room to keep it: {len(self._kept)} writes are "
@@ -157,37 +152,68 @@ class Outbox:
                     ) from self.last_error
                 self.stats.waits_for_room += 1
                 await asyncio.sleep(RETRY_S)
+                write.error = None
+                await self._until_tried(write)
         except asyncio.CancelledError:
-            write.error = None
-            self._abandon([write])
+            if self._on_error == "raise" and write.error is not None:
+                log.error("what a cancelled caller had asked for failed: %s", write.error)
+            else:
+                write.error = None
+                self._abandon([write])
             raise
+        if write.error is not None:
+            raise write.error
+        return write.stored or []
 
     async def _until_tried(self, write: PendingWrite) -> None:
-        """Waits until somebody has written the group this write is in, or leads one itself."""
+        """Waits until somebody has written the group this write is in, or leads one itself.
+
+        A cancellation waits as well: no task is made for it, which would cost more than the wait.
+        """
         self._queue.append(write)
+        cancelled: asyncio.CancelledError | None = None
         while not write.is_tried:
-            if self._is_led:
-                self.stats.waits += write.woken is None
-                write.woken = asyncio.get_running_loop().create_future()
-                await write.woken
-                continue
-            self._is_led = True
             try:
-                async with self._turn:
-                    await self._retry(everything=False)
-                    await self._try_next()
-            finally:
-                self._is_led = False
-                for next_one in self._queue:
-                    if next_one.wake():
-                        break
+                if self._is_led:
+                    self.stats.waits += write.woken is None
+                    write.woken = asyncio.get_running_loop().create_future()
+                    await write.woken
+                else:
+                    await self._lead()
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _lead(self) -> None:
+        """Writes the next group of the queue; then another one leads."""
+        self._is_led = True
+        turn = asyncio.ensure_future(self._take_turn())
+        try:
+            await finish(turn)
+        finally:
+            self._is_led = False
+            if turn.cancelled():  # the loop is ending: who waits is not to begin anew
+                self._abandon([*self._queue])
+            for next_one in self._queue:
+                if next_one.wake():
+                    break
+
+    async def _take_turn(self) -> None:
+        async with self._turn:
+            await self._retry(everything=False)
+            await self._try_next()
 
     async def _try_next(self) -> None:
         """Tries the group at the head of the queue."""
         group = group_of(self._queue, self._most_rows)
         for _ in group:
             self._queue.popleft()
-        await self._try(group)
+        try:
+            await self._try(group)
+        except asyncio.CancelledError:
+            self._abandon(group)
+            raise
 
     async def _retry(self, *, everything: bool) -> None:
         """Tries what was kept, in order: one first, to see whether what was wrong has passed."""
@@ -316,11 +342,12 @@ class Outbox:
             )
 
     def _abandon(self, writes: Iterable[PendingWrite]) -> None:
-        """Keeps writes that nobody will hear of."""
+        """Keeps writes that nobody will hear of; who waits for one is cancelled."""
         for write in writes:
             if write in self._queue:
                 self._queue.remove(write)
-            write.woken = None
+            if write.woken is not None:
+                write.woken.cancel()
             if not write.is_tried:
                 write.reason, write.stored = "the event loop ended in the middle", []
                 self._kept[write] = None
@@ -332,7 +359,10 @@ class Outbox:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None and self._loop.is_closed():
-                self._abandon([*self._under_way, *self._queue])
+                lost = [*self._under_way, *self._queue]
+                for write in lost:
+                    write.woken = None
+                self._abandon(lost)
                 self._turn, self._is_led, self._under_way = asyncio.Lock(), False, []
             self._loop = loop
 

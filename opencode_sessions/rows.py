@@ -101,7 +101,7 @@ def message_call_rows(
     for row in stored:
         ids[row["tool"], row["input_hash"]].append(row["id"])
     times: Counter[str] = Counter()
-    beginning = new_id().replace("-", "")  # the same for all: rows of neighbouring ids are written faster
+    beginning = new_id().replace("-", "")  # the same for all: neighbours are written faster
     for call in parts_.tool_calls(parts):
         said = call.part_id or (f"{message_id}/{call.call_id}" if call.call_id else None)
         if said:

@@ -1,6 +1,7 @@
 """Writes that wait together share a transaction; each is durable on return, or fails alone."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,18 @@ async def say(service: OpencodeSessionService, session: Any, text: str) -> Openc
     return await service.persist_message(session, "user", [{"text": text}, *CALLS], events=True)
 
 
+async def begun(
+    gate: Gate, service: OpencodeSessionService, session: OpencodeSession, texts: Iterable[str]
+) -> list[asyncio.Task[OpencodeMessage]]:
+    """The first is being written; the others have come meanwhile, and wait."""
+    first, *others = texts
+    tasks = [asyncio.create_task(say(service, session, first))]
+    await gate.begun.wait()
+    tasks += [asyncio.create_task(say(service, session, text)) for text in others]
+    await asyncio.sleep(0)
+    return tasks
+
+
 TEXTS = "SELECT content FROM opencode_messages ORDER BY seq"
 
 
@@ -82,8 +95,7 @@ async def counts(service: OpencodeSessionService) -> list[int]:
 async def test_those_who_wait_share_a_transaction(
     service: OpencodeSessionService, session: OpencodeSession, gate: Gate
 ) -> None:
-    tasks = [asyncio.create_task(say(service, session, str(n))) for n in range(20)]
-    await gate.begun.wait()
+    tasks = await begun(gate, service, session, map(str, range(20)))
     gate.may_go_on.set()
     messages = await asyncio.gather(*tasks)
     assert gate.transactions == [["0"], [str(n) for n in range(1, 20)]]
@@ -94,6 +106,14 @@ async def test_those_who_wait_share_a_transaction(
     assert (stats.writes, stats.groups, stats.largest_group, stats.waits) == (21, 3, 19, 19)
     assert stats.rows == 1 + 20 * 7
     assert repr(stats).startswith("<Stats 21 writes, 141 rows in 3 transactions; largest group 19;")
+
+
+async def test_those_who_come_together_share_the_first_transaction(
+    service: OpencodeSessionService, session: OpencodeSession, gate: Gate
+) -> None:
+    gate.may_go_on.set()
+    await asyncio.gather(*(say(service, session, str(n)) for n in range(20)))
+    assert gate.transactions == [[str(n) for n in range(20)]]
 
 
 async def test_each_returns_when_its_own_rows_are_durable(
@@ -122,8 +142,7 @@ async def test_a_group_has_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(outbox, "GROUP_ROWS", 7 * 4)
-    tasks = [asyncio.create_task(say(service, session, str(n))) for n in range(10)]
-    await gate.begun.wait()
+    tasks = await begun(gate, service, session, map(str, range(10)))
     gate.may_go_on.set()
     await asyncio.gather(*tasks)
     assert [len(said) for said in gate.transactions] == [1, 4, 4, 1]
@@ -138,8 +157,7 @@ async def test_a_bad_row_fails_alone(
 ) -> None:
     texts = [str(n) for n in range(12)]
     texts[bad] = "0"
-    tasks = [asyncio.create_task(say(service, session, text)) for text in texts]
-    await gate.begun.wait()
+    tasks = await begun(gate, service, session, texts)
     gate.may_go_on.set()
     await asyncio.gather(*tasks)
     (write,) = service.pending
@@ -159,8 +177,7 @@ async def test_a_bad_row_is_raised_to_its_own_caller(
     session = await service.get_or_create_session("ses_1")
     gate = Gate(service, monkeypatch)
     texts = ["a", "b", "a", "c", "b", "d"]
-    tasks = [asyncio.create_task(say(service, session, text)) for text in texts]
-    await gate.begun.wait()
+    tasks = await begun(gate, service, session, texts)
     gate.may_go_on.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [
@@ -209,8 +226,7 @@ async def test_a_cancelled_caller_cancels_no_other_and_loses_nothing(
     service: OpencodeSessionService, session: OpencodeSession, gate: Gate, cancelled: int
 ) -> None:
     """The first leads, the second leads the next group, the others wait for it."""
-    tasks = [asyncio.create_task(say(service, session, str(n))) for n in range(8)]
-    await gate.begun.wait()
+    tasks = await begun(gate, service, session, map(str, range(8)))
     tasks[cancelled].cancel()
     await asyncio.sleep(0)
     assert not any(task.done() for task in tasks), "it goes on until its write has ended"
@@ -227,8 +243,7 @@ async def test_a_cancelled_caller_cancels_no_other_and_loses_nothing(
 async def test_all_cancelled_in_the_middle(
     service: OpencodeSessionService, session: OpencodeSession, gate: Gate
 ) -> None:
-    tasks = [asyncio.create_task(say(service, session, str(n))) for n in range(8)]
-    await gate.begun.wait()
+    tasks = await begun(gate, service, session, map(str, range(8)))
     for task in tasks:
         task.cancel()
     gate.may_go_on.set()
