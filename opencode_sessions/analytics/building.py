@@ -68,7 +68,7 @@ def session_frame(sessions: Sessions, totals: Mapping[str, Totals]) -> pd.DataFr
 
 def build(
     name: TableName,
-    stored: Mapping[str, Any],
+    stored: Any,
     sessions: Sessions,
     agents: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
@@ -76,15 +76,16 @@ def build(
 
     Args:
         name: the table.
-        stored: its columns, as they are stored.
+        stored: its columns, as they are stored: a mapping or a table.
         sessions: those of its rows.
         agents: `id`, `agent_name`, `provider` and `model` of the messages of its rows, where its
             own columns do not say the last three.
     """
     at, ids = coded(stored["session_id"])
     rows: list[StoredRow] = [sessions.rows.get(id, {}) for id in ids if id is not None]
+    has = {*stored} if isinstance(stored, Mapping) else {*stored.column_names}
     found: Columns = {
-        column.name: stored[column.stored] for column in COLUMNS[name] if column.stored in stored
+        column.name: stored[column.stored] for column in COLUMNS[name] if column.stored in has
     }
     for column in OF_SESSION:
         found[column] = looked_up([row.get(column) for row in rows], at)

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ..moments import Moment, moment
-from ..store import Store, TableName, Where
+from ..store import NotAtOnce, Store, TableName, Where
+from .arrow import Rows, coded, tabled, types
 from .building import OF_MESSAGE, Sessions, StoredRow, sessions_of
 from .columns import COLUMNS
 from .paths import plain_paths, posix_path
@@ -31,7 +36,7 @@ class Chosen:
 
     sessions: Sessions
     where: Mapping[TableName, tuple[str, Collection[str]]]
-    events: list[tuple[Any, ...]] | None = None  # what was found on its way
+    events: Any = None  # a table of what was found on its way, with agents and models
 
 
 async def choose(
@@ -57,7 +62,13 @@ async def choose(
         if since is not None:
             wanted &= await store.touched(moment(since))
     if file_path is not None:
-        return await _choose_events(store, rows, wanted, file_path, diffs)
+        found, events = await _choose_events(store, rows, wanted, file_path, diffs)
+        messages = _values(events["message_id"])
+        return Chosen(
+            found,
+            {"messages": ("id", messages), "tool_calls": ("message_id", messages)},
+            events,
+        )
     assert rows is not None
     where = {} if wanted is None else dict.fromkeys(IN_SESSION, ("session_id", wanted))
     return Chosen(sessions_of(rows, wanted), where)
@@ -69,39 +80,60 @@ async def _choose_events(
     wanted: set[str] | None,
     file_path: str,
     diffs: bool,
-) -> Chosen:
+) -> tuple[Sessions, Any]:
     """One file's events: those on paths that may be shown like this, then those that are."""
     if rows is None:
         places = await store.places()
     else:
         places = {_place(row) for row in rows if wanted is None or row["id"] in wanted}
     paths = plain_paths(file_path, places)
-    columns = stored_columns("file_events", diffs)
-    session, message = columns.index("session_id"), columns.index("message_id")
-    found = await store.on_paths(columns, paths, posixpath.basename(file_path).strip("."))
-    if wanted is not None:
-        found = [row for row in found if row[session] in wanted]
+    columns = [*stored_columns("file_events", diffs), *OF_MESSAGE]
+    found = await _on_paths(store, columns, paths, posixpath.basename(file_path).strip("."))
     if rows is None:
-        rows = await _with_ancestors(store, {row[session] for row in found}, ("id",))
-    place_of = {row["id"]: _place(row) for row in rows}
-    named = columns.index("file_path"), columns.index("new_file_path")
+        rows = await _with_ancestors(store, _values(found["session_id"]), ("id",))
+    place_of = {row["id"]: _place(row) for row in rows if wanted is None or row["id"] in wanted}
+    events = _shown_as(file_path, found, place_of, wanted is None)
+    return sessions_of(rows, _values(events["session_id"])), events
+
+
+def _shown_as(
+    file_path: str, found: Any, place_of: Mapping[str, tuple[str | None, str | None]], is_any: bool
+) -> Any:
+    """The events whose path is shown like this, each once; in these sessions, or in any."""
+    at, ids = coded(found["session_id"])
+    elsewhere = (None, None) if is_any else None
+    places = [place_of.get(id or "", elsewhere) for id in ids]
 
     @cache
-    def is_it(path: str | None, place: tuple[str | None, str | None]) -> bool:
-        return path is not None and posix_path(path, *place) == file_path
+    def is_it(session: int, path: str | None) -> bool:
+        place = places[session]
+        return place is not None and path is not None and posix_path(path, *place) == file_path
 
-    nowhere = (None, None)
-    events = [
-        row
-        for row in found
-        if any(is_it(row[at], place_of.get(row[session], nowhere)) for at in named)
-    ]
-    messages = {row[message] for row in events} - {None}
-    return Chosen(
-        sessions_of(rows, {row[session] for row in events}),
-        {"messages": ("id", messages), "tool_calls": ("message_id", messages)},
-        events,
-    )
+    is_wanted = np.zeros(found.num_rows, dtype=bool)
+    for column in ("file_path", "new_file_path"):
+        codes, paths = coded(found[column])
+        named = np.array([*paths, None], dtype=object)[codes]  # the last for -1
+        is_wanted |= np.fromiter(map(is_it, at.tolist(), named), bool, len(named))
+    events = found.filter(pa.array(is_wanted))
+    ids = events["id"].combine_chunks()
+    return events.take(pc.index_in(pc.unique(ids), value_set=ids))
+
+
+def _values(column: Any) -> set[str]:
+    return set(pc.unique(column).to_pylist()) - {None}
+
+
+async def _on_paths(
+    store: Store, columns: Sequence[str], paths: Collection[str] | None, ending: str
+) -> Any:
+    """File events as a table."""
+    try:
+        texts = await store.texts_on_paths(columns, paths, ending)
+        return tabled(texts, types("file_events", columns), {})
+    except NotAtOnce:
+        events = Rows("file_events", columns)
+        events.take(await store.on_paths(columns, paths, ending))
+        return pa.table(events.arrays())
 
 
 def stored_columns(name: TableName, optional: bool) -> list[str]:

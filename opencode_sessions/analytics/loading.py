@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import pandas as pd
@@ -108,15 +109,7 @@ async def _events_of(
 ) -> Callable[[], pd.DataFrame]:
     """Reads the events of one file; gives what makes their frame."""
     chosen = await choose(store, sessions, None, None, file_path, diffs)
-    events = Rows("file_events", stored_columns("file_events", diffs))
-    events.take(chosen.events or [])
-    messages = Rows("messages", columns := ["id", *OF_MESSAGE])
-    _, ids = chosen.where["messages"]
-    listed = sorted(ids)
-    for start in range(0, len(listed), BATCH):
-        where = {"id": listed[start : start + BATCH]}
-        messages.take(await store.select("messages", columns, where))
-    return lambda: build("file_events", events.arrays(), chosen.sessions, messages.arrays())
+    return partial(build, "file_events", chosen.events, chosen.sessions)
 
 
 async def _at_once(
@@ -151,9 +144,7 @@ def _built(found: Read, wanted: Mapping[TableName, bool]) -> dict[TableName, pd.
     frames: dict[TableName, pd.DataFrame] = {}
     for name in wanted:
         if name != "sessions":
-            table = found.tables[name]
-            columns = dict(zip(table.column_names, table.columns, strict=True))
-            frames[name] = build(name, columns, found.sessions)
+            frames[name] = build(name, found.tables[name], found.sessions)
         elif wanted.keys() >= {"messages", "tool_calls", "file_events"}:  # else nobody asked for it
             frames[name] = session_frame(found.sessions, totals_of(found.tables))
     return frames
@@ -177,11 +168,10 @@ class _Loading:
 
     async def frame(self, name: TableName, optional: bool) -> pd.DataFrame:
         """The frame of another table."""
+        if name == "file_events" and (events := self._chosen.events) is not None:
+            return await asyncio.to_thread(build, name, events, self._chosen.sessions)
         rows = Rows(name, columns := stored_columns(name, optional))
-        if name == "file_events" and self._chosen.events is not None:
-            rows.take(self._chosen.events)
-        else:
-            await self._read(rows, name, columns)
+        await self._read(rows, name, columns)
         stored = await asyncio.to_thread(rows.arrays)
         if name == "messages":
             self._messages = stored

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ..models import Row
+from ..models import TABLES, Row
 from . import (
     KEPT_BY_APPEND,
     MONEY,
@@ -15,6 +15,7 @@ from . import (
     Delete,
     Done,
     IdsTaken,
+    NotAtOnce,
     Prune,
     Put,
     PutMessage,
@@ -25,6 +26,7 @@ from . import (
     Summary,
     TableName,
     Take,
+    Texts,
     Totals,
     Where,
 )
@@ -33,6 +35,7 @@ from .values import dumps, is_oddly_written, loads, plain, whole
 
 OLDEST = datetime.min.replace(tzinfo=UTC)
 BATCH = 2000  # rows handed over between two turns of the event loop
+EVENT_COLUMNS = TABLES["file_events"].c
 PARENTS = {"session_id": "sessions", "message_id": "messages"}
 
 
@@ -144,11 +147,19 @@ class MemoryStore:
                 return path is not None
             return plain is None or is_oddly_written(path)
 
-        return [
-            tuple(_copy(row.get(column)) for column in columns)
-            for row in self._tables["file_events"].values()
-            if is_on(row.get("file_path")) or is_on(row.get("new_file_path"))
-        ]
+        found: list[tuple[Any, ...]] = []
+        for row in self._tables["file_events"].values():
+            if is_on(row.get("file_path")) or is_on(row.get("new_file_path")):
+                message = self._tables["messages"].get(row.get("message_id") or "", {})
+                told = message | {c: v for c, v in row.items() if c in EVENT_COLUMNS}
+                found.append(tuple(_copy(told.get(column)) for column in columns))
+        return found
+
+    async def texts_on_paths(
+        self, columns: Sequence[str], paths: Collection[str] | None, ending: str
+    ) -> Texts:
+        """There are none."""
+        raise NotAtOnce
 
     async def totals(self, session_ids: Collection[str] | None = None) -> dict[str, Totals]:
         """By session, what it holds, in the order of `TOTALS`."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from sqlalchemy import Executable, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from ..errors import PersistenceError
 from ..models import TABLES, Row
 from . import (
     GIVEN,
@@ -28,6 +29,7 @@ from . import (
     Delete,
     Done,
     IdsTaken,
+    NotAtOnce,
     Prune,
     Put,
     PutMessage,
@@ -37,6 +39,7 @@ from . import (
     Summary,
     TableName,
     Take,
+    Texts,
     Totals,
     Where,
     Whole,
@@ -55,6 +58,7 @@ from .searching import SearchIndex
 from .searching.answers import Answer, Progress, Search
 from .sqlite import SqliteWriter
 from .sqlite_reading import SqliteReader
+from .texts import exact_texts
 from .values import plain
 from .values import whole as whole_number
 from .whole import whole_of
@@ -221,6 +225,19 @@ class SqlStore:
         """File events on these paths, or on oddly written ones that may be shown like this."""
         found = await self._read(self._all(statements.on_paths(columns, paths, ending)))
         return list(dict.fromkeys(found))
+
+    async def texts_on_paths(
+        self, columns: Sequence[str], paths: Collection[str] | None, ending: str
+    ) -> Texts:
+        """The same as texts, each row once or twice."""
+        if self._dialect() != "sqlite":
+            raise NotAtOnce
+        statement = statements.texts_on_paths(columns, paths, ending)
+        try:
+            (row,) = await self._read(self._all(statement))
+        except PersistenceError as error:
+            raise NotAtOnce(str(error)) from error
+        return exact_texts("file_events", columns, row)
 
     async def totals(self, session_ids: Collection[str] | None = None) -> dict[str, Totals]:
         """By session, what it holds, in the order of `TOTALS`: from covering indexes alone."""

@@ -5,6 +5,7 @@ the names `in_session` and `prompts`. Its own numbers are in its text: a driver 
 row else.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Insert,
     Integer,
     Select,
+    String,
     bindparam,
     case,
     cast,
@@ -36,6 +38,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ..models import IS_MOVE, ODDLY_WRITTEN, TABLES, Id, Row
 from . import GIVEN, KEPT_BY_APPEND, MONEY, Append, AppendTo, PutMessage, Step, TableName, Where
+from .texts import expressions
 from .values import dumps, loads
 
 BESIDE_COLUMNS = {"in_session", "prompts"}
@@ -115,21 +118,51 @@ def on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str)
     """File events on some paths, or on oddly written ones that may be shown with this ending.
 
     With no paths, on any that may. Each part has an index of its own; a row may come twice.
+    Columns that events do not have, are those of their message.
     """
-    events = TABLES["file_events"].c
-    path, new_path = events.file_path, events.new_file_path
-    found = _selected("file_events", tuple(columns))
+    return _on_paths(tuple(columns), paths is None).params(_searched(paths, ending))
+
+
+def texts_on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Any:
+    """The same as one row of texts, for SQLite."""
+    statement = _texts_on_paths(tuple(columns), paths is None)
+    return statement.params(_searched(paths, ending))
+
+
+def _searched(paths: Collection[str] | None, ending: str) -> dict[str, Any]:
+    given = {} if paths is None else {"paths": list(paths)}
+    return {"ending": "%" + re.sub("[%_/]", r"/\g<0>", ending)} | given
+
+
+@cache
+def _texts_on_paths(columns: tuple[str, ...], is_any: bool) -> Any:
+    made: list[ColumnElement[Any]] = [
+        literal_column(each) for each in expressions("file_events", columns)
+    ]
+    return select(*made).select_from(_on_paths(columns, is_any).subquery())
+
+
+@cache
+def _on_paths(columns: tuple[str, ...], is_any: bool) -> Any:
+    events, messages = TABLES["file_events"], TABLES["messages"]
+    path, new_path = events.c.file_path, events.c.new_file_path
+    ending = bindparam("ending", type_=String())
+    paths = bindparam("paths", type_=String(), expanding=True)
+    has = [(events if name in events.c else messages).c[name] for name in columns]
+    found = select(*has).select_from(
+        events.outerjoin(messages, messages.c.id == events.c.message_id)
+    )
 
     def may_end(path: ColumnElement[str | None]) -> ColumnElement[bool]:
         closings = (path.endswith(mark, autoescape=True) for mark in ("/", "\\", "."))
-        return or_(path.endswith(ending, autoescape=True), path == "", *closings)
+        return or_(path.like(ending, escape="/"), path == "", *closings)
 
-    if paths is None:
+    if is_any:
         return union_all(found.where(may_end(path)), found.where(text(IS_MOVE), may_end(new_path)))
     return union_all(
-        found.where(path.in_(list(paths))),
+        found.where(path.in_(paths)),
         found.where(text(f"({ODDLY_WRITTEN})"), may_end(path)),
-        found.where(text(IS_MOVE), or_(new_path.in_(list(paths)), may_end(new_path))),
+        found.where(text(IS_MOVE), or_(new_path.in_(paths), may_end(new_path))),
     )
 
 

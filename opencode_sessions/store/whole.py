@@ -16,19 +16,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
-from sqlalchemy import Float
 from sqlalchemy.engine import URL
 
 from ..models import TABLES
 from . import NotAtOnce, TableName, Texts, Whole
 from .engine import file_of
+from .texts import expressions, texts
 
 CHUNK = 4000  # rows in one text
 CACHE_KIB = 32_768  # what is behind one text is read more than once
 BATCH = 50  # sessions in one
-# Whether a decimal is the nearest to a number of millionths: then that number says it all.
-IS_MILLIONTHS = "abs({0}) < 1e9 AND round({0} * 1e6) / 1e6 = {0}"
-MILLIONTHS = f"CASE WHEN {IS_MILLIONTHS} THEN CAST(round({{0}} * 1e6) AS INTEGER) END"
 MARKS = "opencode_unchanged"
 IN_SESSION: tuple[TableName, ...] = ("messages", "tool_calls", "file_events")
 TRIGGERS = {
@@ -84,25 +81,16 @@ class SqliteWhole:
         Raises:
             NotAtOnce: a value is of another kind than its column.
         """
-        source = TABLES[table]
-        decimals = [name for name in columns if isinstance(source.c[name].type, Float)]
-        values_of = dict.fromkeys(decimals, MILLIONTHS)
-        made = [
-            f"CAST(json_group_array({values_of.get(name, '{0}').format(name)}) AS BLOB)"
-            for name in columns
-        ]
-        made += [f"total(NOT ({IS_MILLIONTHS.format(name)}))" for name in decimals]
-        for chosen, values in self._parts(source.name, sessions):
-            rows = f"FROM {source.name} WHERE {chosen}"  # in the order of their rowids, each time
-            (found,) = self._rows(f"SELECT {', '.join(made)} {rows}", values)
-            texts = dict(zip(columns, found, strict=False))
-            inexact = zip(decimals, found[len(columns) :], strict=True)
+        source, made = TABLES[table].name, ", ".join(expressions(table, columns))
+        for chosen, values in self._parts(source, sessions):
+            rows = f"FROM {source} WHERE {chosen}"  # in the order of their rowids, each time
+            (row,) = self._rows(f"SELECT {made} {rows}", values)
+            batch, inexact = texts(table, columns, row)
             exact = {
                 name: [value for (value,) in self._rows(f"SELECT {name} {rows}", values)]
-                for name, count in inexact
-                if count
+                for name in inexact
             }
-            yield Texts(texts, exact)
+            yield batch._replace(exact=exact)
 
     def _parts(
         self, table: str, sessions: Collection[str] | None
