@@ -5,6 +5,7 @@ as Python objects, and no step holds the interpreter for long. JSON columns alon
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -142,7 +143,33 @@ def coded(column: Any) -> Coded:
     """The codes and values of a dictionary-encoded column."""
     whole = column.unify_dictionaries().combine_chunks()
     codes = pc.fill_null(whole.indices, -1).to_numpy()
-    return Coded(codes, whole.dictionary.to_pylist())
+    return Coded(codes, listed(whole.dictionary))
+
+
+def listed(column: Any) -> list[Any]:
+    """The values as objects, None where there is none.
+
+    A fraction of the time of `to_pylist`, which holds the interpreter for all of it.
+    """
+    type_ = column.type
+    if pa.types.is_dictionary(type_):
+        codes, values = coded(column)
+        found: list[Any] = np.array([*values, None], dtype=object)[codes].tolist()
+        return found  # the last for -1
+    if pa.types.is_timestamp(type_):
+        times = column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False).tolist()
+        return [time and time.replace(tzinfo=UTC) for time in times]
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        return column.to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
+    filled = pc.fill_null(column, pa.scalar(0).cast(type_)).to_numpy(zero_copy_only=False).tolist()
+    is_given = column.is_valid().to_numpy(zero_copy_only=False).tolist()
+    return [value if given else None for value, given in zip(filled, is_given, strict=True)]
+
+
+def rows_of(table: Any) -> list[dict[str, Any]]:
+    """The rows as dicts."""
+    names, columns = table.column_names, [listed(column) for column in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def places(texts: Any, among: Any) -> Numbers:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ..moments import Moment, moment
 from ..store import NotAtOnce, Store, TableName, Where
-from .arrow import Rows, coded, tabled, types
+from .arrow import Rows, coded, listed, tabled, types
 from .building import OF_MESSAGE, Sessions, StoredRow, sessions_of
 from .columns import COLUMNS
 from .paths import plain_paths, posix_path
@@ -120,7 +120,7 @@ def _shown_as(
 
 
 def _values(column: Any) -> set[str]:
-    return set(pc.unique(column).to_pylist()) - {None}
+    return {*listed(pc.unique(column))} - {None}
 
 
 async def _on_paths(

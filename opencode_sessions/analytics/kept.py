@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from ..store import TableName
+from .arrow import listed
 
 log = logging.getLogger("opencode_sessions")
 
@@ -90,4 +91,4 @@ def _packed(values: list[Any], type_: Any) -> bytes:
 
 def _unpacked(packed: bytes, type_: Any) -> list[Any]:
     found = ipc.read_record_batch(pa.py_buffer(packed), pa.schema({"": type_}))
-    return found.column(0).to_pylist()  # type: ignore[no-any-return]
+    return listed(found.column(0))

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ..store import NotAtOnce, TableName, Whole
 from . import kept as files
-from .arrow import REPEATED, Numbers, coded, places, tabled, types
+from .arrow import REPEATED, Numbers, coded, places, rows_of, tabled, types
 from .building import OF_MESSAGE, Sessions, ranked, row_order, sessions_of
 from .kept import Kept
 
@@ -88,8 +88,7 @@ class _Reading:
         self._marks = self._whole.marks() or {}
         if self._whole.schema_version() != self._version:
             kept, has_marked = {}, False
-        listed = self._rows("sessions", self._columns["sessions"]).to_pylist()
-        sessions = sessions_of(listed, None)
+        sessions = sessions_of(rows_of(self._rows("sessions", self._columns["sessions"])), None)
         tables: dict[TableName, Any] = {}
         for name in names:
             table = self._again(name, kept[name], sessions) if name in kept else None
