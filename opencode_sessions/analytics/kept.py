@@ -23,6 +23,7 @@ from .arrow import listed
 log = logging.getLogger("opencode_sessions")
 
 FORMAT = 1  # another one for every change of what is kept and how
+ROWS = 100_000  # in one batch of a file
 ABOUT, SESSIONS, MARKS = b"about", b"sessions", b"marks"
 
 
@@ -57,13 +58,14 @@ def write(folder: Path, name: TableName, kept: Kept, version: int) -> None:
         SESSIONS: _packed(list(kept.marks), pa.string()),
         MARKS: _packed(list(kept.marks.values()), pa.int64()),
     }
-    table = kept.table.unify_dictionaries().combine_chunks().replace_schema_metadata(told)
+    table = kept.table.unify_dictionaries().replace_schema_metadata(told)
     temporary = None
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f"{name}.")
         with open(descriptor, "wb") as file, ipc.new_file(file, table.schema) as written:
-            written.write_table(table)
+            for start in range(0, table.num_rows, ROWS):  # else there would be a copy of them all
+                written.write_table(table.slice(start, ROWS).combine_chunks())
             written.close()
             file.flush()
             os.fsync(file.fileno())  # or a power cut may leave its name and not its bytes

@@ -24,7 +24,6 @@ from .engine import file_of
 from .texts import expressions, texts
 
 CHUNK = 4000  # rows in one text
-CACHE_KIB = 32_768  # what is behind one text is read more than once
 BATCH = 50  # sessions in one
 MARKS = "opencode_unchanged"
 IN_SESSION: tuple[TableName, ...] = ("messages", "tool_calls", "file_events")
