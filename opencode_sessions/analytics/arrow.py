@@ -97,10 +97,12 @@ def tabled(batch: Any, types: Mapping[str, Any], before: dict[str, tuple[bytes, 
     try:
         if not isinstance(batch, Texts):
             return _encoded(pa.RecordBatchReader.from_stream(batch), types)
+        found = {}
         for name, text in batch.columns.items():
-            if name not in before or before[name][0] != text:
-                before[name] = text, _parsed(text, types[name])
-        found = {name: before[name][1] for name in types}
+            said = before.get(name)
+            if said is None or said[0] != text:
+                said = before[name] = text, _parsed(text, types[name])
+            found[name] = said[1]
         exact = {name: array(values, types[name]) for name, values in batch.exact.items()}
         return pa.table(found | exact)
     except (pa.ArrowException, TypeError, ValueError) as error:
