@@ -9,11 +9,13 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from conftest import Recording
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +23,7 @@ from hypothesis import strategies as st
 from postgres import Server
 
 import opencode_sessions as ocs
-from opencode_sessions.analytics import Frames, kept, load, loading, whole
+from opencode_sessions.analytics import Frames, arrow, kept, load, loading, whole
 from opencode_sessions.analytics.columns import COLUMNS
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
@@ -525,6 +527,27 @@ def test_decimals_come_back_to_the_last_bit(empty: Any, tmp_path: Path, values: 
     found = loaded(file).file_events["duration_s"].to_numpy()
     expected = np.array([np.nan if value is None else value for value in values], dtype=float)
     np.testing.assert_array_equal(found, expected)
+
+
+@given(st.data())
+def test_objects_are_those_of_arrow(data: st.DataObject) -> None:
+    times = st.datetimes(min_value=datetime(1700, 1, 1), timezones=st.just(UTC))
+    of_type = {
+        arrow.REPEATED: st.sampled_from(["a", "", "é"]),
+        arrow.TEXT: st.text(),
+        arrow.TYPES[arrow.TIME]: times,
+        arrow.TYPES["Int32"]: st.integers(-(2**31), 2**31 - 1),
+        arrow.TYPES["Int64"]: st.integers(-(2**63), 2**63 - 1),
+        arrow.TYPES["float64"]: st.floats(allow_nan=False),
+        arrow.TYPES["bool"]: st.booleans(),
+    }
+    rows = data.draw(st.lists(st.tuples(*(st.none() | each for each in of_type.values()))))
+    columns = zip(*rows, strict=True) if rows else [()] * len(of_type)
+    arrays = [arrow.array(column, type_) for column, type_ in zip(columns, of_type, strict=True)]
+    table = pa.table(arrays, names=list("abcdefg"))
+    found = arrow.rows_of(table)
+    assert found == table.to_pylist()
+    assert [list(map(type, row.values())) for row in found] == [list(map(type, r)) for r in rows]
 
 
 def test_columns_are_those_of_the_frames(file: Path) -> None:

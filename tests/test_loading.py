@@ -247,6 +247,29 @@ async def test_one_files_events_are_one_visit_to_a_thread(
         assert len(visits) == 1
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "duration_s = 0.1234567",
+        "duration_s = 1e300",
+        "command = 'a' || char(0, 10, 34, 92) || 'b'",
+        "new_file_path = file_path",  # found by each of the two
+        "message_id = 'nowhere'",
+    ],
+)
+async def test_one_files_events_whatever_they_hold(tmp_path: Path, changed: str) -> None:
+    async with await ocs.open(tmp_path / "x.db") as svc:
+        await said(svc, "1", "2")
+        with closing(sqlite3.connect(tmp_path / "x.db")) as other:
+            other.execute("UPDATE opencode_messages SET agent_name = 'plan', model = 'm' || seq")
+            other.execute(f"UPDATE opencode_file_events SET {changed} WHERE seq = 1")
+            other.commit()
+        svc.store.whole = lambda: None  # type: ignore[method-assign]
+        whole = (await load(svc)).file_events
+        pd.testing.assert_frame_equal(await svc.file_events(file_path="a.py"), whole)
+        assert len(whole) == 2
+
+
 async def test_what_is_read_together_is_of_one_moment(tmp_path: Path) -> None:
     async with await ocs.open(tmp_path / "x.db") as svc:
         await said(svc, "1")

@@ -155,9 +155,7 @@ def listed(column: Any) -> list[Any]:
     """
     type_ = column.type
     if pa.types.is_dictionary(type_):
-        codes, values = coded(column)
-        found: list[Any] = np.array([*values, None], dtype=object)[codes].tolist()
-        return found  # the last for -1
+        return listed(column.cast(type_.value_type))
     if pa.types.is_timestamp(type_):
         times = column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False).tolist()
         return [time and time.replace(tzinfo=UTC) for time in times]
