@@ -12,10 +12,12 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pandas as pd
+import planted
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import RECORDINGS, TRAILMAP, TREES, Recording, unpacked_tar
+from handmade import example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
@@ -323,6 +325,32 @@ def test_what_is_shared_has_no_names(small: Frames, tmp_path: Path) -> None:
         ]
     again = ocs.export(small, tmp_path / "parquet", share=True, names=["shop"])
     assert (again.sessions, again.unchanged) == (0, len(small.sessions))
+
+
+@pytest.mark.parametrize("exporter", [None, "ci"])
+def test_no_file_of_what_is_shared_has_a_name_or_a_secret(
+    exporter: str | None, tmp_path: Path
+) -> None:
+    """Also not the exporter's note, and in none a hash that guesses could be tried on."""
+    frames = example()
+    lines = [one.line for one in planted.ALL]
+    events = frames.file_events.assign(command=" | ".join(lines))
+    ids = frames.sessions["opencode_session_id"].astype("str")
+    sessions = frames.sessions.assign(
+        opencode_session_id=pd.Categorical(ids + " Project Falcon"), title=lines[0]
+    )
+    given_out = Frames(sessions, frames.messages, frames.tool_calls, events)
+
+    def export() -> ocs.ExportReport:
+        names = [*planted.NAMES, "Ana Nowak"]
+        return ocs.export(given_out, tmp_path, share=True, names=names, exporter=exporter)
+
+    assert (export().sessions, export().sessions) == (len(sessions), 0)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    texts = [str(pq.read_table(file, partitioning=None).to_pylist()) for file in files]
+    texts += [file.read_bytes().decode("latin-1") for file in files]
+    assert planted.left(texts) == []
+    assert not [text for text in texts if "nowak" in text.casefold()]
 
 
 # From the shell

@@ -24,7 +24,7 @@ from .formats import WRITERS, Format
 from .layout import MANIFEST, SCHEMA, VERSION
 from .reading_back import OnDamage, from_files, from_partitions
 from .tables import table_of
-from .writing import ROWS, Exporter, ExportReport, by_name, exporter_name, of_session
+from .writing import ROWS, Exporter, ExportReport, by_name, of_session
 
 if TYPE_CHECKING:
     from ..analytics.loading import HasStore
@@ -112,7 +112,7 @@ def export(
         if format != "parquet":
             return _write_files(folder, _shown(source, hidden), format)
         _check_whole(source)
-        run = Exporter(folder, exporter_name(exporter, "frames"), full=full)
+        run = Exporter(folder, exporter, "frames", full=full)
         _add(run, source, hidden)
         return run.finish(source)
 
@@ -124,8 +124,7 @@ def export(
             frames = await load(source, sessions=only, **options)
             frames = await asyncio.to_thread(_shown, frames, hidden)
             return await asyncio.to_thread(_write_files, folder, frames, format)
-        name = exporter_name(exporter, source.store.place)
-        run = await asyncio.to_thread(Exporter, folder, name, full=full)
+        run = await asyncio.to_thread(Exporter, folder, exporter, source.store.place, full=full)
         # A name that one session gives away is taken out of all of them.
         pieces = _pieces(ids) if hidden is None else [ids["session_id"].tolist()]
         for some in pieces:

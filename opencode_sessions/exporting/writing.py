@@ -71,17 +71,22 @@ class State(NamedTuple):
     """A session as it was, or is to be, written."""
 
     key: str
-    """opencode's id of it, or its row id: whose it is in any export."""
+    """A digest of opencode's id of it, or its row id: whose it is in any export."""
     digest: str
+    """One of all of its rows as they were before they were shared, and of the names hidden."""
     as_of: datetime | None
 
 
 class Exporter:
     """One export into a folder, of as many frames as there are."""
 
-    def __init__(self, folder: Folder, name: str, *, full: bool) -> None:
+    def __init__(self, folder: Folder, name: str | None, place: str, *, full: bool) -> None:
         self._folder = folder
-        self._note = f"{EXPORTERS}/{name}{SUFFIX}"
+        who = name or "\0".join((platform.node(), getpass.getuser(), place))
+        # The note lies beside what was shared. Of a name that was said the key can be told, but
+        # then a guess has to be of all rows and names of a session at once.
+        self._key = blake2b(who.encode(errors="replace"), person=b"key").digest()
+        self._note = f"{EXPORTERS}/{_file_name(name, who)}{SUFFIX}"
         self._written = self._noted()
         self._full = full
         self._number = 0
@@ -104,7 +109,7 @@ class Exporter:
         for name, frame in by_name(frames):
             if count := int((~frame["session_id"].isin(ids)).sum()):
                 self.report.left_out[name] = self.report.left_out.get(name, 0) + count
-        states = [self._after(state) for state in _states(frames, ids, marked)]
+        states = [self._after(state) for state in _states(frames, ids, marked, self._key)]
         is_new = [
             self._full or state.digest != getattr(self._written.get(state.key), "digest", None)
             for state in states
@@ -182,15 +187,14 @@ class Exporter:
         return state._replace(as_of=max(times, default=None))
 
 
-def exporter_name(said: str | None, place: str) -> str:
-    """The name an exporter notes under what it wrote: as said, or of this user, machine and store.
+def _file_name(said: str | None, who: str) -> str:
+    """Of an exporter's note: its name as said, or a hash of who it is.
 
     Raises:
         ExportError: it is no name of a file.
     """
     if said is None:
-        of = "\0".join((platform.node(), getpass.getuser(), place))
-        return blake2b(of.encode(errors="replace"), digest_size=8).hexdigest()
+        return blake2b(who.encode(errors="replace"), digest_size=8).hexdigest()
     if not NAME.fullmatch(said):
         raise ExportError(f"{said!r} is no name for an exporter: up to 64 of A-Z a-z 0-9 . _ -")
     return said
@@ -201,8 +205,13 @@ def by_name(frames: Frames) -> Iterator[tuple[TableName, pd.DataFrame]]:
     return ((name, getattr(frames, name)) for name in COLUMNS)
 
 
-def _states(frames: Frames, ids: "pd.Series[str]", marked: str) -> list[State]:
-    """What each session is, told by all of its rows."""
+def _states(frames: Frames, ids: "pd.Series[str]", marked: str, secret: bytes) -> list[State]:
+    """What each session is, told by all of its rows; without the key it tells nothing."""
+
+    def digest(text: str) -> str:
+        data = text.encode("utf-8", "surrogatepass")
+        return blake2b(data, digest_size=16, key=secret).hexdigest()
+
     totals = np.zeros(len(ids), dtype=np.uint64)
     for number, (name, frame) in enumerate(by_name(frames)):
         plain = frame_of(name, table_of(name, frame), parse=False)  # what is JSON as text
@@ -215,7 +224,11 @@ def _states(frames: Frames, ids: "pd.Series[str]", marked: str) -> list[State]:
     of_messages = ids.map(times) if len(times) else pd.Series(pd.NaT, index=ids.index)
     latest = pd.concat([kept["created_at"], kept["updated_at"], of_messages], axis=1).max(axis=1)
     return [
-        State(key, f"{total:016x} {marked}", None if pd.isna(at) else at.to_pydatetime())
+        State(
+            digest(key),
+            digest(f"{total:016x} {marked}"),
+            None if pd.isna(at) else at.to_pydatetime(),
+        )
         for key, total, at in zip(keys, totals.tolist(), latest, strict=True)
     ]
 
