@@ -5,8 +5,9 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import planted
 import pytest
@@ -17,7 +18,14 @@ from hypothesis import strategies as st
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames
-from opencode_sessions.analytics.columns import COLUMNS
+from opencode_sessions.analytics.columns import (
+    ACTORS,
+    COLUMNS,
+    EVENT_TYPES,
+    EVIDENCE,
+    ROLES,
+    STATUSES,
+)
 from opencode_sessions.redaction import redact, walking
 from opencode_sessions.redaction.finding import MARK
 from opencode_sessions.redaction.marks import Marks
@@ -303,6 +311,104 @@ def test_what_cannot_be_looked_through_is_replaced_and_counted(
     assert number == 1.5
     assert all("[unread-" in repr(value) for value in unread)
     assert replaced.loc[replaced["kind"] == "unread", "count"].sum() == 6
+
+
+class Login(NamedTuple):
+    user: str
+    password: str
+
+
+SECRET = planted.TOKENS[6].secret
+CELLS: list[Any] = [
+    np.bytes_(SECRET.encode()),
+    np.array([(SECRET,)], dtype=[("a", "U60")])[0],
+    Login("ana", "opensesame77"),
+    np.array([[SECRET, "x"], [SECRET, "y"]], dtype=object),
+    np.array([SECRET, "a"]),
+    np.array([SECRET.encode()]),
+    np.array([[SECRET], None], dtype=object),
+    np.array(SECRET, dtype=object),
+    pd.Series([SECRET]),
+    pd.DataFrame({"a": [SECRET]}),
+    pd.Index([SECRET]),
+    pd.arrays.SparseArray([1, 2]),
+    [[SECRET, "a"]],
+    type("Texts", (set,), {"__init__": lambda self, *_: None})((SECRET,)),
+]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
+def test_any_object_in_a_cell_is_gone_through_or_replaced(cell: Any) -> None:
+    frames = example()
+    column = np.empty(len(frames.file_events), dtype=object)
+    column[0] = cell
+    column[1] = np.array([1.5, np.nan])
+    events = frames.file_events.assign(mine=column)
+    done, _ = redact(Frames(frames.sessions, frames.messages, frames.tool_calls, events))
+    after = done.file_events["mine"]
+    assert SECRET not in repr(after[0])
+    assert "opensesame77" not in repr(after[0])
+    assert np.array_equal(after[1], column[1], equal_nan=True)
+    if isinstance(cell, np.ndarray):
+        assert after[0].shape == cell.shape
+    if isinstance(cell, Login):
+        assert type(after[0]) is Login
+
+
+def test_cells_of_lists_stay_lists() -> None:
+    """One row with one part in it is a list of one, as every other."""
+    frames = example()
+    messages = frames.messages.iloc[:1].assign(parts=[[{"type": "text", "text": SECRET}]])
+    done, _ = redact(Frames(frames.sessions, messages, frames.tool_calls, frames.file_events))
+    ((part,),) = done.messages["parts"]
+    assert MARK.fullmatch(part["text"])
+
+
+OURS = sorted({column.name for columns in COLUMNS.values() for column in columns})
+FIXED_WORDS = [*OURS, *EVENT_TYPES, *STATUSES, *EVIDENCE, *ACTORS, *ROLES]
+
+
+def test_what_is_ours_is_no_secret_though_a_name_or_a_path_says_it() -> None:
+    frames = example()
+    said = "\n".join(f"/home/{word}/x https://{word}.acme-corp.io" for word in FIXED_WORDS)
+    events = frames.file_events.assign(error=said)
+    given = Frames(frames.sessions, frames.messages, frames.tool_calls, events)
+    done, _ = redact(given, names=[word.title() for word in FIXED_WORDS])
+    for name in COLUMNS:
+        assert [*getattr(done, name)] == [*getattr(given, name)]
+    for name in ("event_type", "status", "evidence", "actor"):
+        pd.testing.assert_series_equal(done.file_events[name], given.file_events[name])
+    pd.testing.assert_series_equal(done.messages["role"], given.messages["role"])
+
+
+def test_a_name_alone_is_one_name(tmp_path: Path) -> None:
+    assert Marks("Ana Nowak", KEY).replaced("Nora met Ana Nowak", "").startswith("Nora met [name-")
+    frames = example()
+    events = frames.file_events.assign(error="Nora met Ana Nowak")
+    given = Frames(frames.sessions, frames.messages, frames.tool_calls, events)
+    ocs.export(given, tmp_path / "out", names="Ana Nowak")
+    said = ocs.read_export(tmp_path / "out").file_events["error"]
+    assert said.str.fullmatch(r"Nora met \[name-[0-9a-f]{8}\]").all()
+    assert ocs.export(given, tmp_path / "out", names=["Ana Nowak"]).sessions == 0
+    page = ocs.report(given, tmp_path / "out.html", names="Ana Nowak").path.read_text()
+    assert "Nora met [name-" in page
+
+
+def test_a_secret_in_the_name_of_a_column_is_not_in_the_list() -> None:
+    frames = example()
+    events = frames.file_events.assign(**{f"mine {SECRET}": SECRET})
+    given = Frames(frames.sessions, frames.messages, frames.tool_calls, events)
+    replaced = redact(given).replaced
+    assert not replaced["where"].str.contains(SECRET, regex=False).any()
+    assert replaced["where"].str.startswith("file_events.mine [token-").any()
+
+
+def test_beginnings_of_keys_are_no_key_together() -> None:
+    """Each begins one: a pattern that looks behind the next one as well reads all of it often."""
+    key, begin = planted.private_key(), "-----BEGIN PRIVATE KEY-----\n"
+    after = redacted(f"{begin}and text\n{key}")
+    assert "and text" in after
+    assert key.split("\n")[1] not in after
 
 
 def test_a_name_beside_a_value_gives_it_away_in_json() -> None:

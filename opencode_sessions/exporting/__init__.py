@@ -19,6 +19,7 @@ from ..analytics.columns import COLUMNS
 from ..analytics.loading import load_frame
 from ..errors import ExportError
 from ..redaction import redact
+from ..redaction.finding import each_name
 from .folders import Folder, folder_at
 from .formats import WRITERS, Format
 from .layout import MANIFEST, SCHEMA, VERSION
@@ -107,7 +108,7 @@ def export(
     """
     folder = folder_at(target, storage_options)
     _check_format(folder, format)
-    hidden = names if share or names else None
+    hidden = each_name(names) if share or names else None
     if isinstance(source, Frames):
         if format != "parquet":
             return _write_files(folder, _shown(source, hidden), format)

@@ -53,7 +53,7 @@ class Finder:
     """Finds secrets, and the names it was given."""
 
     def __init__(self, names: Collection[str] = ()) -> None:
-        self._names = _any_of([*names, *_own_names()])
+        self._names = _any_of([*each_name(names), *_own_names()])
 
     def find(self, text: str) -> list[Found]:
         """All of them, in every view of the text; they may overlap."""
@@ -89,6 +89,11 @@ class Finder:
         if self._names is not None:
             for found in self._names.finditer(text):
                 yield ("name", *found.span())
+
+
+def each_name(names: Collection[str]) -> Collection[str]:
+    """The names that were given; a text is one name, not its letters."""
+    return (names,) if isinstance(names, str) else names
 
 
 def _any_of(names: Collection[str]) -> re.Pattern[str] | None:

@@ -176,7 +176,7 @@ _KEY_LINE = r"(?>[^\n]{0,16}[A-Za-z0-9+/]{40,}={0,2}[^\nA-Za-z0-9]{0,4})"
 PRIVATE_KEYS = (
     Format(
         "private-key",
-        re.compile(rf"{_BEGIN}[\s\S]{{0,40000}}?{_FINAL}"),
+        re.compile(rf"{_BEGIN}(?:(?!{_BEGIN})[\s\S]){{0,40000}}?{_FINAL}"),
         ("PRIVATE KEY",),
         "RFC 7468",
     ),

@@ -4,19 +4,24 @@ import datetime
 import decimal
 import numbers
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..analytics.columns import COLUMNS
+from ..store import TableName
 from .finding import Found
 from .named import IS_NAME, kind_of
+from .structure import KEPT
 
 DEPTH = 60  # of JSON in JSON; deeper than any tool's input
 LONGEST = 4_000_000  # letters of one text that are looked through
 PLAIN = (bool, numbers.Number, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta,
-         np.generic, type(None), type(pd.NA), type(pd.NaT))  # fmt: skip
+         np.number, np.bool_, np.datetime64, np.timedelta64,
+         type(None), type(pd.NA), type(pd.NaT))  # fmt: skip
+PLAIN_ARRAYS = "biufcmM"  # kinds of numpy's dtypes: numbers and times
 PAIRS = (("name", "value"), ("key", "value"))  # of an object that is one entry of another
 
 Do = Callable[[str, str, Sequence[Found]], str]  # with a text, its place, what its name gives away
@@ -27,18 +32,24 @@ class Walk:
     """Does something with each string, and something else with what has none to see."""
 
     def __init__(self, do: Do, unread: Unread) -> None:
-        self._do, self._unread = do, unread
+        self._do, self._replace = do, unread
         self._where = ""
+        self._is_changed = False
 
-    def frame(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
-        """The same columns and dtypes; names and an index of one's own are walked as well."""
+    def frame(self, frame: pd.DataFrame, name: TableName) -> pd.DataFrame:
+        """The same columns and dtypes; names and an index of one's own are walked as well.
+
+        What we call a column, and the words of opencode's own in it, are nobody's secret.
+        """
+        self._where = f"{name}.columns"
+        names = self._index(frame.columns, {column.name for column in COLUMNS[name]})
         columns = {}
         for place, column in enumerate(frame):
-            self._where = f"{name}.{column}"
-            columns[place] = self._column(frame.iloc[:, place])
+            self._where = f"{name}.{names[place]}"
+            kept = KEPT.get(column, ()) if isinstance(column, str) else ()
+            columns[place] = self._column(frame.iloc[:, place], kept)
         walked = pd.DataFrame(columns, index=frame.index)
-        self._where = f"{name}.columns"
-        walked.columns = self._index(frame.columns)
+        walked.columns = names
         self._where = f"{name}.index"
         walked.index = self._index(frame.index)
         return walked
@@ -50,30 +61,39 @@ class Walk:
         if isinstance(value, PLAIN):
             return value
         if depth >= DEPTH:
-            return self._unread(value, self._where)
+            return self._unread(value)
         if isinstance(value, Mapping):
             return self._mapping(value, depth)
+        if _is_named_tuple(value):
+            return value._make(self._mapping(value._asdict(), depth).values())
         if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
             return self._sequence(value, name, depth)
         if isinstance(value, (bytes, bytearray)):
             try:
                 return self._text(value.decode("utf-8"), name).encode("utf-8")
             except UnicodeDecodeError:
-                return self._unread(value, self._where).encode()
+                return self._unread(value).encode()
         if isinstance(value, uuid.UUID):
             return value
-        return self._unread(value, self._where)
+        return self._unread(value)
+
+    def _unread(self, value: object) -> str:
+        self._is_changed = True
+        return self._replace(value, self._where)
 
     def _text(self, text: str, name: str) -> str:
         if len(text) > LONGEST:
-            return self._unread(text, self._where)
+            return self._unread(text)
+        named: Sequence[Found] = ()
         if (
             name
-            and (named := IS_NAME.search(name.lower())) is not None
-            and (kind := kind_of(named["name"], text))
+            and (found := IS_NAME.search(name.lower())) is not None
+            and (kind := kind_of(found["name"], text))
         ):
-            return self._do(text, self._where, [Found(0, len(text), kind, text)])
-        return self._do(text, self._where, ())
+            named = [Found(0, len(text), kind, text)]
+        done = self._do(text, self._where, named)
+        self._is_changed |= done != text
+        return done
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
         names = {held: str(value[named]) for named, held in PAIRS if {named, held} <= value.keys()}
@@ -88,57 +108,74 @@ class Walk:
 
     def _sequence(self, value: Any, name: str, depth: int) -> Any:
         """A list; in one of arguments, what comes before a value is its name."""
+        is_array = isinstance(value, np.ndarray)
+        if is_array and value.dtype.kind in PLAIN_ARRAYS:
+            return value
         walked, before = [], ""
-        for inner in value:
+        for inner in np.asarray(value).ravel() if is_array else value:
             is_flag = isinstance(before, str) and before.startswith("-")
             walked.append(self.value(inner, before if is_flag else name, depth + 1))
             before = inner
-        if isinstance(value, np.ndarray):
-            array = np.empty(len(walked), dtype=object)
-            array[:] = walked
-            return array if value.dtype == object else np.array(walked)
-        return walked if isinstance(value, list) else type(value)(walked)
+        if is_array:
+            array = _objects(walked).reshape(value.shape)
+            return array.astype(value.dtype.kind) if value.dtype.kind in "SU" else array
+        plain = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
+        return plain(walked)
 
-    def _column(self, column: "pd.Series[Any]") -> "pd.Series[Any]":
+    def _values(self, values: Sequence[Any], kept: Collection[str]) -> list[Any] | None:
+        """Each walked, but for the words that are kept; None if that changes nothing."""
+        self._is_changed = False
+        walked = [v if isinstance(v, str) and v in kept else self.value(v) for v in values]
+        return walked if self._is_changed else None
+
+    def _column(self, column: "pd.Series[Any]", kept: Collection[str] = ()) -> "pd.Series[Any]":
         dtype = column.dtype
         if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_numeric_dtype(dtype):
             return column
         if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
             return column
         if isinstance(dtype, pd.CategoricalDtype):
-            return self._categorical(column)
+            return self._categorical(column, kept)
         codes, different = _different(column)
-        walked = [self.value(value) for value in different]
-        if walked == different:
+        walked = self._values(different, kept)
+        if walked is None:
             return column
-        values = np.empty(len(walked) + 1, dtype=object)
-        values[:-1] = walked
-        values[-1] = None
+        values = _objects([*walked, None])
         is_text = isinstance(dtype, pd.StringDtype)
         return pd.Series(values[codes], column.index, dtype if is_text else object)
 
-    def _categorical(self, column: "pd.Series[Any]") -> "pd.Series[Any]":
+    def _categorical(self, column: "pd.Series[Any]", kept: Collection[str]) -> "pd.Series[Any]":
         """Two categories may become one; those that change are sorted again."""
         old = column.cat.categories
-        new = [self.value(value) for value in old]
-        if new == [*old]:
+        new = self._values([*old], kept)
+        if new is None:
             return column
         values = sorted(set(new), key=str)
         place = np.array([*(values.index(value) for value in new), -1])
-        dtype = pd.CategoricalDtype(pd.Index(values, dtype=old.dtype), column.cat.ordered)
+        of_text = old.dtype if isinstance(old.dtype, pd.StringDtype) else object
+        dtype = pd.CategoricalDtype(pd.Index(values, dtype=of_text), column.cat.ordered)
         return pd.Series(
             pd.Categorical.from_codes(place[column.cat.codes], dtype=dtype), column.index
         )
 
-    def _index(self, index: "pd.Index[Any]") -> "pd.Index[Any]":
+    def _index(self, index: "pd.Index[Any]", kept: Collection[str] = ()) -> "pd.Index[Any]":
         if isinstance(index, pd.RangeIndex) and index.name is None:
             return index
         names = [self.value(name) for name in index.names]
         if isinstance(index, pd.MultiIndex):
             tuples = [tuple(self.value(part) for part in entry) for entry in index]
             return pd.MultiIndex.from_tuples(tuples, names=names)
-        walked: pd.Index[Any] = pd.Index(self._column(index.to_series()), name=names[0])
+        walked: pd.Index[Any] = pd.Index(self._column(index.to_series(), kept), name=names[0])
         return walked
+
+
+def _is_named_tuple(value: object) -> bool:
+    return isinstance(value, tuple) and hasattr(value, "_fields")
+
+
+def _objects(values: Sequence[Any]) -> "np.ndarray[Any, Any]":
+    """An array of these, also where they are lists of one length."""
+    return np.fromiter(values, object, len(values))
 
 
 def _different(column: "pd.Series[Any]") -> tuple[Any, list[Any]]:
