@@ -51,4 +51,5 @@ async def in_thread(items: Iterator[Any]) -> AsyncGenerator[Any, None]:
         try:
             await finish(asyncio.wait([ahead]))
         finally:
-            items.close()  # type: ignore[attr-defined]
+            # Temporary files and processes go with it, which may take a while.
+            await finish(asyncio.to_thread(items.close))  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ and marked, between those that were there before and after them, as is what an a
 and opencode has not. What was spent on them was spent, and stays in the sums.
 """
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
@@ -84,17 +85,22 @@ async def bury(store: Store, places: set[str], there: set[str], deleted: Deleted
 
     One that an application stored is the application's to drop. Returns what to say of it.
     """
-    here = {clean({"id": id})[0]["id"] for id in there}  # as they were stored
-    marked, dropped = [], []
-    for id, opencode_id, source, imported, deleted_at in await store.select(
-        "sessions", ["id", "opencode_id", "source", "imported", "deleted_at"]
-    ):
-        if opencode_id in here or not imported or imported["place"] not in places:
-            continue
-        if deleted == "drop" and source not in APPLICATION:
-            dropped.append(id)
-        elif not deleted_at:
-            marked.append({"id": id, "opencode_id": opencode_id, "deleted_at": now()})
+    columns = ["id", "opencode_id", "source", "imported", "deleted_at"]
+    stored = await store.select("sessions", columns)
+
+    def missing() -> tuple[list[Row], list[str]]:
+        here = {clean({"id": id})[0]["id"] for id in there}  # as they were stored
+        marked, dropped = [], []
+        for id, opencode_id, source, imported, deleted_at in stored:
+            if opencode_id in here or not imported or imported["place"] not in places:
+                continue
+            if deleted == "drop" and source not in APPLICATION:
+                dropped.append(id)
+            elif not deleted_at:
+                marked.append({"id": id, "opencode_id": opencode_id, "deleted_at": now()})
+        return marked, dropped
+
+    marked, dropped = await asyncio.to_thread(missing)
     for start in range(0, len(marked), BATCH):
         await store.apply([Put("sessions", marked[start : start + BATCH])])
     for start in range(0, len(dropped), BATCH):

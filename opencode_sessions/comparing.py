@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from .besides import Deleted, besides, farewell
 from .import_report import ORDER
+from .known_before import keep_better_known
 from .loose import as_dict, as_number
 from .matching import APPLICATION, TRUST, take_over_ids
 from .models import Row
 from .rows import SessionRows
+from .sources import WITH_SNAPSHOTS
 from .store import Put, Step, TableName
 
 # What no application has said of a session or message: opencode's times, what takes the whole
@@ -73,12 +75,18 @@ def compare(
     stored: SessionRows,
     deleted: Deleted | None = None,
     taken: Mapping[TableName, Collection[str]] = NONE_TAKEN,
+    *,
+    shell: bool = True,
 ) -> Difference:
     """The rows that the store has not or has otherwise, and what becomes of what it has besides.
 
-    `deleted` is None where what is missing need not be; `taken` ids are those of other sessions.
+    `deleted` is None where what is missing need not be; `taken` ids are those of other sessions;
+    without `shell` nobody asked what commands changed.
     """
     others = take_over_ids(rows, stored, taken)
+    if shell:
+        state = rows["sessions"][0]["imported"]["state"] or ""
+        keep_better_known(rows, stored, has_trees=state.endswith(WITH_SNAPSHOTS))
     aside, gone = farewell(rows, besides(rows, stored), deleted)
     rows["sessions"][0]["imported"]["beside"] = dict(others)
     says_less = _says_less(rows["sessions"][0], stored["sessions"])

@@ -10,8 +10,10 @@ from .store import TableName
 ORDER: tuple[TableName, ...] = ("sessions", "messages", "tool_calls", "file_events")
 PROBLEMS_SHOWN = 5
 # What a problem's place begins with says what was skipped; else it was a part.
-SKIPPED = {
+SKIPPED: dict[str, TableName | None] = {
     "message": "messages",
+    "session_message": "messages",
+    "snapshots": None,  # less is known, but nothing is left out
     **dict.fromkeys(("session", "file", "folder", "source", "standard"), "sessions"),
 }
 
@@ -72,8 +74,9 @@ class ImportReport:
     def skip(self, problem: Problem) -> None:
         """Notes something that could not be read or stored."""
         self.problems.append(problem)
-        count: Count = getattr(self, SKIPPED.get(problem.place.split()[0], "tool_calls"))
-        count.skipped += 1
+        if name := SKIPPED.get(problem.place.split()[0], "tool_calls"):
+            count: Count = getattr(self, name)
+            count.skipped += 1
 
     def go_on_from(self, failed: "ImportReport") -> None:
         """Counts what a try that failed had stored already: this one found it unchanged."""

@@ -11,6 +11,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Collection, Iterator
 from typing import BinaryIO, NamedTuple
@@ -25,10 +26,12 @@ from .store.values import clean, packed
 from .wanted import Wanted
 
 MANY = 50  # sessions: a process of its own takes half a second to start
-CHUNKS = 256  # of 64 KB, as pickle writes them: what is read ahead
+CHUNK = 64 * 2**10  # bytes, of what is sent at once
+CHUNKS = 256  # of what is read ahead
 # The same modules as here, wherever they were found.
 CHILD = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "import sys; sys.path[:] = filter(None, sys.path); import pickle, tempfile; "
+    "sys.path[:], tempfile.tempdir = pickle.load(sys.stdin.buffer); "
     "from opencode_sessions import prepared; prepared.serve()"
 )
 
@@ -80,24 +83,50 @@ def read(source: Source, wanted: Wanted, leave_out: Collection[str]) -> Iterator
 def read_apart(source: Source, wanted: Wanted, leave_out: Collection[str]) -> Iterator[Item]:
     """What `read` gives, read by a process of its own, which is gone when this ends.
 
+    Where no such process can be started it is read here.
+
     Raises:
-        SourceError: as `read` does, or that process was ended.
+        SourceError: as `read` does, or that process was ended in the middle.
     """
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    has_begun = False
+    try:
+        with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
+            for item in _told(source, wanted, leave_out, folder):
+                has_begun = True
+                yield item
+    except _Ended as error:
+        if has_begun:
+            raise SourceError(f"{source}: the process that read it ended ({error}).") from error
+    else:
+        return
+    yield from read(source, wanted, leave_out)
+
+
+class _Ended(Exception):
+    """The process that reads is gone, or says what nobody understands."""
+
+
+def _told(
+    source: Source, wanted: Wanted, leave_out: Collection[str], folder: str
+) -> Iterator[Item]:
+    """What a process says that keeps its temporary files in this folder: it may be killed."""
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+    except OSError as error:  # Python was replaced by another while this one runs
+        raise _Ended(str(error)) from error
     assert child.stdin and child.stdout
     try:
-        with contextlib.suppress(BrokenPipeError), child.stdin:  # it is gone: told below
-            pickle.dump(sys.path, child.stdin)
+        with contextlib.suppress(OSError), child.stdin:  # it is gone: told below
+            pickle.dump((sys.path, folder), child.stdin)
             pickle.dump((source, wanted, set(leave_out)), child.stdin)
         while True:
             try:
                 item = pickle.load(child.stdout)
-            except (EOFError, pickle.UnpicklingError) as error:
-                raise SourceError(
-                    f"{source}: the process that read it ended (exit code {child.wait()})."
-                ) from error
+            except Exception as error:
+                child.stdout.close()  # it may be waiting for us to read on
+                raise _Ended(f"exit code {child.wait()}") from error
             if item is None:
                 return
             if isinstance(item, Exception):
@@ -133,7 +162,7 @@ class _Sender:
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
-        self._chunks: queue.Queue[bytes | None] = queue.Queue(CHUNKS)
+        self._chunks: queue.Queue[memoryview | None] = queue.Queue(CHUNKS)
         self._thread = threading.Thread(target=self._send)
 
     def __enter__(self) -> "_Sender":
@@ -146,14 +175,15 @@ class _Sender:
 
     def write(self, chunk: bytes) -> None:
         """Takes what pickle writes; waits while too much is on its way."""
-        self._chunks.put(chunk)
+        for start in range(0, len(chunk), CHUNK):  # a long text comes as a whole
+            self._chunks.put(memoryview(chunk)[start : start + CHUNK])
 
     def _send(self) -> None:
         while (chunk := self._chunks.get()) is not None:
             try:
                 self._pipe.write(chunk)
                 self._pipe.flush()
-            except BrokenPipeError:  # nobody reads any more
+            except OSError:  # nobody reads any more
                 os._exit(1)
 
 

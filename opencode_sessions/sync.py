@@ -14,6 +14,7 @@ import os
 import platform
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -24,7 +25,7 @@ from .besides import bury, gone_note
 from .comparing import Difference, compare, is_older, is_told
 from .errors import SourceError
 from .import_report import ORDER, Count, ImportReport
-from .models import TABLES
+from .models import TABLES, Row
 from .prepared import MANY, Notes, Prepared, can_be_apart, read, read_apart
 from .rows import SessionRows
 from .sources import WITH_SNAPSHOTS, Problem, Source, SourceChanged
@@ -102,6 +103,7 @@ class _Import:
         self._states: dict[str, str | None] = {}
         self._stored: set[str] = set()  # opencode's ids of sessions the store has
         self._waiting: list[Prepared] = []
+        self._waiting_rows = 0
         self._others: Counter[TableName] = Counter()
         self._gone = 0
         self._older = 0
@@ -153,10 +155,13 @@ class _Import:
 
     async def _unchanged(self) -> set[str]:
         """The sessions stored in the state they are in; of them the wanted count as unchanged."""
+        columns = ["opencode_id", "imported", "deleted_at", *TOLD]
+        stored = await self._store.select("sessions", columns)
+        return await asyncio.to_thread(self._unchanged_of, stored)
+
+    def _unchanged_of(self, stored: Iterable[tuple[Any, ...]]) -> set[str]:
         unchanged = set()
-        for opencode_id, imported, deleted_at, *told in await self._store.select(
-            "sessions", ["opencode_id", "imported", "deleted_at", *TOLD]
-        ):
+        for opencode_id, imported, deleted_at, *told in stored:
             self._stored.add(opencode_id)
             state = self._states.get(opencode_id)
             if not imported or state is None or deleted_at:
@@ -193,12 +198,13 @@ class _Import:
             return
         self._stored.add(prepared.session["opencode_id"])
         self._waiting.append(prepared)
-        if sum(one.size for one in self._waiting) >= ROWS_TOGETHER:
+        self._waiting_rows += prepared.size
+        if self._waiting_rows >= ROWS_TOGETHER:
             await self._store_waiting()
 
     async def _store_waiting(self) -> None:
         """Writes sessions that the store has not had in one transaction, or else one by one."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._waiting_rows = self._waiting, [], 0
         if not waiting:
             return
         found = await asyncio.to_thread(lambda: [compare(one.rows, _nothing()) for one in waiting])
@@ -240,7 +246,9 @@ class _Import:
                     for row in stored["sessions"]
                 )
                 deleted = self._wanted.deleted if is_whole and is_same else None
-                found = await asyncio.to_thread(compare, prepared.rows, stored, deleted, taken)
+                found = await asyncio.to_thread(
+                    compare, prepared.rows, stored, deleted, taken, shell=self._wanted.shell
+                )
                 if found.steps:
                     await self._store.apply(found.steps)
                 break
@@ -304,10 +312,14 @@ async def _stored(store: Store, rows: SessionRows) -> SessionRows:
     for name in ORDER:
         columns = [column.name for column in TABLES[name].columns]
         found = await store.select(name, columns, where)
-        stored[name] = [dict(zip(columns, row, strict=True)) for row in found]
+        stored[name] = await asyncio.to_thread(_named, columns, found)
         if name == "sessions":
             where = {"session_id": [row["id"] for row in stored[name]]}
     return stored
+
+
+def _named(columns: list[str], rows: Iterable[tuple[Any, ...]]) -> list[Row]:
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _place(source: Source, origin: str | None) -> str:

@@ -148,6 +148,10 @@ def test_spoiled_page_costs_no_more_than_what_was_on_it(spoiled: bytes, path: Pa
         if not problems:
             assert records == whole
         assert all(records[id] == whole[id] for id in records if not is_named(id, problems))
+        # What an import asks besides is no reason to lose what can be read.
+        states = Database(path).states()
+        assert {*states} >= {*records}
+        assert isinstance(Database(path).notes(), list)
     assert min(outcomes.values()) > 0, outcomes
 
 

@@ -5,8 +5,10 @@ import json
 import os
 import posixpath
 import shutil
+import sqlite3
 import subprocess
 from collections import Counter, defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -258,20 +260,47 @@ def touched_later(exports: Path, folder: Path, ms: int) -> Path:
 async def test_an_export_spoils_nothing_that_snapshots_told(
     whole: dict[str, Path], given_out: Path, tmp_path: Path, is_newer: bool
 ) -> None:
-    """An event that it tells otherwise has nothing of the one that was there."""
+    """Its patch parts name what trees had shown: no event is lost, doubled or told otherwise."""
     exports = touched_later(given_out / "export", tmp_path, ms=int(is_newer))
     async with ocs.OpencodeSessionService() as svc:
         await svc.import_opencode(whole[SHOP], progress=False)
         before = await svc.file_events()
         report = await svc.import_opencode(exports, progress=False)
         after = await svc.file_events()
-    if is_newer:
-        assert report.sessions.changed > 0
-        patched = after[(after["evidence"] == "patch_part") & (after["event_type"] == "move")]
-        assert patched["additions"].isna().all() and len(patched)
-    else:
-        assert (report.file_events.new, report.file_events.changed) == (0, 0)
-        pd.testing.assert_frame_equal(after, before)
+    assert (report.sessions.changed > 0) == is_newer
+    assert report.file_events.new == 0
+    changes = [*before.columns.drop("source")]
+    pd.testing.assert_frame_equal(after[changes], before[changes])
+
+
+@pytest.mark.parametrize("name", [SHOP, SHOP_1_0])
+async def test_what_pruned_snapshots_told_is_kept_when_the_session_goes_on(
+    whole: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    """opencode prunes them after a week."""
+    data = Path(shutil.copytree(whole[name], tmp_path / "data"))
+    settled(data)
+    async with ocs.OpencodeSessionService() as svc:
+        await svc.import_opencode(data, progress=False)
+        before = await svc.file_events()
+        assert before["evidence"].eq("snapshot").any()
+        shutil.rmtree(data / "snapshot")
+        touched(data)
+        report = await svc.import_opencode(data, progress=False)
+        assert any("snapshots asked for are gone" in note for note in report.notes), "not read"
+        pd.testing.assert_frame_equal(await svc.file_events(), before)
+        await svc.import_opencode(data, shell=False, progress=False)
+        told = {*(await svc.file_events())["evidence"]}
+        assert not told & {*SHELL}, "who does not ask for it has none of it"
+
+
+def touched(data: Path) -> None:
+    """Gives what it holds a later time, as a session has that goes on."""
+    for file in data.rglob("*.json"):
+        os.utime(file, (1.1e9, 1.1e9))
+    for database in data.glob("*.db"):
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("UPDATE message SET time_updated = time_updated + 1")
 
 
 async def test_a_database_corrects_what_its_export_told(

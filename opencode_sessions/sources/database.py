@@ -14,6 +14,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ..changes import Message
 from ..errors import SourceError
@@ -107,19 +108,21 @@ class Database:
         """How many messages and parts each session has, and when they were written."""
         latest: dict[str, float] = {}
         states: dict[str, str] = {}  # of sessions, the first tables: others may have strays
+        is_whole = True
         with untouched(self.path) as connection:
             try:
                 tables = _tables(connection, self.path)
                 for table in (*SESSIONS, "message", "part", next_engine.MESSAGES):
                     if table not in tables:
                         continue
-                    key = "id" if table in SESSIONS else "session_id"
-                    rows = connection.execute(
-                        f"SELECT {key}, count(*), sum(time_updated % {SUM_BELOW}), "
-                        # as the rows lie in the file: by an index each is looked for
-                        f"max(time_updated) FROM {table} NOT INDEXED GROUP BY {key}"
-                    )
-                    for id, count, total, touched in rows:
+                    try:
+                        counts = _written(connection, table)
+                    except sqlite3.DatabaseError:
+                        if table in SESSIONS:
+                            raise
+                        is_whole = False  # what is read of it is read again the next time
+                        continue
+                    for id, count, total, touched in counts:
                         id, at = as_str(id), as_number(touched) or 0.0
                         if id not in states and table not in SESSIONS:
                             continue
@@ -129,7 +132,7 @@ class Database:
             except sqlite3.DatabaseError as error:
                 raise unreadable(self.path, error) from error
         return {
-            id: with_snapshots(state if is_settled(latest[id]) else None, id in kept)
+            id: with_snapshots(state if is_whole and is_settled(latest[id]) else None, id in kept)
             for id, state in states.items()
         }
 
@@ -139,12 +142,15 @@ class Database:
         with untouched(self.path) as connection:
             try:
                 tables = _tables(connection, self.path)
+            except sqlite3.DatabaseError as error:
+                raise unreadable(self.path, error) from error
+            try:
                 if unknown := sorted(tables - KNOWN):
                     counts = (f"{name} ({_count(connection, name)} rows)" for name in unknown)
                     notes.append(f"tables newer than this version, not read: {', '.join(counts)}")
                 notes += next_engine.unread(connection, tables)
             except sqlite3.DatabaseError as error:
-                raise unreadable(self.path, error) from error
+                notes.append(f"what else is in it cannot be read: {error}")
         return notes
 
 
@@ -165,6 +171,16 @@ def _count(connection: sqlite3.Connection, table: str, where: str = "") -> int:
     name = table.replace('"', '""')
     count: int = connection.execute(f'SELECT count(*) FROM "{name}" {where}').fetchone()[0]
     return count
+
+
+def _written(connection: sqlite3.Connection, table: str) -> list[tuple[Any, ...]]:
+    """By session, how many rows a table has, and when they were written."""
+    key = "id" if table in SESSIONS else "session_id"
+    return connection.execute(
+        f"SELECT {key}, count(*), sum(time_updated % {SUM_BELOW}), "
+        # as the rows lie in the file: by an index each is looked for
+        f"max(time_updated) FROM {table} NOT INDEXED GROUP BY {key}"
+    ).fetchall()
 
 
 def _worktrees(connection: sqlite3.Connection) -> dict[str, str]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ..loose import as_text
 from .formats import HINT, LABELS, Format, decoded, format_of, recognised, without_marks
 from .given import Message, Taken, updated
 from .source import Item, Json, Problem, contents, created, is_wanted, parse_json, why
-from .surroundings import Loaded, Surroundings
+from .surroundings import KEPT_BYTES, Loaded, Surroundings
 
 STANDARD_INPUT = Path("-")
 # opencode ends before a pipe has taken all of it: github.com/anomalyco/opencode/issues/29330
@@ -154,7 +153,7 @@ class _Told:
             if id not in (sessions := taken(file).sessions):
                 return Loaded(None, [Problem(f"session {id}", "changed while it was read")], 0)
             messages |= sessions[id].messages
-        return Loaded([*messages.values()], [], inf)  # it is the files that are kept
+        return Loaded([*messages.values()], [], KEPT_BYTES + 1)  # it is the files that are kept
 
 
 @dataclass(slots=True)

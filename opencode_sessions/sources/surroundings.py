@@ -30,7 +30,7 @@ class Loaded(NamedTuple):
 
     messages: list[Message] | None
     problems: list[Problem]
-    size: float
+    size: int
 
 
 class _Span(NamedTuple):
@@ -59,7 +59,7 @@ class Surroundings:
         self.snapshots = snapshots
         self._load = load
         self._loaded: dict[str, Loaded] = {}  # the one used last comes last
-        self._kept = 0.0  # bytes of them
+        self._kept = 0  # bytes of them
         self._spans: dict[str | None, list[_Span]] = defaultdict(list)
         for info, worktree in sessions:
             time = as_dict(info.get("time"))

@@ -97,7 +97,9 @@ class MemoryStore:
         self, table: TableName, columns: Sequence[str], where: Where | None = None
     ) -> list[tuple[Any, ...]]:
         """Rows as tuples in the order of `columns`."""
-        return _told(self._chosen(table, where), columns)
+        found: list[tuple[Any, ...]] = []
+        await self.scan(table, columns, where, found.extend)
+        return found
 
     async def scan(
         self, table: TableName, columns: Sequence[str], where: Where | None, take: Take
@@ -105,8 +107,9 @@ class MemoryStore:
         """Hands over rows as tuples in the order of `columns`."""
         rows = self._chosen(table, where)
         for start in range(0, len(rows), BATCH):
+            if start:
+                await asyncio.sleep(0)
             take(_told(rows[start : start + BATCH], columns))
-            await asyncio.sleep(0)
 
     def _chosen(self, table: TableName, where: Where | None) -> list[Row]:
         rows = self._tables[table].values()
