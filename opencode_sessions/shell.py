@@ -96,11 +96,12 @@ OPENING = {"case", "for", "function", "if", "select", "until", "while"}
 CLOSING = {"done", "esac", "fi"}
 WRAPPERS = {"command": 0, "env": 0, "nice": 0, "nohup": 0, "sudo": 0, "timeout": 1, "exec": 0}
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
-IN_PLACE = re.compile(r"-[nErsz]*i(.*)", re.DOTALL)
-SED_SCRIPTS = ("-e", "-f", "--expression", "--file")
-SED_FILE = re.compile("-f|--file")  # a script that nobody here has read
-# A script's own `w file`, a command or what ends an `s/a/b/`.
-SED_WRITES = re.compile(r"(?:^|[\d;{}\n/|,#$!][gpIiMme]*)\s*[wW]\s+\S")
+# Short options may stand together; what follows one of these is its value.
+SED_OPTION = re.compile(
+    r"(?:--([efi])(?:xpression|ile|n-place)=?|-[^-efil]*([efil]))(.*)", re.DOTALL
+)
+# A script's own `w file` or `e command`, alone or at the end of an `s/a/b/`.
+SED_RUNS = re.compile(r"(?:^|[\d;{}\n/|,#$!][gpIiMm]*)\s*(?:[wWe]\s+\S|e\s*(?:$|[;}\n]))")
 PERL_IN_PLACE = re.compile(r"-[pnlaw0-9]*i([^e]*)(e?)\Z", re.DOTALL)
 
 
@@ -224,25 +225,31 @@ class _Reader:
         suffix: str | None = None
         is_in_place = has_script = False
         operands: list[str | None] = []
+        scripts: list[str | None] = []
         rest = iter(args)
         for arg in rest:
+            if arg == "--":
+                operands += rest
+                break
             if arg is None or not arg.startswith("-") or arg == "-":
                 operands.append(arg)
-            elif arg.startswith("--in-place"):
-                is_in_place, suffix = True, arg.partition("=")[2]
-            elif arg in SED_SCRIPTS:
-                has_script = True
-                next(rest, None)
-            elif arg.startswith(SED_SCRIPTS):
-                has_script = True
-            elif found := IN_PLACE.match(arg):
-                is_in_place, suffix = True, found[1]
-        if any(arg and (SED_WRITES.search(arg) or SED_FILE.match(arg)) for arg in args):
+                continue
+            found = SED_OPTION.match(arg)
+            kind, value = (found[1] or found[2], found[3]) if found else ("", "")
+            if kind == "i":
+                is_in_place, suffix = True, value
+            elif kind:
+                said = value or next(rest, None)
+                if kind in "ef":
+                    has_script = True
+                    scripts.append(said if kind == "e" else None)
+        if is_in_place and operands and operands[0] == "":  # the suffix as BSD's sed wants it
+            operands = operands[1:]
+        scripts += [] if has_script else operands[:1]
+        if any(script is None or SED_RUNS.search(script) for script in scripts):
             self.is_whole = False
         if not is_in_place:
             return
-        if operands and operands[0] == "":  # the suffix as BSD's sed wants it
-            operands = operands[1:]
         files = operands if has_script else operands[1:]
         self._each("edit", files)
         if suffix and "*" not in suffix:
