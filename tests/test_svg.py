@@ -1,11 +1,14 @@
 """The static picture of a session: a mark an event, a ring a failure, whatever its size."""
 
 import re
+from pathlib import Path
 
 import pandas as pd
 from exploring import CLEAN_UP
+from handmade import example
 
 import opencode_sessions as ocs
+from opencode_sessions.analytics import Frames
 from opencode_sessions.analytics.counting import FAILED
 from opencode_sessions.showing.svg import MARKS, ROWS, legend_html, timeline_svg
 
@@ -32,6 +35,25 @@ def test_the_picture_has_a_mark_for_each_event_and_a_ring_for_each_failed_one(
     assert f">{files} more files, {len(events) - len(shown)} events</text>" in svg
     assert "<rect " in svg.rpartition("<g transform='translate")[2]  # the chosen one comes last
     assert "failed" in legend_html(events)
+
+
+HOSTILE = "x</title></g></svg><img src=x onerror=alert(1)>"
+
+
+def test_what_this_version_does_not_know_is_shown_as_other(tmp_path: Path) -> None:
+    """A newer one's type of event is NA in frames; in frames of one's own it may be anything."""
+    frames = example()
+    for type, status in ((None, None), ("rename", "queued"), (HOSTILE, HOSTILE)):
+        events = frames.file_events.assign(event_type="edit", status="completed")
+        events.loc[events.index[:2], ["event_type", "status"]] = [type, status]
+        given = Frames(frames.sessions, frames.messages, frames.tool_calls, events)
+        picture = timeline_svg(events, events["file_path"].astype("str").fillna(""), None, None)
+        pages = [picture, ocs.report(given, tmp_path / "out.html").path.read_text()]
+        pages.append(str(ocs.FileTimeline(events)._repr_mimebundle_()))
+        assert all("<img src=x" not in page for page in pages)
+        assert picture.count("M-5 -1.8H5V1.8H-5z") == 2
+        assert "other" in legend_html(events)
+        assert ocs.FileTimeline(events)._picture.kind.tolist() == [6, 6, 2, 2, 2, 2, 2]
 
 
 def test_commands_stand_above_the_files_however_many_these_are(

@@ -197,7 +197,7 @@ class Conversation:
         )
         attributes = f" data-places='{places}'" if places else ""
         attributes += "".join(f" id='{self._prefix}e{place}'" for place in call.places[:1])
-        kind = f"call {types[0] if types else 'other'}{' failed' if is_bad else ''}"
+        kind = f"call {escaped(types[0]) if types else 'other'}{' failed' if is_bad else ''}"
         if not body:
             return f"<div class='{kind}'{attributes}><div class='head'>{head}</div></div>"
         opened = " open" if is_small or is_bad else ""

@@ -15,7 +15,7 @@ from ..analytics.counting import EXTRAS, FAILED, codes, numbered, places_in_orde
 from ..errors import OpencodeSessionsError
 from ..shown import visible
 from .story import SHELL
-from .svg import MARK
+from .svg import MARK, OTHER
 
 TEXT_LETTERS = 300  # of a command, an error or a path: what a tooltip can hold
 FAILED_BIT, FAINT_BIT = 8, 16  # beside the kind of a mark, which takes three bits
@@ -235,8 +235,9 @@ def _runs(values: Column) -> Iterator[tuple[int, int]]:
 
 def _kinds(events: pd.DataFrame) -> Column:
     types = events["event_type"].astype("category")
-    places = np.array([[*MARK].index(name) for name in types.cat.categories], "u1")
-    kinds = places[types.cat.codes] if len(places) else np.zeros(len(events), "u1")
+    known = {name: place for place, name in enumerate(MARK)}
+    places = np.array([*(known.get(name, OTHER) for name in types.cat.categories), OTHER], "u1")
+    kinds = places[types.cat.codes]
     kinds |= np.where(events["status"].isin(FAILED), FAILED_BIT, 0).astype("u1")
     faint = (events["is_undone"] | events["is_fork_copy"]).to_numpy(bool)
     kinds |= np.where(faint, FAINT_BIT, 0).astype("u1")

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from ..analytics import file_timeline
-from ..analytics.columns import COLUMNS, EVENT_TYPES
+from ..analytics.columns import COLUMNS
 from ..analytics.counting import EXTRAS, FAILED, MUTATIONS, is_mutation
 from ..errors import OpencodeSessionsError
+from .svg import MARK, marked
 
 SHELL = ""  # as a file's name: the commands, which have none
 ADDED = ("file_id", "last_path", "version")  # by `file_timeline`
@@ -19,7 +20,7 @@ class Story:
 
     `events` are all file events, in order; `names` the file each of them is about: its last name,
     or SHELL. `files` has a row a name, the commands first, then the busiest: `events`, `failed`, a
-    column for each type of event, and `former`: its other names, joined by ", ".
+    column for each mark in `svg.MARK`, and `former`: its other names, joined by ", ".
 
     `messages` are those of the sessions with their parts, None until they are loaded.
     """
@@ -33,7 +34,8 @@ class Story:
         last_names = histories.set_index("event_id")["last_path"].astype("str")
         names = events["event_id"].map(last_names)
         self.names = names.astype("str").fillna(SHELL)
-        types = {name: events["event_type"].eq(name) for name in EVENT_TYPES}
+        marks = marked(events["event_type"])
+        types = {name: marks.eq(name) for name in MARK}
         files = pd.DataFrame({"events": 1, "failed": events["status"].isin(FAILED), **types})
         files = (
             files.groupby(self.names).sum().sort_values("events", ascending=False, kind="stable")

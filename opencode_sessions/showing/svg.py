@@ -33,7 +33,9 @@ MARK = {
     ),
     "move": ("#B8860B", "M-4 -5L5 0L-4 5L-1.5 0z"),
     "bash": ("#7A7A7A", "M0 -5.4L5.4 0L0 5.4L-5.4 0z"),
+    "other": ("#7A7A7A", "M-5 -1.8H5V1.8H-5z"),  # written by a version that knows more types
 }
+OTHER = [*MARK].index("other")
 INK = "var(--jp-content-font-color1, currentColor)"
 FAINT = "var(--jp-content-font-color3, #999)"
 FADED = " opacity='.5'"
@@ -92,7 +94,8 @@ def timeline_svg(
 
 def legend_html(events: pd.DataFrame) -> str:
     """What the marks mean, for the types that are there."""
-    types = [type for type in MARK if (events["event_type"] == type).any()]
+    there = {*marked(events["event_type"])}
+    types = [type for type in MARK if type in there]
     items = [f"{_sample(_shape(type))} {type}" for type in types]
     if events["status"].isin(FAILED).any():
         items.append(f"{_sample(_ring())} failed")
@@ -164,11 +167,12 @@ def _marks(
     in_rows = in_rows[np.lexsort((in_rows, failed, np.isin(in_rows, chosen)))]
     some = events.iloc[in_rows]
     scale = min(1, max(SMALLEST, (x[1] - x[0]) / ROOM)) if len(x) > 1 else 1
-    for place, name, type, status, time, is_failed, is_faded in zip(
+    for place, name, mark, type, status, time, is_failed, is_faded in zip(
         in_rows,
         paths.iloc[in_rows],
-        some["event_type"].astype("str"),
-        some["status"].astype("str"),
+        marked(some["event_type"]),
+        some["event_type"].astype("str").fillna("unknown"),
+        some["status"].astype("str").fillna("unknown"),
         some["time"].dt.strftime("%H:%M:%S").fillna(""),
         some["status"].isin(FAILED),
         _faded(some),
@@ -176,8 +180,8 @@ def _marks(
     ):
         yield (
             f"<g transform='translate({x[place]:.1f} {rows[name].y:.1f})'>"
-            f"<title>{place + 1}: {type}, {status}, {time} UTC</title>"
-            f"<g transform='scale({scale:.2f})'{FADED if is_faded else ''}>{_shape(type)}"
+            f"<title>{place + 1}: {escaped(type)}, {escaped(status)}, {time} UTC</title>"
+            f"<g transform='scale({scale:.2f})'{FADED if is_faded else ''}>{_shape(mark)}"
             f"{_ring() if is_failed else ''}</g>{_box() if place in chosen else ''}</g>"
         )
 
@@ -186,8 +190,13 @@ def _faded(events: pd.DataFrame) -> pd.Series:
     return events["is_undone"] | events["is_fork_copy"]
 
 
-def _shape(event_type: str) -> str:
-    colour, shape = MARK[event_type]
+def marked(types: pd.Series) -> pd.Series:
+    """Under which mark each event is shown."""
+    return types.astype("str").where(types.isin([*MARK]), "other")
+
+
+def _shape(mark: str) -> str:
+    colour, shape = MARK[mark]
     edge = "stroke='var(--jp-layout-color0, Canvas)' stroke-width='.8'"  # between marks that touch
     return f"<path d='{shape}' fill='{colour}' {edge}/>"
 

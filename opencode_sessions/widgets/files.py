@@ -15,7 +15,7 @@ FOLD = "\x00more"  # as an option's value: no path holds a NUL
 FIGURE_SPACE = "\u2007"  # as wide as a digit, and no list drops it at the front
 PATH_LETTERS = 60
 # What the timeline draws, as letters of a list.
-SIGNS = dict(zip(MARK, "●▲■✕▶◆", strict=True))
+SIGNS = dict(zip(MARK, "●▲■✕▶◆▬", strict=True))
 FAILED_SIGN = "✗"
 
 
