@@ -14,12 +14,14 @@ from conftest import Recording
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from postgres import OURS, Server
 from sqlalchemy.ext.asyncio import AsyncSession
 from typer.testing import CliRunner
 
 import opencode_sessions as ocs
 from opencode_sessions import words
 from opencode_sessions.cli import app
+from opencode_sessions.store import engine
 
 QUESTIONS = [
     *("cli.py", "trailmap/cli.py", "Traceback error", "failed", "parse", "add a"),
@@ -335,6 +337,53 @@ async def test_server_gets_its_index_by_name_alone(postgres_store: str) -> None:
         await svc.reindex(progress=False)
         assert await svc.store._index.is_made()  # type: ignore[attr-defined]
         assert await found(svc, "apple") == ["apple"]
+
+
+# Who may not write the index, or not now
+
+
+async def test_search_answers_while_another_program_writes(
+    sqlite_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 1)
+    async with ocs.open(sqlite_store) as svc:
+        await add(svc, said("apple"))
+        with closing(sqlite3.connect(sqlite_store, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert await found(svc, "apple") == ["apple"]  # without an index
+            other.execute("ROLLBACK")
+            assert await found(svc, "apple") == ["apple"]
+            await add(svc, said("apple pie"))
+            other.execute("BEGIN IMMEDIATE")
+            assert len(await found(svc, "apple")) == 2  # one of them is not in it
+
+
+async def test_role_that_knows_no_index_writes_and_finds(
+    postgres: Server, postgres_store: str
+) -> None:
+    async with ocs.open(postgres_store) as svc:
+        await add(svc, said("apple"))
+        await svc.reindex(progress=False)
+    role = f"clerk_{postgres_store.rpartition('_')[2]}"
+    tables = ", ".join(f"opencode_{table}" for table in OURS)
+    postgres.execute(
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role}",
+        url=postgres_store,
+    )
+    clerk = postgres_store.replace("postgres@", f"{role}@")
+    async with ocs.open(clerk, migrate=False, on_error="raise") as svc:
+        await add(svc, said("apple pie"))
+        assert len(await found(svc, "apple")) == 2
+        postgres.execute(
+            f"GRANT SELECT ON opencode_search, opencode_search_pending TO {role}",
+            url=postgres_store,
+        )
+        assert len(await found(svc, "apple")) == 2  # though what is noted cannot be put into it
+    async with ocs.open(postgres_store) as svc:
+        assert len(await found(svc, "apple")) == 2
+        assert await svc.store._index.is_made()  # type: ignore[attr-defined]
+    postgres.execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}", url=postgres_store)
 
 
 # Whatever is asked

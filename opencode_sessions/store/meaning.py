@@ -19,6 +19,18 @@ STALE_PLAN = "cached statement plan is invalid"  # somebody changed the tables; 
 SCHEMA_TEXTS = ("no such table", "no such column", "has no column")
 SCHEMA_STATES = ("42P01", "42703")
 
+# Another holds the lock; or this user, this server, this file takes no writes.
+REACH_TEXTS = ("locked", "readonly")
+REACH_STATES = ("55P03", "42501", "25006")
+
+
+def is_out_of_reach(error: DBAPIError) -> bool:
+    """Whether what failed is there and sound, but not ours to read or write right now."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state:
+        return state in REACH_STATES
+    return any(part in str(error.orig).lower() for part in REACH_TEXTS)
+
 
 @contextmanager
 def translated() -> Iterator[None]:

@@ -15,11 +15,13 @@ from types import ModuleType
 from typing import Any
 
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from ...models import TABLES
 from ...words import words
 from .. import Store, TableName
 from ..engine import Executor
+from ..meaning import is_out_of_reach
 from . import postgresql, sqlite
 from .answers import SEARCHED, Answer, Progress, Search, answers, number, texts, without_index
 from .entries import Entry
@@ -46,18 +48,25 @@ class SearchIndex:
     ) -> list[Answer]:
         """The newest answers to a question, newest first, of all that is stored.
 
+        Every row is looked at if there is no index, and if it cannot be brought up to date.
+
         Args:
-            store: where to look at every row, if there is no index.
+            store: where to look at every row.
             search: what to look for.
             progress: is told how many rows have been put into the index.
             may_make: make an index if there is none.
         """
-        if not await self.is_made():
-            if not may_make:
-                return await without_index(store, search)
-            await self.make()
-        await self.catch_up(progress)
-        return await self._search(search)
+        try:
+            is_made = await self.is_made()
+            if may_make and not is_made:
+                await self.make()
+            if may_make or is_made:
+                await self.catch_up(progress)
+                return await self._search(search)
+        except DBAPIError as error:
+            if not is_out_of_reach(error):
+                raise
+        return await without_index(store, search)
 
     @property
     def _own(self) -> Any:

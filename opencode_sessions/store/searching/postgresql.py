@@ -44,12 +44,17 @@ def made(watched: Mapping[TableName, Sequence[str]]) -> Iterator[str]:
         session_id text, is_crowded boolean, words tsvector, PRIMARY KEY (doc, kind))"""
     yield "CREATE INDEX ix_opencode_search_id ON opencode_search (id)"
     yield "CREATE INDEX ix_opencode_search_words ON opencode_search USING gin (words)"
-    yield """CREATE FUNCTION opencode_search_note() RETURNS trigger LANGUAGE plpgsql AS $$
+    # Who may write rows may not know of the index: what he changes is noted by its owner's right,
+    # which nobody can turn to a table of his own.
+    yield """DO $make$ BEGIN EXECUTE format($function$
+        CREATE FUNCTION opencode_search_note() RETURNS trigger LANGUAGE plpgsql
+        SECURITY DEFINER SET search_path = %I, pg_temp AS $$
         BEGIN
             INSERT INTO opencode_search_pending (tab, id)
                 VALUES (TG_ARGV[0], CASE TG_OP WHEN 'DELETE' THEN OLD.id ELSE NEW.id END);
             RETURN NULL;
-        END $$"""
+        END $$
+        $function$, current_schema()); END $make$"""
     for table, columns in watched.items():
         yield f"""CREATE TRIGGER opencode_search_put AFTER INSERT OR DELETE ON opencode_{table}
             FOR EACH ROW EXECUTE FUNCTION opencode_search_note('{table}')"""
