@@ -79,7 +79,7 @@ TOKENS = [
 
 
 def named(kind: str, secret: str, line: str) -> Planted:
-    return Planted(kind, secret, line.replace("SECRET", secret))
+    return Planted(kind, secret, secret.join(line.rsplit("SECRET", 1)))
 
 
 NAMED = [
@@ -94,6 +94,13 @@ NAMED = [
     named("bearer", _made("bearer", 40), "Authorization: Bearer SECRET"),
     named("basic", base64.b64encode(b"ana:opensesame77").decode(), "Authorization: Basic SECRET"),
     named("cookie", f"sid={_made('cookie', 32)}", "Cookie: SECRET"),
+    named("cookie-after", _made("cookie2", 24), "Cookie: a=b; session=SECRET"),
+    named("token-tight", _made("tight", 30), "token:SECRET"),
+    named("key-base", _made("base", 32, HEX), "SECRET_KEY_BASE=SECRET"),
+    named("key-env", _made("env", 32, HEX), "OPENWEATHER_KEY=SECRET"),
+    named("password-xml", "opensesame", "<password>SECRET</password>"),
+    named("password-php", "opensesame8", "define('DB_PASSWORD', 'SECRET');"),
+    named("password-set", "opensesame9", 'user.setPassword("SECRET")'),
     named("signature", _made("sig", 44), "http://localhost/blob?sv=2024&sig=SECRET"),
     named("account-key", _made("azk", 86, LETTERS + "+/") + "==", "Account=x;AccountKey=SECRET;"),
     named("netrc", "netrcPassw0rd", "machine localhost login ana password SECRET"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,33 @@ def test_a_secret_is_known_again_where_nothing_gives_it_away() -> None:
     (mark,) = MARK.findall(done.file_events["error"].iloc[0])
     said = done.file_events["command"].dropna().tolist()
     assert said == [f"echo {mark} | sort", f"echo {mark}", "echo n0tSo"]  # the last is no key
+
+
+def of_all(*texts: str) -> list[str]:
+    marks = Marks((), KEY)
+    for text in texts:
+        marks.learn(text, "here")
+    return [marks.replaced(text, "here") for text in texts]
+
+
+@pytest.mark.parametrize(
+    "giving, other",
+    [
+        ("curl https://packages.acme-corp.io", "import packages; registry.packages.get(1)"),
+        ("mail security@acme-corp.io", "the security of it"),
+        ("postgresql://postgres:S3cr3tPw9@db7.acme-corp.io/x", "postgres:15 is started"),
+        ("Cookie: session=bJrgF56CgVhHf9HBqI8AmF4x", "session=None, session=start()"),
+        ('router.get("/home/settings", h)', "from app import settings"),
+        ("SHELL=/bin/sh\nPWD=/srv/app/v2", "cat /srv/app/v2/a.py /srv/app/v2"),
+    ],
+)
+def test_a_word_that_a_secret_begins_with_stays_elsewhere(giving: str, other: str) -> None:
+    assert of_all(giving, other)[1] == other
+
+
+def test_a_user_of_a_path_is_known_again() -> None:
+    _, after = of_all("cat /home/ananowak/x", "ananowak wrote ananowaks")
+    assert re.fullmatch(r"\[user-[0-9a-f]{8}\] wrote ananowaks", after)
 
 
 # -- every place -------------------------------------------------------------------------------
@@ -517,6 +545,8 @@ export TOKEN=$(cat token.txt) PASSWORD=${PASSWORD:-changeme}
 headers = {"Authorization": f"Bearer {token}"}
 key = lambda row: row.name; keys = sorted(tokens, key=len)
 x = a@b.T; react@18.2.0; actions/checkout@v4; @pytest.mark.asyncio
+bypass="always or never 1" compass: "n0rth-east" PWD=/srv/shop2 OLDPWD=~/shop2 pwd: "C:\\a1b2"
+INDEX_KEY=users_by_name_and_date; cache_key:user_12; <token>identifier</token> setToken("name")
 threading.local(); import app.internal.models; console.log(host)
 git clone git@github.com:opencode/opencode.git
 https://docs.python.org/3/library/re.html http://localhost:8080/home http://127.0.0.1:5000

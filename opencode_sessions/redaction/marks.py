@@ -19,6 +19,8 @@ DIGITS = 8  # of a mark: enough to tell a few thousand secrets apart
 USER_LETTERS = 5  # of a user, likewise: shorter names are words of their own
 SIGN = re.compile(r"(?:[+ ]|-(?!----[^-]))?[ \t]*")  # of a line in a diff
 SECRET_KINDS = {*KINDS[: KINDS.index("email")]}
+WHOLE = ("connection", "email", "user", "host")  # how these begin says nothing
+BELOW = re.compile(r"[/\\]|%2f", re.I)
 
 
 class Marks:
@@ -30,7 +32,10 @@ class Marks:
         self._found: dict[str, list[Found]] = {}
         self._clean: set[str] = set()
         self._kinds: dict[str, str] = {}  # of each secret, by what it says
-        self._known: list[str] | None = None
+        self._known: list[tuple[str, str]] | None = None  # and how each has to begin
+        self._homes: set[str] = (
+            set()
+        )  # users with something in their folder: `/home/status` is none
         self._counts: Counter[tuple[str, str, str]] = Counter()
 
     def learn(self, text: str, where: str, named: Sequence[Found] = ()) -> str:
@@ -41,6 +46,8 @@ class Marks:
             secret = _essence(found.kind, found.secret)
             known = self._kinds.get(secret, found.kind)
             self._kinds[secret] = min(known, found.kind, key=KINDS.index)
+            if found.kind == "user" and BELOW.match(text, found.end):
+                self._homes.add(secret)
         self._known = None
         return text
 
@@ -85,10 +92,13 @@ class Marks:
     def _repeated(self, text: str) -> list[Found]:
         """Where secrets of other texts stand in this one, also cut off."""
         if self._known is None:
-            self._known = [s for s, kind in self._kinds.items() if _is_telling(s, kind)]
+            self._known = [
+                (secret, secret if kind in WHOLE else _beginning(secret))
+                for secret, kind in self._kinds.items()
+                if _is_telling(secret, kind) and (kind != "user" or secret in self._homes)
+            ]
         found = []
-        for secret in self._known:
-            beginning = secret[: max(KNOWN_LETTERS, len(secret) // 4)]
+        for secret, beginning in self._known:
             at = text.find(beginning)
             while at >= 0:
                 end = at + len(beginning)
@@ -144,6 +154,13 @@ def _is_telling(secret: str, kind: str) -> bool:
     if kind in ("email", "host"):
         return "." in secret and len(secret) >= KNOWN_LETTERS
     return kind in SECRET_KINDS and len(secret) >= KNOWN_LETTERS and is_random(secret)
+
+
+def _beginning(secret: str) -> str:
+    """As much of a random text as is random by itself: `session=` is none."""
+    least = max(KNOWN_LETTERS, len(secret) // 4)
+    ends = range(least, len(secret))
+    return next((secret[:end] for end in ends if is_random(secret[:end])), secret)
 
 
 def _is_word(text: str, start: int, end: int) -> bool:

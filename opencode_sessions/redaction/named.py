@@ -10,11 +10,11 @@ from collections.abc import Iterator
 # A name ends in what it is, whatever stands before: `DB_PASSWORD`, `client-secret`, `githubToken`.
 # In small letters: the text is searched in them, as that is several times faster than (?i).
 NAME = (
-    r"(?:pass(?:word|wd|phrase|code)?|passwd|pwd|secret|token|credentials?|api[_-]?key"
+    r"(?:(?<!by)(?<!com)pass(?:word|wd|phrase|code)?|passwd|pwd|secret|token|credentials?|api[_-]?key"
     r"|(?:access|account|auth|client|db|encryption|hmac|master|private|secret|service|shared"
     r"|signing|storage|session|license)[_-]?(?:access[_-]?)?key(?:[_-]?id)?"
     r"|auth|bearer|cookie|otp|pin[_-]?code)"
-    r"(?:[_-]?(?:value|string|base64|b64|id|hash|\d))?"
+    r"(?:[_-]?(?:value|string|base64|base|b64|id|hash|\d))?"
 )
 _OPEN = r"(?:\\*[\"'`])"
 # name = "value", "name": "value", name: str = "value", name => 'value', also with escaped quotes.
@@ -24,13 +24,19 @@ QUOTED = re.compile(
 )
 # NAME=value of a shell or an env file, `name: value` of YAML, `name=value;` of a connection string.
 BARE = re.compile(
-    rf"(?P<name>{NAME})(?:=|:[ \t]{{1,4}}|[ \t]{{1,3}}=[ \t]{{1,3}})"
+    rf"(?P<name>{NAME})(?:=|:[ \t]{{0,4}}|[ \t]{{1,3}}=[ \t]{{1,3}})"
     r"(?P<value>[^\s\"'`;&,<>(){}\[\]|]{6,2000})(?=[\s\"'`;&,<|)}\]]|$)"
 )
 # --password value, -token=value.
 FLAG = re.compile(
     rf"(?:^|[\s\"'])--?(?:[\w-]{{0,30}}?)(?P<name>{NAME})(?:=|\s+)[\"']?"
     r"(?P<value>[^\s\"'`;|&<>(){}]{4,2000})"
+)
+# <password>value</password>, define('DB_PASSWORD', 'value'), setPassword("value").
+ELEMENT = re.compile(rf"<[\w.:-]{{0,30}}?(?P<name>{NAME})>(?P<value>[^<\r\n]{{4,400}})</")
+CALL = re.compile(
+    rf"\b(?:(?:define|setenv)\(\s?[\"']\w{{0,60}}?|set\w{{0,30}}?)(?P<name>{NAME})"
+    r"(?:[\"'],|\()\s?(?P<quote>[\"'])(?P<value>(?:(?!(?P=quote))[^\r\n]){4,400})(?P=quote)"
 )
 IS_NAME = re.compile(rf"(?P<name>{NAME})$")
 COMMANDS = (
@@ -55,6 +61,8 @@ COMMANDS = (
         r"^[\w.-]{1,100}:(?:\d{2,5}|\*):[\w*-]{1,60}:[\w*.-]{1,60}:(?P<value>[^\s:]{4,200})$", re.M
     ),
 )
+# OPENWEATHER_KEY=value: of an environment, where a key of a table would have a name of words.
+KEY = re.compile(r"\b[A-Z][A-Z0-9_]{0,60}_KEY=[\"']?(?P<value>[A-Za-z0-9+/_-]{20,200}={0,2})(?!\w)")
 # RFC 9110: the scheme stays, what it proves goes.
 HEADER = re.compile(
     r"(?i)\b(?:proxy-)?authorization[\"'\]]{0,2}\s*[:=]\s*[bfr]?[\"'`]?"
@@ -64,7 +72,7 @@ HEADER = re.compile(
 BEARER = re.compile(r"(?i)\b(?:bearer|basic)\s+(?P<value>[A-Za-z0-9._~+/-]{12,4000}={0,2})")
 COOKIE = re.compile(
     r"(?i)\b(?:set-)?cookie[\"']?\s*:\s*[\"']?"
-    r"(?P<value>[\w.-]{1,60}=[^\s\"'\\]{4,2000}(?:;\s*[\w.-]{1,60}=[^\s\"'\\;]{1,2000}){0,40})"
+    r"(?P<value>[\w.-]{1,60}=[^\s\"'\\;]{1,2000}(?:;\s*[\w.-]{1,60}=[^\s\"'\\;]{1,2000}){0,40})"
 )
 QUERY = re.compile(
     r"(?i)[?&](?:[\w-]{0,30}(?:token|key|secret|password|passwd|pwd|auth|signature|credential)"
@@ -83,6 +91,7 @@ TEMPLATE = re.compile(r"\$[{(]|\{\{|\{\w*\}|%\(|%s|\*{3}|x{4}|X{4}|\.{3}|…")
 WORDS = re.compile(
     r"[A-Za-z]?[a-z]*+(?:[ _./:=-]?[A-Z]?[a-z]++)*+\W?|[A-Z]++(?:[_-][A-Z]++)*+", re.ASCII
 )
+PATH = re.compile(r"(?:~\w*|\.{1,2})?/|[A-Za-z]:[\\/]")
 # No token has these in it; code and patterns do.
 CODE = re.compile(r"[()\[\]{}|<>\\,;\s]|\.$")
 NUMBERED = re.compile(r"[A-Za-z_.-]+\d{1,2}")  # the name of a thing, and its number
@@ -94,7 +103,7 @@ PASSWORD = re.compile(
 
 def values(text: str, small: str) -> Iterator[tuple[str, int, int]]:
     """Values that a name beside them gives away: kind, start, end."""
-    for pattern in (QUOTED, BARE, FLAG):
+    for pattern in (QUOTED, BARE, FLAG, ELEMENT, CALL):
         at = 0
         while (found := pattern.search(small, at)) is not None:
             start, end = found.span("value")
@@ -105,7 +114,7 @@ def values(text: str, small: str) -> Iterator[tuple[str, int, int]]:
         for found in pattern.finditer(text):
             if not is_template(found["value"]):
                 yield ("password", *found.span("value"))
-    for pattern in (HEADER, BEARER, QUERY):
+    for pattern in (HEADER, BEARER, QUERY, KEY):
         for found in pattern.finditer(text):
             if is_token(found["value"]):
                 yield ("token", *found.span("value"))
@@ -121,6 +130,8 @@ def kind_of(name: str, value: str, *, is_bare: bool = False) -> str | None:
         return None
     is_password = PASSWORD.search(name) is not None
     kind = "password" if is_password else "token"
+    if is_password and PATH.match(value):  # PWD=/srv/shop
+        return None
     if is_password and not is_bare:
         said = value.casefold()
         is_word = WORDS.fullmatch(value) and (" " in value or re.search("pass|secret|token", said))
