@@ -137,7 +137,8 @@ class Reader:
 
         Args:
             text: the words; whatever else is in it means nothing.
-            project: only this project: its worktree's path, the last part of it, or opencode's id.
+            project: only this project: its worktree's path, the last part of it, or opencode's id;
+                of one that has no sessions there are no answers, as there are no frames.
             kind: only these kinds of text: title, prompt, answer, output, path, command, diff,
                 error; `output` is what commands and other tools gave, as far as parts have it.
             limit: how many rows at most.

@@ -499,6 +499,8 @@ def test_file_that_cannot_be_read_is_named(
     file = spoil(change, tmp_path)
     with pytest.raises(ocs.ExportError, match=file.name):
         ocs.read_export(tmp_path)
+    with pytest.raises(ocs.ExportError, match="'raise' or 'log', not 'skip'"):
+        ocs.read_export(tmp_path, on_damage="skip")  # type: ignore[arg-type]
     rest = ocs.read_export(tmp_path, on_damage="log")
     assert file.name in caplog.text
     assert_frame_equal(rest.messages, small.messages)

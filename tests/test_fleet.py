@@ -157,7 +157,7 @@ def test_parts_add_up_to_the_measure_of_everything(
 ) -> None:
     measure: Callable[..., pd.DataFrame] = getattr(analytics, name)
     parts = fleet.run(partial(measure, by=by[0]), frames)
-    found = fleet.combine(parts, measure, by=by)
+    found = fleet.combine(parts, partial(measure, by=by[0]), by=by)
     expected = measure(company[1].file_events, by=by[0])
     assert len(expected) > 2
     assert set(expected) - set(found) <= {"median_attempts_to_success"}
@@ -268,6 +268,8 @@ def test_a_file_that_is_damaged_or_newer_is_named(
     with pytest.raises(ExportError, match=says) as error:
         fleet.read(spark, tmp_path)
     assert str(file) in str(error.value)
+    with pytest.raises(ocs.ExportError, match="'raise' or 'log', not 'skip'"):
+        fleet.read(spark, tmp_path, on_damage="skip")  # type: ignore[arg-type]
     rest = fleet.read(spark, tmp_path, on_damage="log")
     assert str(file) in caplog.text
     assert rest.tool_calls.count() == 0

@@ -23,7 +23,7 @@ from ..redaction.finding import each_name
 from .folders import Folder, folder_at
 from .formats import WRITERS, Format
 from .layout import MANIFEST, SCHEMA, VERSION
-from .reading_back import OnDamage, from_files, from_partitions
+from .reading_back import OnDamage, check_on_damage, from_files, from_partitions
 from .tables import table_of
 from .writing import ROWS, Exporter, ExportReport, by_name, of_session
 
@@ -95,7 +95,8 @@ def export(
         project: of a service, only this project: its worktree's path, its last part, or opencode's
             project id.
         share: replace secrets, names and places (`redaction.redact`) by marks; one secret has one
-            mark within an export, and a service is read in one piece for it.
+            mark within an export, and a service is read in one piece for it. What the folder has
+            already stays as it is: share into a new one.
         names: of people, companies, projects, to be replaced as well.
         full: write every session again, also those the folder has.
         exporter: under what name to note what was written, so that the next export adds what has
@@ -155,6 +156,7 @@ def read_export(
     Raises:
         ExportError: there is no export, or a file of it cannot be read; the message names it.
     """
+    check_on_damage(on_damage)
     folder = folder_at(target, storage_options)
     manifest = folder.read(MANIFEST)
     if manifest is not None:

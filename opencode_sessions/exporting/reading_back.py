@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +34,16 @@ NOTHING = pa.table({})
 OLDEST = datetime.min.replace(tzinfo=UTC)
 log = logging.getLogger("opencode_sessions")
 OnDamage = Literal["raise", "log"]
+
+
+def check_on_damage(said: str) -> None:
+    """Refuses what names no way to deal with damage: it would be taken for "log".
+
+    Raises:
+        ExportError: it is none.
+    """
+    if said not in (known := get_args(OnDamage)):
+        raise ExportError(f"on_damage is {' or '.join(map(repr, known))}, not {said!r}.")
 
 
 def from_partitions(folder: Folder, on_damage: OnDamage) -> Frames:

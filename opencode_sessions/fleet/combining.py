@@ -27,7 +27,7 @@ def combine(
 
     Args:
         table: what `run` gave.
-        measure: the measure that was run.
+        measure: the measure that was run, with `functools.partial` or without.
         by: the columns of the table to keep apart, as `model`, or `["period", "event_type"]`.
 
     Returns:
@@ -38,7 +38,7 @@ def combine(
             lacks a column.
     """
     columns = [by] if isinstance(by, str) else list(by)
-    name = measure.__name__
+    name = getattr(measure, "func", measure).__name__
     result = RESULTS.get(name)
     adding = result.adding if result is not None else {}
     if result is None or not adding:

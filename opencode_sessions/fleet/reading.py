@@ -12,7 +12,7 @@ from ..analytics.columns import COLUMNS
 from ..errors import ExportError
 from ..exporting.folders import Folder, folder_at
 from ..exporting.layout import AS_OF, EXPORTED
-from ..exporting.reading_back import OnDamage, check_file, parquet_files
+from ..exporting.reading_back import OnDamage, check_file, check_on_damage, parquet_files
 from ..store import TableName
 from .types import spark_type
 
@@ -73,6 +73,7 @@ def read(
     Raises:
         ExportError: there is no Parquet export, or a file of it cannot be read; it names the file.
     """
+    check_on_damage(on_damage)
     folder = folder_at(place, storage_options)
     optional = {"diff"} if diffs else set()
     optional |= {"parts", "input"} if parts else set()
