@@ -1,6 +1,10 @@
 """Many sessions are read by a process of their own: the same rows, and it ends when it should."""
 
+import io
+import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,7 @@ from conftest import RECORDINGS, TRAILMAP, TREES, Recording
 
 from opencode_sessions import OpencodeSessionService, SourceError, prepared, sync
 from opencode_sessions.models import TABLES
-from opencode_sessions.prepared import Notes, Prepared, read, read_apart
+from opencode_sessions.prepared import CHUNK, Notes, Prepared, _Sender, read, read_apart
 from opencode_sessions.sources import Database, Problem, Source, SourceChanged, StorageTree
 from opencode_sessions.wanted import Wanted
 
@@ -96,6 +100,51 @@ def test_a_process_that_is_ended_is_told(trailmap: Recording, children: list[Chi
     children[0].kill()
     with pytest.raises(SourceError, match=r"the process that read it ended \(exit code -9\)"):
         list(items)
+
+
+def test_where_it_cannot_be_started_it_is_read_here(
+    trailmap: Recording, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Python was replaced by another, or a program that is none runs it, or one that prints."""
+    source = Database(trailmap.database)
+    here = list(read(source, WANTED, set()))
+    noisy = tmp_path / "noisy"
+    noisy.write_text("#!/bin/sh\nyes 'no pickle at all'\n")
+    noisy.chmod(0o755)
+    for program in (str(tmp_path / "gone"), "/bin/true", str(noisy), ""):
+        monkeypatch.setattr(sys, "executable", program)
+        assert list(read_apart(source, WANTED, set())) == here, program
+
+
+def test_the_folder_it_is_started_in_is_not_its_own(
+    trailmap: Recording, children: list[Child], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "pickle.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert next(read_apart(Database(trailmap.database), WANTED, set())) == 20
+    assert children
+
+
+def test_its_temporary_files_go_with_it(
+    trailmap: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that was killed in the middle of a write is copied aside to be read."""
+    (temporary := tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    database = Path(shutil.copy(trailmap.database, tmp_path / "opencode.db"))
+    database.with_name("opencode.db-journal").write_bytes(b"\0" * 512)
+    items = read_apart(Database(database), WANTED, set())
+    assert next(items) == 20
+    assert [*temporary.rglob("opencode.db")]
+    items.close()  # type: ignore[attr-defined]
+    assert not [*temporary.iterdir()]
+
+
+def test_a_long_text_is_sent_in_pieces() -> None:
+    sender = _Sender(io.BytesIO())
+    sender.write(b"x" * (3 * CHUNK + 1))
+    sizes = [len(sender._chunks.get() or b"") for _ in range(4)]
+    assert sizes == [CHUNK, CHUNK, CHUNK, 1]
 
 
 async def everything(service: OpencodeSessionService) -> dict[str, list[Any]]:
