@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -294,6 +295,25 @@ def test_of_two_answers_about_a_session_the_newer_is_taken(tmp_path: Path) -> No
         said = {"id": "ses_1", "title": title, "time": {"created": 1, "updated": updated}}
         (tmp_path / f"{name}.json").write_text(json.dumps(said))
     assert ocs.read_opencode(tmp_path).sessions["title"].tolist() == ["New"]
+
+
+def test_of_many_exports_one_session_is_in_memory(tmp_path: Path) -> None:
+    count, letters = 60, 300_000
+    for number in range(count):
+        info = {"id": f"ses_{number:02}", "time": {"created": number, "updated": number}}
+        message = {"id": f"msg_{number:02}", "role": "user", "time": {"created": number}}
+        text = {"id": f"prt_{number:02}", "type": "text", "text": "x" * letters}
+        said = {"info": info, "messages": [{"info": message, "parts": [text]}]}
+        (tmp_path / f"{number:02}.json").write_text(json.dumps(said))
+    (source,) = ocs.sources.find(tmp_path)
+    tracemalloc.start()
+    try:
+        found = sum(isinstance(item, SessionRecord) for item in source.sessions())
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == count
+    assert peak < count * letters / 2
 
 
 @pytest.mark.parametrize("project", ["/home/dev/blog", "blog"])
