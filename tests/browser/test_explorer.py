@@ -120,12 +120,8 @@ THEMED = """(isLight) => {
     const canvas = document.querySelector(".ocs-explorer canvas");
     if (document.body.dataset.jpThemeLight !== isLight) return false;
     if (!canvas?.dataset.painted) return true;
-    // A corner may have ink on it, of the row that is chosen; not all four have.
-    const [right, bottom] = [canvas.width - 1, canvas.height - 1];
-    return [[0, 0], [right, 0], [0, bottom], [right, bottom]].some(([x, y]) => {
-        const [paper] = canvas.getContext("2d").getImageData(x, y, 1, 1).data;
-        return String(paper > 128) === isLight;
-    });
+    const [paper] = canvas.getContext("2d").getImageData(0, 0, 1, 1).data;
+    return String(paper > 128) === isLight;
 }"""
 
 

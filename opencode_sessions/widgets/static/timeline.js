@@ -164,8 +164,13 @@ class Timeline {
       this.point(null);
       this.repaint();
     });
-    // Colours come from the page's style: whatever changes it, the new ones arrive as a transition.
-    // JupyterLab hides the page while it changes its theme: then the transition is cancelled.
+    // Colours come from the page's style: what changes it while it is seen makes a transition of it.
+    // JupyterLab hides the page while it changes its theme: then a transition is cancelled, or none
+    // begins, and only the page's own attributes say so.
+    this.pages = new MutationObserver(() => this.repaint());
+    for (const page of [document.documentElement, document.body]) {
+      this.pages.observe(page, { attributes: true });
+    }
     for (const name of ["transitionend", "transitioncancel"]) {
       this.root.addEventListener(name, (event) => {
         if (event.target === this.root) this.repaint();
@@ -177,6 +182,7 @@ class Timeline {
 
   remove() {
     this.sizes.disconnect();
+    this.pages.disconnect();
     cancelAnimationFrame(this.frame);
     clearTimeout(this.asking);
     clearTimeout(this.saving);
