@@ -190,6 +190,16 @@ def test_it_follows_the_theme(lab: Lab, show: Show) -> None:
     lab.page.wait_for_function(f"{PAPER} > 200")
 
 
+def test_it_follows_a_theme_that_no_transition_tells(lab: Lab, show: Show) -> None:
+    """As it is where JupyterLab has hidden the page before one begins."""
+    timeline = show()
+    timeline.root.evaluate("e => { e.style.transition = 'none'; }")
+    for name, paper in (("Dark", "< 60"), ("Light", "> 200")):
+        lab.command("apputils:change-theme", theme=f"JupyterLab {name}")
+        lab.page.wait_for_function(f"{PAPER} {paper}")
+        expect(lab.page.locator("#jupyterlab-splash")).to_have_count(0)
+
+
 def test_a_reloaded_page_has_it_all(lab: Lab, show: Show, ids: list[str]) -> None:
     timeline = show()
     timeline.click(60)
