@@ -77,13 +77,17 @@ def test_arrow_keys_choose_an_event_and_a_file(lab: Lab, show: Show, ids: list[s
     timeline.canvas.press("Shift+ArrowLeft")
     lab.python_until("timeline.selected != timeline.events['event_id'].iloc[60]", "True")
     assert lab.python("timeline.event['file_path']") == "'trailmap/difficulty.py'"
-    timeline.canvas.press("ArrowDown")
-    lab.python_until("timeline.file", "'trailmap/elevation.py'")
-    timeline.canvas.press("ArrowDown")
-    lab.python_until("timeline.file", "'trailmap/cli.py'")
+    for key, file in (
+        ("ArrowDown", ""),  # the commands stand first
+        ("ArrowDown", "trailmap/elevation.py"),
+        ("ArrowDown", "trailmap/cli.py"),
+        ("ArrowUp", "trailmap/elevation.py"),
+    ):
+        timeline.canvas.press(key)
+        lab.python_until("timeline.file", repr(file))
     timeline.canvas.press("ArrowUp")
     timeline.canvas.press("ArrowUp")
-    lab.python_until("timeline.file", "''")  # round to the commands
+    lab.python_until("timeline.file", "timeline._picture.names[-1]")  # round to the last
     for _ in range(3):  # what is selected, then the file
         timeline.canvas.press("Escape")
     lab.python_until("(timeline.selected, timeline.file)", "(None, None)")
