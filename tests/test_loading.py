@@ -24,7 +24,7 @@ from opencode_sessions.analytics import Frames, load
 from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
 from opencode_sessions.models import ODDLY_WRITTEN
-from opencode_sessions.store import Store, engine, statements
+from opencode_sessions.store import Put, Store, engine, statements
 from opencode_sessions.store.sqlite_reading import SqliteReader
 from opencode_sessions.store.values import is_oddly_written
 
@@ -181,6 +181,23 @@ async def test_unknown_file_and_session_have_no_rows(service: ocs.OpencodeSessio
     for wanted in ({"file_path": "a.py"}, {"sessions": ["ses_1"]}, {"sessions": []}):
         frames = await service.frames(**wanted)
         assert [len(getattr(frames, name)) for name in NAMES] == [0, 0, 0, 0]
+
+
+async def test_costs_add_up_in_the_order_of_the_session(
+    service: ocs.OpencodeSessionService,
+) -> None:
+    """Whenever a row was stored: floats add up otherwise in another order."""
+    costs = [0.1, 0.2, 0.3]
+    for name, order in {"ses_1": [0, 1, 2], "ses_2": [1, 2, 0]}.items():
+        session = await service.get_or_create_session(name)
+        for seq in order:
+            id = f"{name}_{seq}"
+            ids = {"id": id, "opencode_id": id, "session_id": session.id, "seq": seq}
+            row = ids | {"role": "assistant", "cost_usd": costs[seq]}
+            await service.store.apply([Put("messages", [row])])
+    at_once = (await service.frames()).sessions["cost_usd"]
+    for found in (at_once, (await service.sessions())["cost_usd"]):
+        assert found[0] == found[1] == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("is_named_as_another", [False, True])

@@ -112,6 +112,22 @@ def test_a_files_events_are_found_by_index(postgres: Server, postgres_store: str
     assert "Seq Scan" not in told
 
 
+async def test_a_row_that_moves_changes_no_sum(postgres: Server, postgres_store: str) -> None:
+    """An update writes a row anew, behind the others; 0.2 + 0.3 + 0.1 is less than this."""
+    costs, total = [0.1, 0.2, 0.3], 0.1 + 0.2 + 0.3
+    async with ocs.open(postgres_store, migrate=False) as service:
+        session = await service.get_or_create_session("ses_1")
+        for seq, cost in enumerate(costs):
+            message = await service.persist_message(session, "assistant", [{"text": "a"}])
+            row = {"id": message.id, "session_id": session.id, "seq": seq, "cost_usd": cost}
+            await service.store.apply([Put("messages", [row])])
+        for moved in range(len(costs)):
+            assert (await service.store.totals())[session.id][2] == total
+            assert (await service.sessions())["cost_usd"].tolist() == [total]
+            move = f"UPDATE opencode_messages SET role = role WHERE seq = {moved}"
+            postgres.execute(move, url=postgres_store)
+
+
 async def test_rows_there_already_and_rows_twice_go_another_way_than_copy(
     postgres_store: str,
 ) -> None:

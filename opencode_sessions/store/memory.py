@@ -175,6 +175,7 @@ class MemoryStore:
         for id in chosen:
             held = by_session[id]
             own = [row for row in held["messages"] if not row.get("is_fork_copy")]
+            own.sort(key=lambda row: row.get("seq") or 0)  # floats add up otherwise in another
             cost, *tokens = (_sum(row.get(column) for row in own) for column in MONEY)
             prompts = sum(row["role"] == "user" for row in held["messages"])
             counts = (len(held[name]) for name in ("tool_calls", "file_events"))

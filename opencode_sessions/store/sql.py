@@ -249,7 +249,8 @@ class SqlStore:
         with translated():
             async with self._transaction(False) as executor:
                 for name in ("messages", "tool_calls", "file_events"):
-                    rows = await executor.execute(statements.counts(name, where))
+                    counts = statements.counts(self._dialect(), name, where)
+                    rows = await executor.execute(counts)
                     found[name] = {row[0]: tuple(row[1:]) for row in rows}
         totals: dict[str, Totals] = {}
         for id in set().union(*found.values()):

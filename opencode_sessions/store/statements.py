@@ -73,15 +73,23 @@ def _selected(name: TableName, columns: tuple[str, ...]) -> Select[Any]:
     return select(*(TABLES[name].c[column] for column in columns))
 
 
-def counts(name: TableName, where: Where) -> Select[Any]:
-    """By session, how many rows a table has; of messages also the prompts and the sums."""
+def counts(dialect: str, name: TableName, where: Where) -> Select[Any]:
+    """By session, how many rows a table has; of messages also the prompts and the sums.
+
+    Floats are added up in the order of the session, so that where rows lie changes no sum: SQLite
+    reads them so from the index of the totals, PostgreSQL is told.
+    """
     table = TABLES[name]
     found = [table.c.session_id, func.count()]
     if name == "messages":
         found.append(func.count(case((table.c.role == "user", 1))))
         own = table.c.is_fork_copy.is_not(True)
-        # As floats: an SQLite sum of integers fails where it is too large for one.
-        found += [func.sum(case((own, cast(table.c[column], Float)))) for column in MONEY]
+        for column in MONEY:
+            # As floats: an SQLite sum of integers fails where it is too large for one.
+            total: Any = func.sum(case((own, cast(table.c[column], Float))))
+            if column == "cost_usd" and dialect == "postgresql":  # tokens are whole numbers
+                total = total.aggregate_order_by(table.c.seq, table.c.cost_usd)
+            found.append(total)
     return _where(select(*found), name, where).group_by(table.c.session_id)
 
 
