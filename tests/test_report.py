@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 from exploring import CLEAN_UP, HOSTILE
 from handmade import example
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames
 from opencode_sessions.cli import app
-from opencode_sessions.reporting import choice, conversation, limits, whole
+from opencode_sessions.reporting import choice, limits, whole
 
 REVIEW = "Review before the release"  # which called four others
 
@@ -241,15 +243,101 @@ def test_a_large_session_is_cut_until_it_fits_and_says_so(
     assert sizes[-1] < sizes[0] * 0.7
 
 
+def only_level(monkeypatch: pytest.MonkeyPatch, level: limits.Limits) -> None:
+    for module in (limits, whole):
+        monkeypatch.setattr(module, "LEVELS", (level,))
+
+
 def test_of_very_many_messages_the_middle_is_left_out(
     as_frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (conversation, whole):
-        monkeypatch.setattr(module, "MESSAGES", 50)
-    monkeypatch.setattr(conversation, "FIRST", 10)
+    only_level(monkeypatch, limits.LEVELS[0]._replace(messages=50, marks=40))
     made = ocs.report(as_frames, tmp_path / "out.html", session=CLEAN_UP)
     assert "the middle is left out" in made.notes[0]
-    assert "150 messages of the middle are not shown" in made.path.read_text()
+    page = Page(made.path)
+    assert "150 messages of the middle are not shown" in page.html
+    assert "Not told by any message" not in page.html
+    assert "156 earlier events are not drawn" in page.html
+    shown = [a for _, a in page.tags if "call" in (a.get("class") or "").split(" ")]
+    told = {place for a in shown for place in (a.get("data-places") or "").split()}
+    of_timeline = json.loads(page.scripts[0])
+    assert {*of_timeline["said"]} == told
+    assert len(base64.b64decode(of_timeline["data"]["kind"])) == 196  # the marks are all there
+    messages = as_frames.messages.query("session_id == @CLEAN_UP")["message_id"].tolist()
+    first, last = messages[: 50 // 8], messages[50 // 8 - 50 :]
+    events = as_frames.file_events.query("session_id == @CLEAN_UP")["message_id"]
+    assert told == {str(at) for at in range(196) if events.iloc[at] in (*first, *last)}
+
+
+def test_many_long_sessions_share_the_page(
+    as_frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = as_frames.messages["session_id"].value_counts()
+    only_level(monkeypatch, limits.LEVELS[0]._replace(messages=400))
+    made = ocs.report(as_frames, tmp_path / "out.html")
+    (most,) = re.findall(r"more than (\d+) messages the middle is left out", made.notes[0])
+    assert 400 - len(counts) < counts.clip(upper=int(most)).sum() <= 400
+    left_out = re.findall(r"(\d+) messages? of the middle", made.path.read_text())
+    assert sum(map(int, left_out)) == (counts - int(most)).clip(lower=0).sum()
+
+
+@given(st.lists(st.integers(1, 50), max_size=9), st.integers(0, 200))
+def test_the_most_of_each_is_the_most(counts: list[int], most: int) -> None:
+    each = limits.most_of_each(counts, most)
+
+    def shown(each: int) -> int:
+        return sum(min(count, each) for count in counts)
+
+    assert shown(each) <= most
+    assert each == max(counts, default=0) or shown(each + 1) > most
+
+
+def test_the_last_that_goes_is_the_live_timeline(
+    as_frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole, "BUDGET", 1)
+    made = ocs.report(as_frames, tmp_path / "out.html", session=CLEAN_UP)
+    assert "only the pictures are here" in " ".join(made.notes)
+    page = Page(made.path)
+    assert page.html.count("<figure") == page.html.count("<div class='still'>") == 1
+    assert len(page.scripts) == 1
+
+
+def test_a_page_that_stays_too_large_says_so(
+    on_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.html"
+    monkeypatch.setattr(whole, "TOO_LARGE", 1)
+    done = CliRunner().invoke(app, ["report", str(out), "--db", str(on_file)])
+    assert done.exit_code == 0
+    assert "MB for one page: name a session, or a project." in done.stderr
+    assert "MB for one page: name a session, or a project." in out.read_text()
+
+
+async def test_letters_of_several_bytes_count_as_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = ocs.OpencodeSessionService()
+    session = await service.get_or_create_session("ses_1", None, None, None, None)
+    for _ in range(50):
+        await service.persist_message(session, "user", [{"type": "text", "text": "中" * 5_000}])
+    for module in (limits, whole):
+        monkeypatch.setattr(module, "BUDGET", 400_000)
+    made = await ocs.report(service, tmp_path / "out.html")
+    assert made.bytes <= 400_000
+    assert "letters are left out" in made.notes[0]
+
+
+async def test_of_more_sessions_than_can_be_listed_the_newest_are(
+    as_frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "SESSIONS", 3)
+    monkeypatch.setattr(whole, "SESSIONS", 3)
+    monkeypatch.setattr(whole, "LISTED", 15)
+    made = ocs.report(as_frames, tmp_path / "out.html")
+    assert made.notes[0].startswith("The 3 newest sessions are told in full; 12 older ones")
+    assert made.notes[1] == "5 sessions before these are not on the page."
+    assert made.path.read_text().count("<tr><td class='soft'>") == 15
 
 
 async def test_of_very_many_sessions_the_oldest_are_listed(

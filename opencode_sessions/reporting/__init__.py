@@ -125,7 +125,6 @@ def _write(every: Frames, full: Frames, asked: Asked) -> Report:
         new = dict(zip(before, after, strict=True))
         measures.rename(new)
         told = [new[id] for id in told]
-    page, notes = fitting(frames, told, measures, replaced)
-    data = page.encode("utf-8", "replace")
+    data, notes = fitting(frames, told, measures, replaced)
     asked.path.write_bytes(data)
     return Report(asked.path, len(told), len(frames.messages), len(data), notes, replaced)

@@ -22,8 +22,6 @@ from .limits import Cut
 
 OPEN_LINES = 16  # of a change that is open from the start
 SUMMARY_LETTERS = 160
-MESSAGES = 4_000  # of one session; of more, the first and the last
-FIRST = 500
 CHANGES = ("write", "edit", "delete", "move")
 
 
@@ -45,13 +43,15 @@ class Conversation:
     """The messages of one session as HTML.
 
     Each call has `data-places`, the places of its events on the timeline, and each event an id made
-    of `prefix` and its place.
+    of `prefix` and its place. Of many messages the first and the last are told; the places of
+    what the others did are in `left_out`, once `html` has been read.
     """
 
     def __init__(
         self, frames: Frames, picture: Picture, prefix: str, anchors: Mapping[str, str], cut: Cut
     ) -> None:
         self._prefix, self._anchors, self._cut = prefix, anchors, cut
+        self.left_out: set[int] = set()
         self._messages: list[Row] = frames.messages.to_dict("records")  # type: ignore[assignment]
         self._events: list[Row] = picture.events.to_dict("records")  # type: ignore[assignment]
         self._of_call: dict[str, list[int]] = defaultdict(list)
@@ -66,14 +66,16 @@ class Conversation:
     def html(self) -> Iterator[str]:
         """Each turn, in order."""
         messages = self._messages
-        skipped = len(messages) - MESSAGES
+        skipped = len(messages) - self._cut.messages
+        first = self._cut.messages // 8  # what was asked; what came of it is at the end
         turn: Any = None
         is_open = False
         for number, message in enumerate(messages):
-            if skipped > 0 and FIRST <= number < FIRST + skipped:
-                if number == FIRST:
+            if first <= number < first + skipped:
+                if number == first:
                     said = number_of(skipped, "message")
                     yield f"<p class='note'>{said} of the middle are not shown.</p>"
+                self.left_out.update(self._of_message.pop(str(message["message_id"]), ()))
                 continue
             begins = message["role"] == "user" or message["turn"] != turn
             if not is_open or (begins and message["turn"] != turn):
@@ -85,8 +87,11 @@ class Conversation:
             yield "</section>"
         left = sorted(place for places in self._of_message.values() for place in places)
         if left:
-            said = self._left(left)
-            yield f"<section class='turn'><h4>Not told by any message</h4>{said}</section>"
+            self.left_out.update(left[self._cut.messages :])
+            more = len(left) - self._cut.messages
+            note = f"<p class='note'>{more:,} more are not shown.</p>" if more > 0 else ""
+            said = self._left(left[: self._cut.messages])
+            yield f"<section class='turn'><h4>Not told by any message</h4>{said}{note}</section>"
 
     def _turn(self, message: Row) -> str:
         number = f"Turn {message['turn']}" if is_known(message["turn"]) else "Before any prompt"

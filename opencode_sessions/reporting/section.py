@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,13 +12,12 @@ from ..showing.picture import Picture
 from ..showing.sessions import title
 from ..showing.source import Row, is_known
 from ..showing.story import SHELL, Story
-from ..showing.svg import MARK, legend_html, timeline_svg
+from ..showing.svg import MARK, MARKS, legend_html, timeline_svg
 from ..shown import escaped, number_of
 from .conversation import Conversation
 from .limits import Cut
 from .measures import Measures
 
-FILES = 400  # rows of a session's table of files
 NO_MESSAGES = "This session has no messages yet: nothing was asked and nothing was done."
 NO_TEXT = "Nothing that was said is in these frames."
 NO_EVENTS = "No file was read, written or changed, and no command was run."
@@ -32,7 +31,8 @@ def section_html(
     prefix = anchors[id]
     story = Story(frames.file_events)
     picture = Picture(story.events, names=story.names)
-    told = "".join(Conversation(frames, picture, prefix, anchors, cut).html())
+    conversation = Conversation(frames, picture, prefix, anchors, cut)
+    told = "".join(conversation.html())
     tiles = "".join(
         f"<li><b>{escaped(measure.number)}</b> {escaped(measure.name)}"
         f"<span class='soft'>{escaped(measure.about)}</span></li>"
@@ -42,8 +42,9 @@ def section_html(
         body = _note(NO_MESSAGES)
     else:
         body = (
-            f"<ul class='measures'>{tiles}</ul>{_drawn(story, picture, prefix)}"
-            f"{_files(story, picture)}<h3>Conversation</h3>{told or _note(NO_TEXT)}"
+            f"<ul class='measures'>{tiles}</ul>"
+            f"{_drawn(story, picture, prefix, cut, conversation.left_out)}"
+            f"{_files(story, picture, cut.files)}<h3>Conversation</h3>{told or _note(NO_TEXT)}"
         )
     return (
         f"<section class='session' id='{prefix}' data-prefix='{prefix}'>"
@@ -68,31 +69,42 @@ def _about(session: Row) -> str:
     return " · ".join(f"<span>{escaped(word)}</span>" for word in words if word)
 
 
-def _drawn(story: Story, picture: Picture, prefix: str) -> str:
+def _drawn(story: Story, picture: Picture, prefix: str, cut: Cut, left_out: Collection[int]) -> str:
     """The picture, and the numbers that the script draws a livelier one from."""
     if story.events.empty:
         return _note(NO_EVENTS)
+    still = f"<div class='still'>{_still(story, min(cut.marks, MARKS))}</div>"
+    if not cut.limits.is_live:
+        return f"<h3>Timeline</h3><figure>{still}</figure>"
     wire = {
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
         for name, value in picture.wire().items()
     }
-    drawn = {"data": wire, "said": picture.all_details()}
+    places = [place for place in range(len(picture)) if place not in left_out]
+    said = dict(zip(places, picture.all_details(places), strict=True))
+    drawn = {"data": wire, "said": said}
     data = json.dumps(drawn, separators=(",", ":")).replace("<", "\\u003c")
     return (
-        f"<h3>Timeline</h3><figure class='timeline' data-prefix='{prefix}'>"
-        f"<div class='still'>{legend_html(story.events)}"
-        f"{timeline_svg(story.events, story.names, None, None)}</div></figure>"
+        f"<h3>Timeline</h3><figure class='timeline' data-prefix='{prefix}'>{still}</figure>"
         f"<script type='application/json' id='{prefix}-data'>{data}</script>"
     )
 
 
-def _files(story: Story, picture: Picture) -> str:
+def _still(story: Story, most: int) -> str:
+    """The picture of the last events, for paper and where no script runs."""
+    events, names = story.events.iloc[-most:], story.names.iloc[-most:]
+    more = len(story.events) - len(events)
+    note = _note(f"{number_of(more, 'earlier event')} are not drawn.") if more else ""
+    return f"{legend_html(events)}{timeline_svg(events, names, None, None)}{note}"
+
+
+def _files(story: Story, picture: Picture, most: int) -> str:
     files = story.files[story.files.index != SHELL]
     if files.empty:
         return ""
     lines = story.events.groupby(story.names)[["additions", "deletions"]].sum(min_count=1)
     rows = []
-    for name, file in files.head(FILES).iterrows():
+    for name, file in files.head(most).iterrows():
         kinds = " ".join(
             f"<span title='{kind}'><svg viewBox='-8 -8 16 16'><path d='{MARK[kind][1]}'"
             f" fill='{MARK[kind][0]}'/></svg>{file[kind]}</span>"

@@ -13,37 +13,42 @@ from ..showing.sessions import title
 from ..showing.source import Row, is_known
 from ..shown import escaped, number_of, visible
 from .choice import SESSIONS
-from .conversation import MESSAGES
 from .limits import BUDGET, LEVELS, Cut, level_for
 from .listing import list_html
 from .measures import Measures
 from .page import page_html
 from .section import section_html
 
-BYTES_A_MESSAGE = 1_500  # of a page, beside its texts
+LISTED = 1_000  # sessions of the table; of more, the newest
+TOO_LARGE = 5_000_000  # bytes
 NO_SESSIONS = "There are no sessions here. `opencode-sessions import` brings them in."
 
 
 def fitting(
     frames: Frames, told: Sequence[str], measures: Measures, replaced: pd.DataFrame | None
-) -> tuple[str, tuple[str, ...]]:
-    """The page, its texts cut until it fits; and what was left out, in words."""
-    level = _level(frames)
-    while True:
-        cut = Cut(LEVELS[level])
-        page, notes = _page(frames, told, measures, cut, replaced)
-        if len(page) <= BUDGET or level + 1 == len(LEVELS):
-            return page, notes
-        level += 1
+) -> tuple[bytes, tuple[str, ...]]:
+    """The page, its texts and sessions cut until it fits; and what was left out, in words."""
+    messages, events = (_counts(frame) for frame in (frames.messages, frames.file_events))
+    for limits in LEVELS[_level(frames) :]:
+        cut = Cut(limits, messages, events)
+        body = _body(frames, told, measures, cut)
+        notes = tuple(note for note in _notes(frames, max(messages, default=0), cut) if note)
+        page = _page(frames, body, notes, replaced)
+        if len(page) <= BUDGET:
+            break
+    if len(page) > TOO_LARGE:
+        notes = (f"{len(page) / 1e6:,.0f} MB for one page: name a session, or a project.", *notes)
+        page = _page(frames, body, notes, replaced)
+    return page, notes
 
 
-def _page(
-    frames: Frames,
-    told: Sequence[str],
-    measures: Measures,
-    cut: Cut,
-    replaced: pd.DataFrame | None,
-) -> tuple[str, tuple[str, ...]]:
+def _page(frames: Frames, body: str, notes: Sequence[str], replaced: pd.DataFrame | None) -> bytes:
+    shown = ("Secrets, names and places are replaced by marks.",) if replaced is not None else ()
+    heading, about = _heading(frames.sessions.to_dict("records"))  # type: ignore[arg-type]
+    return page_html(heading, about, body, (*shown, *notes), replaced).encode("utf-8", "replace")
+
+
+def _body(frames: Frames, told: Sequence[str], measures: Measures, cut: Cut) -> str:
     sessions: list[Row] = frames.sessions.to_dict("records")  # type: ignore[assignment]
     anchors = {id: f"s{number}" for number, id in enumerate(told)}
     for one in sessions:  # a task call names what it started by opencode's id
@@ -58,22 +63,21 @@ def _page(
         own = {name: by.get(id, getattr(frames, name).iloc[:0]) for name, by in rows.items()}
         part = Frames(sessions=frames.sessions.iloc[[place]], **own)
         sections.append(section_html(part, one, measures, anchors, cut))
-    notes = tuple(note for note in _notes(frames, cut) if note)
-    body = "".join(sections)
-    if len(sessions) != 1:
-        body = list_html(sessions, measures, anchors) + body
-    heading, about = _heading(sessions)
-    shown = ("Secrets, names and places are replaced by marks.",) if replaced is not None else ()
-    return page_html(heading, about, body, (*shown, *notes), replaced), notes
+    listed = list_html(sessions[-LISTED:], measures, anchors) if len(sessions) != 1 else ""
+    return listed + "".join(sections)
 
 
-def _notes(frames: Frames, cut: Cut) -> Iterator[str]:
-    more = len(frames.sessions) - SESSIONS
+def _notes(frames: Frames, longest: int, cut: Cut) -> Iterator[str]:
+    count = len(frames.sessions)
+    more = min(count, LISTED) - SESSIONS
     if more > 0:
         yield f"The {SESSIONS} newest sessions are told in full; {more:,} older ones are listed."
-    longest = frames.messages["session_id"].value_counts().max() if len(frames.messages) else 0
-    if longest > MESSAGES:
-        yield f"Of sessions with more than {MESSAGES:,} messages the middle is left out."
+    if count > LISTED:
+        yield f"{number_of(count - LISTED, 'session')} before these are not on the page."
+    if longest > cut.messages:
+        yield f"Of sessions with more than {cut.messages:,} messages the middle is left out."
+    if not cut.limits.is_live:
+        yield "Of the timelines only the pictures are here."
     yield cut.note()
     lacking = [
         word
@@ -101,8 +105,13 @@ def _level(frames: Frames) -> int:
         for call in tool_calls(parts)
         for length in (len(call.output or call.error or ""),)
     ]
-    fixed = BYTES_A_MESSAGE * len(frames.messages)
-    return level_for(letters(frames.messages["content"]), outputs, letters(diffs), fixed)
+    counts = len(frames.messages), len(frames.file_events)
+    return level_for(letters(frames.messages["content"]), outputs, letters(diffs), *counts)
+
+
+def _counts(frame: pd.DataFrame) -> list[int]:
+    """How many rows each session has."""
+    return [int(count) for count in frame["session_id"].astype("str").value_counts()]
 
 
 def _heading(sessions: list[Row]) -> tuple[str, str]:

@@ -4,7 +4,7 @@ Strings stay here. The browser gets twelve bytes a mark, and asks for the words 
 somebody points at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,9 +161,9 @@ class Picture:
         event = {name: self.events[name].iloc[place] for name in NEEDED}
         return [[heading, visible(text)] for heading, text in _said(event)]
 
-    def all_details(self) -> list[list[list[str]]]:
-        """`details` of every event, for a page that cannot ask for them."""
-        events = self.events[[*NEEDED]].to_dict("records")
+    def all_details(self, places: Sequence[int]) -> list[list[list[str]]]:
+        """`details` of all these events, for a page that cannot ask for them."""
+        events = self.events[[*NEEDED]].iloc[[*places]].to_dict("records")
         return [[[heading, visible(text)] for heading, text in _said(event)] for event in events]  # type: ignore[arg-type]
 
     def _add_group(self, start: int, end: int, file: Column, files: "pd.Index[str]") -> Column:
