@@ -19,6 +19,9 @@ LOOKING = [
     'grep -rn "a|b; rm x" . 2>&1 | sort -u',
     "/usr/bin/find . -name '*.py' -type f",
     "sed -n 1,20p a.py",
+    "ls \\\n  -la a\\ b",
+    r"find . \( -name a \)",
+    r'grep "a\"; rm x" a.py',
 ]
 NOT_LOOKING = [
     "",
@@ -37,6 +40,9 @@ NOT_LOOKING = [
     "python -c 'print(1)'",
     "(ls)",
     "ls &",
+    "ls\nrm x",
+    "ls \\\\\nrm x",
+    r"echo \"; rm x; echo \"",
 ]
 CHECKING = [
     "pytest",
@@ -117,10 +123,14 @@ def test_what_only_looks_changes_nothing_as_the_shell_reader_has_it(
         assert only_looks == (read.is_whole and not read.changes), command
 
 
-@given(st.lists(st.sampled_from([*LOOKING, *NOT_LOOKING, *CHECKING]), max_size=3))
-def test_several_commands_look_only_if_each_does(commands: list[str]) -> None:
-    (found,) = told(looks, " ; ".join(commands)) if commands else [False]
-    assert not found or {*commands} - {""} <= {*LOOKING}, "a command that is none adds nothing"
+@given(
+    st.lists(st.sampled_from([*LOOKING, *NOT_LOOKING, *CHECKING]), max_size=3),
+    st.sampled_from([" ; ", "\n"]),
+)
+def test_several_commands_look_only_if_each_does(commands: list[str], between: str) -> None:
+    (found,) = told(looks, between.join(commands))
+    programs = {*commands} - {""}  # some shells run an empty command, which does nothing
+    assert found == (bool(programs) and programs <= {*LOOKING})
     if commands:
         assert told(checks, " && ".join(commands))[0] >= bool({*commands} & {*CHECKING[:5]})
 

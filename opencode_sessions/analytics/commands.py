@@ -13,16 +13,20 @@ import pandas as pd
 from ..programs import GIT_READS, READS
 from .counting import Flags
 
-QUOTED = r"'[^']*'|\"[^\"$`]*\""
+QUOTED = r"\\.|'[^']*'|\"(?:\\[\s\S]|[^\"\\$`])*\""
+BLANK = r"(?:[^\S\n]|\\\n)"  # a line's end is a command's end
 # A command's arguments: nothing that substitutes, and no redirection but into nowhere.
-ARGUMENTS = r"(?:\s+[^\s|&;<>()`$]+|\s*\d?>\s*/dev/null|\s*\d>&\d)*"
+ARGUMENTS = rf"(?:{BLANK}+[^\s\\|&;<>()`$]+|{BLANK}*\d?>{BLANK}*/dev/null|{BLANK}*\d>&\d)*"
 # These write to files or programs where told to; of find and sort `FIND_WRITES` tells when.
 NO_READS = {"awk", "curl", "export", "find", "set", "sort", "wget", "xxd", "yes"}
 LOOKS = "|".join(sorted(map(re.escape, READS - NO_READS)))
 GIT_LOOKS = "|".join(sorted(GIT_READS - {"add", "commit", "fetch", "init", "push"}))
-LOOK = rf"(?:cd|sed\s+-n|git\s+(?:{GIT_LOOKS})|(?:(?:/usr)?/bin/)?(?:find|sort|{LOOKS})){ARGUMENTS}"
+LOOK = (
+    rf"(?:cd|sed{BLANK}+-n|git{BLANK}+(?:{GIT_LOOKS})|(?:(?:/usr)?/bin/)?(?:find|sort|{LOOKS}))"
+    rf"{ARGUMENTS}"
+)
 FIND_WRITES = r"\s(?:-delete|-exec\w*|-ok\w*|-f(?:print|ls)\w*|-o|--output)\b"
-LOOKING = rf"\s*{LOOK}(?:\s*(?:\|\||\||&&|;|\n)\s*{LOOK})*\s*;?\s*"
+LOOKING = rf"[\s;]*{LOOK}(?:{BLANK}*(?:\|\||\||&&|;|\n)[\s;]*{LOOK})*[\s;]*"
 
 # What may stand before a program's name.
 BEFORE = (
