@@ -110,6 +110,8 @@ def _told(
     source: Source, wanted: Wanted, leave_out: Collection[str], folder: str
 ) -> Iterator[Item]:
     """What a process says that keeps its temporary files in this folder: it may be killed."""
+    if not sys.executable or hasattr(sys, "frozen"):  # where Python is embedded, or in one file
+        raise _Ended("there is no interpreter to start")
     try:
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -136,11 +138,6 @@ def _told(
         child.kill()
         child.stdout.close()
         child.wait()
-
-
-def can_be_apart() -> bool:
-    """Whether there is an interpreter to start: a program frozen into one file has none."""
-    return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 def serve() -> None:

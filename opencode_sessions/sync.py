@@ -26,7 +26,7 @@ from .comparing import Difference, compare, is_older, is_told
 from .errors import SourceError
 from .import_report import ORDER, Count, ImportReport
 from .models import TABLES, Row
-from .prepared import MANY, Notes, Prepared, can_be_apart, read, read_apart
+from .prepared import MANY, Notes, Prepared, read, read_apart
 from .rows import SessionRows
 from .sources import WITH_SNAPSHOTS, Problem, Source, SourceChanged
 from .store import (
@@ -119,7 +119,7 @@ class _Import:
         unchanged = await self._unchanged()
         doubles = len(self.taken & said.keys())
         leave_out = unchanged | self.taken
-        is_apart = can_be_apart() and len(said.keys() - leave_out) >= MANY
+        is_apart = len(said.keys() - leave_out) >= MANY
         items = (read_apart if is_apart else read)(source, wanted, leave_out)
         self.taken |= unchanged
         problems: list[Problem] = []

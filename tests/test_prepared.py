@@ -103,7 +103,7 @@ def test_a_process_that_is_ended_is_told(trailmap: Recording, children: list[Chi
 
 
 def test_where_it_cannot_be_started_it_is_read_here(
-    trailmap: Recording, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    trailmap: Recording, children: list[Child], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Python was replaced by another, or a program that is none runs it, or one that prints."""
     source = Database(trailmap.database)
@@ -111,9 +111,27 @@ def test_where_it_cannot_be_started_it_is_read_here(
     noisy = tmp_path / "noisy"
     noisy.write_text("#!/bin/sh\nyes 'no pickle at all'\n")
     noisy.chmod(0o755)
-    for program in (str(tmp_path / "gone"), "/bin/true", str(noisy), ""):
+    for program in (str(tmp_path / "gone"), "/bin/true", str(noisy)):
         monkeypatch.setattr(sys, "executable", program)
         assert list(read_apart(source, WANTED, set())) == here, program
+    assert len(children) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("executable", ""), ("executable", None), ("frozen", 1)]
+)
+def test_without_an_interpreter_it_is_read_here(
+    name: str,
+    value: Any,
+    trailmap: Recording,
+    children: list[Child],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To start a program that is frozen into one file would be to start it again."""
+    source = Database(trailmap.database)
+    monkeypatch.setattr(sys, name, value, raising=False)
+    assert list(read_apart(source, WANTED, set())) == list(read(source, WANTED, set()))
+    assert not children
 
 
 def test_the_folder_it_is_started_in_is_not_its_own(
