@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .analytics.choosing import is_of_project
+from .analytics.choosing import of_project
 from .analytics.columns import TIME
-from .analytics.paths import posix_path
+from .analytics.paths import posix_path, project_of
 from .errors import OpencodeSessionsError
 from .store import Store
 from .store.searching.answers import KINDS, Answer, Kind, Search
@@ -54,8 +54,7 @@ async def search(
         return _frame([], {})
     sessions = None
     if project is not None:
-        rows = await _sessions(store, None)
-        sessions = {row["id"] for row in rows if is_of_project(project, row)}
+        sessions = of_project(project, await _sessions(store, None))
     with tqdm(desc="index", unit="row", delay=SLOW, disable=not progress, leave=False) as bar:
         found = await store.search(Search(question, kinds, sessions, limit), bar.update)
     ids = {answer.session_id for answer in found}
@@ -78,14 +77,13 @@ def _frame(found: list[Answer], sessions: dict[str, dict[str, Any]]) -> pd.DataF
     for answer in found:
         of = sessions.get(answer.session_id, dict.fromkeys(OF_SESSION))
         place = of["workdir"], of["worktree"]
-        worktree = of["worktree"] if of["worktree"] not in ("", "/") else None
         rows.append(
             {
                 "time": answer.time,
                 "kind": answer.kind,
                 "snippet": answer.snippet,
                 "file_path": answer.file_path and posix_path(answer.file_path, *place),
-                "project": worktree or of["workdir"],
+                "project": project_of(*place),
                 "title": of["title"],
                 "session_id": answer.session_id,
                 "opencode_session_id": of["opencode_id"],

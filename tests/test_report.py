@@ -162,9 +162,55 @@ def test_a_project_lists_its_sessions_and_tells_each(as_frames: Frames, tmp_path
 def test_what_is_not_there_is_said(as_frames: Frames, tmp_path: Path) -> None:
     with pytest.raises(ocs.SessionNotFound, match=r"No session 'nope'.*Release 0\.3\.0"):
         ocs.report(as_frames, tmp_path / "out.html", session="nope")
-    with pytest.raises(ocs.OpencodeSessionsError, match=r"'nope'\. Projects: /home/dev/trailmap"):
-        ocs.report(as_frames, tmp_path / "out.html", project="nope")
     assert not (tmp_path / "out.html").exists()
+
+
+async def test_a_project_without_sessions_is_empty_wherever_one_asks(
+    in_memory: ocs.OpencodeSessionService,
+    as_frames: Frames,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A filter that nothing passes, as of the frames: and the log names what there is, once."""
+    out = tmp_path / "out.html"
+
+    def said() -> list[str]:
+        texts = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return texts
+
+    told = ["No session is of project 'trialmap'. Projects: /home/dev/trailmap."]
+    frames = await in_memory.frames(project="trialmap")
+    assert (len(frames.sessions), len(frames.file_events), said()) == (0, 0, told)
+    assert (len(await in_memory.search("parse", project="trialmap")), said()) == (0, told)
+    for format in ("parquet", "csv"):
+        done = await ocs.export(in_memory, tmp_path / format, format, project="trialmap")
+        assert (done.sessions, said()) == (0, told)
+        assert ocs.read_export(tmp_path / format).sessions.empty
+    for made in (
+        ocs.report(as_frames, out, project="trialmap"),
+        await ocs.report(in_memory, out, project="trialmap"),
+    ):
+        assert (made.sessions, made.messages) == (0, 0)
+        assert "There are no sessions here" in out.read_text()
+        assert "trailmap" not in out.read_text()
+    assert said() == told * 2
+    assert (await ocs.OpencodeSessionService().frames(project="trialmap")).sessions.empty
+    assert said() == []
+
+
+@pytest.mark.parametrize("command", ["report out.html", "search parse", "export --to out"])
+def test_a_command_names_the_projects_there_are(
+    on_file: Path, tmp_path: Path, command: str
+) -> None:
+    options = ["--db", str(on_file), "--project", "trialmap"]
+    done = subprocess.run(
+        [sys.executable, "-m", "opencode_sessions.cli", *command.split(), *options],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0
+    told = "No session is of project 'trialmap'. Projects: /home/dev/trailmap.\n"
+    assert done.stderr.startswith(told)
 
 
 async def test_sessions_without_much_have_a_page_too(tmp_path: Path) -> None:

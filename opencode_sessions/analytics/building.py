@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from ..store import MONEY, TOTALS, TableName, Totals
 from .arrow import TYPES, Coded, Numbers, array, coded, filled, looked_up, places, to_frame
 from .columns import COLUMNS
-from .paths import posix_path
+from .paths import posix_path, project_of
 
 # What the rows of the other frames are told of their session, and of their message.
 OF_SESSION = ("opencode_session_id", "root_session_id", "parent_session_id", "project")
@@ -44,9 +44,8 @@ def sessions_of(rows: Iterable[StoredRow], wanted: Collection[str] | None) -> Se
     by_id = {row["id"]: row for row in sorted(rows, key=age)}
     family = _family(by_id)
     for id, row in by_id.items():
-        worktree = row["worktree"] if row["worktree"] not in ("", "/") else None
         row["session_id"], row["opencode_session_id"] = id, row["opencode_id"]
-        row["project"] = worktree if worktree is not None else row["workdir"]
+        row["project"] = project_of(row["workdir"], row["worktree"])
         row["parent_session_id"], row["root_session_id"] = family[id]
     return Sessions(by_id, by_id if wanted is None else wanted)
 

@@ -1,5 +1,7 @@
 """What to load of a store: filters as conditions that go down to the database."""
 
+import difflib
+import logging
 import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -12,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..moments import Moment, moment
+from ..shown import visible
 from ..store import NotAtOnce, Store, TableName, Where
 from .arrow import Rows, coded, listed, tabled, types
 from .building import OF_MESSAGE, Sessions, StoredRow, sessions_of
 from .columns import COLUMNS
-from .paths import plain_paths, posix_path
+from .paths import plain_paths, posix_path, project_of
 
 # Stored columns that a frame is computed from, beside those it shows.
 COMPUTED_FROM: dict[TableName, tuple[str, ...]] = {
@@ -28,6 +31,9 @@ COMPUTED_FROM: dict[TableName, tuple[str, ...]] = {
 IN_SESSION: tuple[TableName, ...] = ("messages", "tool_calls", "file_events")
 IDS = ("id", "opencode_id")
 BATCH = 500  # ids in one statement
+NAMED = 5  # projects that are named where there is none as was asked for
+
+log = logging.getLogger("opencode_sessions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ async def choose(
     if rows is not None and (since is not None or project is not None):
         wanted = {row["id"] for row in rows} if wanted is None else wanted
         if project is not None:
-            wanted &= {row["id"] for row in rows if is_of_project(project, row)}
+            wanted &= of_project(project, rows)
         if since is not None:
             wanted &= await store.touched(moment(since))
     if file_path is not None:
@@ -174,8 +180,30 @@ def _place(row: StoredRow) -> tuple[str | None, str | None]:
     return row["workdir"], row["worktree"]
 
 
-def is_of_project(project: str, row: StoredRow) -> bool:
-    """Whether a session is of this project, named as `read_opencode` lets one name it."""
+def of_project(project: str, rows: Collection[StoredRow]) -> set[str]:
+    """The row ids of a project's sessions, named as `read_opencode` lets one name it.
+
+    A project without a session is no error, wherever one asks for it: nobody may have worked in it
+    yet. As it is misspelt more often, the log says which there are.
+    """
+    found = {row["id"] for row in rows if _is_of(project, row)}
+    if not found and (known := {path for row in rows if (path := project_of(*_place(row)))}):
+        near = sorted(known, key=lambda path: _unlike(project, path))[:NAMED]
+        more = f", and {len(known) - NAMED:,} more" if len(known) > NAMED else ""
+        shown = ", ".join(map(visible, near))
+        log.warning("No session is of project %r. Projects: %s%s.", project, shown, more)
+    return found
+
+
+def _is_of(project: str, row: StoredRow) -> bool:
     paths = [path for path in _place(row) if path]
-    last = (re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path for path in paths)
-    return (project.rstrip("/") or project) in {row["project_id"], *paths, *last}
+    names = {row["project_id"], *paths, *(_last(path) for path in paths)}
+    return (project.rstrip("/") or project) in names
+
+
+def _last(path: str) -> str:
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path
+
+
+def _unlike(project: str, path: str) -> tuple[float, str]:
+    return -difflib.SequenceMatcher(None, _last(project), _last(path)).ratio(), path

@@ -14,7 +14,7 @@ from ..moments import Moment
 from ..store import NotAtOnce, Store, TableName
 from .arrow import Rows
 from .building import OF_MESSAGE, Columns, build, session_frame
-from .choosing import BATCH, Chosen, choose, stored_columns
+from .choosing import BATCH, Chosen, choose, of_project, stored_columns
 from .frames import Frames
 from .totals import totals_of
 from .whole import Read, read
@@ -102,6 +102,14 @@ async def load_frame(
         if name == "sessions":
             return await loading.session_frame()
         return await loading.frame(name, optional)
+
+
+def of_project_in(project: str, sessions: pd.DataFrame) -> pd.DataFrame:
+    """The sessions of a project: the rows of this frame that `load(project=)` would give."""
+    named = sessions[["session_id", "project_id", "workdir", "project"]].astype(object)
+    named.columns = ["id", "project_id", "workdir", "worktree"]
+    rows: list[Any] = named.where(named.notna(), None).to_dict("records")
+    return sessions[sessions["session_id"].isin(of_project(project, rows))]
 
 
 async def _events_of(

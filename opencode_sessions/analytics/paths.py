@@ -7,6 +7,11 @@ from collections.abc import Iterable
 DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
+def project_of(directory: str | None, worktree: str | None) -> str | None:
+    """A session's project: its worktree, or its directory if that is unknown or the whole disk."""
+    return worktree if worktree and worktree != "/" else directory
+
+
 def posix_path(path: str, directory: str | None, worktree: str | None) -> str:
     """A tool's path as the frames show it: POSIX, relative to the worktree, absolute outside.
 
@@ -19,7 +24,7 @@ def posix_path(path: str, directory: str | None, worktree: str | None) -> str:
         directory, worktree = ((place or "").replace("\\", "/") for place in (directory, worktree))
     full = path if DRIVE.match(path) else posixpath.join(directory or "", path)
     full = posixpath.normpath(full) if is_windows else _normal(full)
-    root = worktree if worktree and worktree != "/" else directory
+    root = project_of(directory, worktree)
     if not root:
         return full
     root = posixpath.normpath(root).rstrip("/") + "/"
@@ -41,7 +46,7 @@ def plain_paths(shown: str, places: Iterable[tuple[str | None, str | None]]) -> 
     for directory, worktree in places:
         if any(DRIVE.match(path or "") for path in (shown, directory, worktree)):
             return None
-        root = worktree if worktree and worktree != "/" else directory
+        root = project_of(directory, worktree)
         for full in (_normal(posixpath.join(root or "", shown)), _normal(shown)):
             found.add(full)
             if directory:

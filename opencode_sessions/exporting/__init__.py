@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..analytics import Frames, load
 from ..analytics.columns import COLUMNS
-from ..analytics.loading import load_frame
+from ..analytics.loading import load_frame, of_project_in
 from ..errors import ExportError
 from ..redaction import redact
 from ..redaction.finding import each_name
@@ -239,11 +239,7 @@ async def _sessions_of(source: "HasStore", project: str | None) -> pd.DataFrame:
     """Each session's row id, the moment it was created, and how many rows it has."""
     frame = await load_frame(source, "sessions")
     if project is not None:
-        wanted = project.rstrip("/") or project
-        places = frame[["project", "workdir"]].astype("str")
-        last = places.apply(lambda column: column.str.rstrip("\\/").str.split(r"[\\/]").str[-1])
-        found = pd.concat([places, last, frame["project_id"].astype("str")], axis=1) == wanted
-        frame = frame[found.any(axis=1)]
+        frame = of_project_in(project, frame)
     rows = frame[["messages", "tool_calls", "file_events"]].fillna(0).sum(axis=1)
     return pd.DataFrame(
         {

@@ -8,7 +8,7 @@ keys, a dark theme, and a layout for paper. `tests/browser/test_report.py` opens
 import asyncio
 import os
 from collections.abc import Awaitable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
@@ -83,14 +83,14 @@ def report(
         target: frames, or a service, whose report has to be awaited.
         path: the file to write; one that is there is replaced.
         session: only this session, by row id or opencode's, and the subagents it called.
-        project: only this project: its worktree's path or the last part of it, or opencode's id.
+        project: only this project: its worktree's path or the last part of it, or opencode's id;
+            of one that has no sessions the page says that there are none.
         share: first replace secrets, names and places, as `redact` does.
         structure_only: share counts, times, types and hashes alone.
         names: more names to replace before sharing.
 
     Raises:
         SessionNotFound: no session has this id.
-        OpencodeSessionsError: no session is of this project.
         OSError: the file cannot be written.
     """
     is_shared = share or structure_only or bool(names)
@@ -104,6 +104,7 @@ async def _of_service(service: HasStore, asked: Asked) -> Report:
     """Texts are loaded for what is told in full alone: a store may hold years."""
     sessions = asked.sessions(await load_frame(service, "sessions"))
     told = asked.told(sessions)
+    asked = replace(asked, project=None)  # it has no others from here on
     full = await load(service, sessions=told, diffs=True, parts=True, progress=False)
     every = full
     if len(told) < len(sessions):

@@ -9,10 +9,10 @@ import pandas as pd
 
 from ..analytics import Frames
 from ..analytics.choosing import IN_SESSION
-from ..errors import OpencodeSessionsError, SessionNotFound
+from ..analytics.loading import of_project_in
+from ..errors import SessionNotFound
 from ..showing.sessions import title
 from ..showing.source import is_of
-from ..shown import visible
 
 SESSIONS = 60  # told in full; of more, the newest, and the others are listed
 
@@ -30,7 +30,7 @@ class Asked:
 
     def sessions(self, every: pd.DataFrame) -> pd.DataFrame:
         """Those it is of, the oldest first."""
-        chosen = every if self.project is None else _of_project(every, self.project)
+        chosen = every if self.project is None else of_project_in(self.project, every)
         if self.session is not None:
             chosen = chosen[chosen["session_id"].isin(_family(chosen, self.session))]
         return chosen.sort_values("created_at", kind="stable", na_position="first")
@@ -72,24 +72,3 @@ def _family(sessions: pd.DataFrame, session: str) -> list[str]:
         if not (new := [id for id in inner if id not in found]):
             return found
         found += new
-
-
-def _of_project(sessions: pd.DataFrame, project: str) -> pd.DataFrame:
-    """The sessions of a project, named as `frames(project=)` lets one name it.
-
-    Raises:
-        OpencodeSessionsError: there are none; the message names projects that have some.
-    """
-    wanted = project.rstrip("/") or project
-    is_wanted = sessions["project_id"].eq(wanted)
-    for column in ("project", "workdir"):
-        paths = sessions[column].astype("str")
-        last = paths.str.rstrip("\\/").str.split(r"[\\/]", regex=True).str[-1]
-        is_wanted |= paths.eq(wanted) | last.eq(wanted)
-    found = sessions[is_wanted.fillna(False)]
-    if found.empty:
-        known = sorted({visible(str(path)) for path in sessions["project"].dropna()})[:5]
-        raise OpencodeSessionsError(
-            f"No session is of {project!r}. Projects: {', '.join(known) or 'none'}."
-        )
-    return found

@@ -21,7 +21,10 @@ from .section import section_html
 
 LISTED = 1_000  # sessions of the table; of more, the newest
 TOO_LARGE = 5_000_000  # bytes
-NO_SESSIONS = "There are no sessions here. `opencode-sessions import` brings them in."
+NO_SESSIONS = (
+    "There are no sessions here. `opencode-sessions sessions` lists what there is, and"
+    " `opencode-sessions import` brings in what opencode has."
+)
 
 
 def fitting(
