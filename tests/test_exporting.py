@@ -2,10 +2,14 @@
 
 import asyncio
 import csv
+import getpass
+import hashlib
 import json
 import multiprocessing
+import platform
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +35,7 @@ from opencode_sessions.cli import app
 from opencode_sessions.exporting import folders, formats
 from opencode_sessions.exporting.formats import Format
 from opencode_sessions.exporting.tables import frame_of, table_of
+from opencode_sessions.opening import default_database
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
 FORMATS: tuple[Format, ...] = ("parquet", "jsonl", "csv")
@@ -351,6 +356,96 @@ def test_no_file_of_what_is_shared_has_a_name_or_a_secret(
     texts += [file.read_bytes().decode("latin-1") for file in files]
     assert planted.left(texts) == []
     assert not [text for text in texts if "nowak" in text.casefold()]
+
+
+async def test_what_is_shared_later_has_the_marks_of_what_was_shared_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def marks(folder: str) -> set[str]:
+        projects = ocs.read_export(tmp_path / folder).sessions["project"]
+        return {re.findall(r"\[name-\w+\]", project)[0] for project in projects.astype("str")}
+
+    async with ocs.OpencodeSessionService() as svc:
+
+        async def share(folder: str, sessions: int, names: Sequence[str] = ("falcon",)) -> None:
+            done = await ocs.export(svc, tmp_path / folder, share=True, names=names)
+            assert done.sessions == sessions
+
+        await svc.get_or_create_session("ses_1", "build", "/work/falcon", None, "One")
+        await share("out", 1)
+        before = marks("out")
+        await svc.get_or_create_session("ses_2", "build", "/work/falcon", None, "Two")
+        await share("out", 1)
+        assert marks("out") == before
+        assert len(before) == 1
+        await share("out", 2, ["falcon", "two"])
+        assert marks("out") == before
+        # What somebody else was given tells nothing of it,
+        await share("elsewhere", 2)
+        assert not marks("elsewhere") & before
+        # and where a note or the secret is lost all is written again, under one mark.
+        for lost in (*(tmp_path / "out").glob("_exporters/*"), key_file()):
+            lost.unlink()
+            await share("out", 2)
+            assert len(marks("out")) == 1
+            assert not marks("out") & before
+            await share("out", 0)
+            before = marks("out")
+        key_file().unlink()
+        key_file().parent.rmdir()
+        key_file().parent.touch()  # nothing can be kept there
+        await share("out", 2)
+        assert "under other marks" in caplog.text
+        assert len(marks("out")) == 1
+
+
+def key_file() -> Path:
+    return default_database().parent / "marks.key"
+
+
+def test_secret_that_marks_are_made_with_is_in_no_export(small: Frames, tmp_path: Path) -> None:
+    for exporter in (None, "ci"):
+        ocs.export(small, tmp_path, share=True, names=["shop"], exporter=exporter)
+    secret = key_file().read_bytes()
+    assert len(secret) == 32
+    assert key_file().stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in key_file().parent.iterdir()] == ["marks.key"]
+    written = [file for file in tmp_path.rglob("*") if file.is_file()]
+    for file in written:
+        assert secret not in file.read_bytes()
+        assert secret.hex().encode() not in file.read_bytes()
+    # Nor can one guess who it was: what is known of a note does not lead to its name.
+    who = "\0".join((platform.node(), getpass.getuser(), "frames"))
+    guesses = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in (who, "ci")]
+    notes = {file.stem for file in tmp_path.glob("_exporters/*")}
+    assert len(notes) == 2
+    assert not notes & {*guesses, "ci"}
+    key_file().write_bytes(b"")
+    with pytest.raises(ocs.ExportError, match=r"marks\.key is damaged"):
+        ocs.export(small, tmp_path, share=True)
+
+
+@pytest.mark.parametrize("exporter", [None, "ci"])
+def test_note_of_an_older_version_costs_a_second_copy_and_leaves_nothing_behind(
+    exporter: str | None, small: Frames, tmp_path: Path
+) -> None:
+    """It had ids and names in clear, and no salt."""
+
+    def export() -> ocs.ExportReport:
+        return ocs.export(small, tmp_path, exporter=exporter)
+
+    export()
+    (note,) = tmp_path.glob("_exporters/*")
+    ids = small.sessions["session_id"].astype("str").tolist()
+    nothing = pa.nulls(len(ids), pa.timestamp("us", "UTC"))
+    old = {"key": ids, "digest": ["0f 1 shared Ana Nowak"] * len(ids), "as_of": nothing}
+    pq.write_table(pa.table(old), note)
+    assert (export().sessions, export().sessions) == (len(ids), 0)
+    assert [*tmp_path.glob("_exporters/*")] == [note]
+    texts = str(pq.read_table(note).to_pylist())
+    assert "Nowak" not in texts
+    assert not [id for id in ids if id in texts]
+    assert_equal(ocs.read_export(tmp_path), small)
 
 
 # From the shell

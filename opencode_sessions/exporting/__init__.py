@@ -95,8 +95,9 @@ def export(
         project: of a service, only this project: its worktree's path, its last part, or opencode's
             project id.
         share: replace secrets, names and places (`redaction.redact`) by marks; one secret has one
-            mark within an export, and a service is read in one piece for it. What the folder has
-            already stays as it is: share into a new one.
+            mark in a folder, made with a secret of this user's that is kept beside his store, and a
+            service is read in one piece for it. What the folder has already stays as it is: share
+            into a new one.
         names: of people, companies, projects, to be replaced as well.
         full: write every session again, also those the folder has.
         exporter: under what name to note what was written, so that the next export adds what has
@@ -114,7 +115,7 @@ def export(
         if format != "parquet":
             return _write_files(folder, _shown(source, hidden), format)
         _check_whole(source)
-        run = Exporter(folder, exporter, "frames", full=full)
+        run = Exporter(folder, exporter, "frames", full=full, shared=hidden is not None)
         _add(run, source, hidden)
         return run.finish(source)
 
@@ -126,7 +127,8 @@ def export(
             frames = await load(source, sessions=only, **options)
             frames = await asyncio.to_thread(_shown, frames, hidden)
             return await asyncio.to_thread(_write_files, folder, frames, format)
-        run = await asyncio.to_thread(Exporter, folder, exporter, source.store.place, full=full)
+        how = {"full": full, "shared": hidden is not None}
+        run = await asyncio.to_thread(Exporter, folder, exporter, source.store.place, **how)
         # A name that one session gives away is taken out of all of them.
         pieces = _pieces(ids) if hidden is None else [ids["session_id"].tolist()]
         for some in pieces:
@@ -164,9 +166,9 @@ def read_export(
     return from_partitions(folder, on_damage)
 
 
-def _shown(frames: Frames, hidden: Collection[str] | None) -> Frames:
+def _shown(frames: Frames, hidden: Collection[str] | None, key: bytes | None = None) -> Frames:
     """The frames as they are written; with names to hide, or none of them, without secrets."""
-    return frames if hidden is None else redact(frames, names=hidden).frames
+    return frames if hidden is None else redact(frames, names=hidden, key=key).frames
 
 
 def _add(run: Exporter, frames: Frames, hidden: Collection[str] | None) -> None:
@@ -175,7 +177,9 @@ def _add(run: Exporter, frames: Frames, hidden: Collection[str] | None) -> None:
     shared = [] if hidden is None else ["shared", *sorted(hidden)]
     states, rows = run.changed(frames, " ".join([str(SCHEMA), *optional, *shared]))
     if states:
-        found = {name: frame[rows[name]] for name, frame in by_name(_shown(frames, hidden))}
+        found = {
+            name: frame[rows[name]] for name, frame in by_name(_shown(frames, hidden, run.marks))
+        }
         run.write(Frames(**found), states)
 
 

@@ -7,7 +7,7 @@ exactly what was added. Numbers stay as they are.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import orjson
@@ -29,10 +29,11 @@ LARGEST_BLOCK = 2**30  # bytes of CSV that Arrow reads at once: a cell must fit
 Types = dict[str, Any]
 
 
-def to_parquet(table: pa.Table) -> pa.Buffer:
-    """Parquet, with the versions of the schema and of this package in its metadata."""
+def to_parquet(table: pa.Table, more: Mapping[bytes, bytes] | None = None) -> pa.Buffer:
+    """Parquet, with the versions of the schema and of this package in its metadata, and `more`."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(METADATA), sink, compression="zstd")
+    said = {**METADATA, **(more or {})}
+    pq.write_table(table.replace_schema_metadata(said), sink, compression="zstd")
     return sink.getvalue()
 
 

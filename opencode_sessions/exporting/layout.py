@@ -37,6 +37,8 @@ AS_OF = "as_of"
 """In the rows of `sessions`, the latest moment of the session that is known in them."""
 NO_DAY = "__HIVE_DEFAULT_PARTITION__"
 EXPORTERS = "_exporters"
+SALT_KEY = b"opencode_sessions.salt"
+"""Of an exporter's note: what makes its marks others than those in its other folders."""
 SUFFIX = ".parquet"
 MANIFEST = "export.json"
 

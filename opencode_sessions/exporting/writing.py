@@ -8,9 +8,11 @@ import getpass
 import logging
 import platform
 import re
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -27,7 +29,8 @@ from ..shown import visible
 from ..store import TableName
 from .folders import Folder
 from .formats import from_parquet, to_parquet
-from .layout import AS_OF, EXPORTED, EXPORTERS, SUFFIX, WRITTEN, encoded, partition
+from .layout import AS_OF, EXPORTED, EXPORTERS, SALT_KEY, SUFFIX, WRITTEN, encoded, partition
+from .secret import own_secret
 from .tables import frame_of, table_of
 
 log = logging.getLogger("opencode_sessions")
@@ -80,14 +83,21 @@ class State(NamedTuple):
 class Exporter:
     """One export into a folder, of as many frames as there are."""
 
-    def __init__(self, folder: Folder, name: str | None, place: str, *, full: bool) -> None:
+    def __init__(
+        self, folder: Folder, name: str | None, place: str, *, full: bool, shared: bool
+    ) -> None:
         self._folder = folder
-        who = name or "\0".join((platform.node(), getpass.getuser(), place))
-        # The note lies beside what was shared. Of a name that was said the key can be told, but
-        # then a guess has to be of all rows and names of a session at once.
-        self._key = blake2b(who.encode(errors="replace"), person=b"key").digest()
-        self._note = f"{EXPORTERS}/{_file_name(name, who)}{SUFFIX}"
-        self._written = self._noted()
+        who = _checked(name) or "\0".join((platform.node(), getpass.getuser(), place))
+        secret = own_secret() if shared else b""
+        # The note lies beside what was shared: without the secret neither its name nor what is in
+        # it can be had by guessing.
+        hidden = blake2b(who.encode(errors="replace"), digest_size=8, key=secret).hexdigest()
+        self._note = f"{EXPORTERS}/{hidden if shared or name is None else name}{SUFFIX}"
+        self._salt, self._written = self._noted()
+        keyed = partial(blake2b, who.encode(errors="replace"), key=secret, salt=self._salt)
+        self._key = keyed(person=b"key").digest()
+        self.marks = keyed(person=b"marks").digest() if shared else None
+        """The key of the marks of what is shared: the same as long as the note is there."""
         self._full = full
         self._number = 0
         exported = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{uuid4().hex[:8]}"
@@ -152,7 +162,8 @@ class Exporter:
         columns = zip(*self._written.values(), strict=True) if self._written else ((), (), ())
         types = (TEXT, TEXT, TYPES[TIME])
         arrays = [pa.array(list(c), t) for c, t in zip(columns, types, strict=True)]
-        self._folder.write(self._note, to_parquet(pa.table(arrays, list(State._fields))))
+        table = pa.table(arrays, list(State._fields))
+        self._folder.write(self._note, to_parquet(table, {SALT_KEY: self._salt.hex().encode()}))
         return self.report
 
     def _write_files(self, day: str | None, tables: Mapping[TableName, pa.Table]) -> None:
@@ -167,18 +178,25 @@ class Exporter:
             self.report.files += 1
             self.report.bytes += data.size
 
-    def _noted(self) -> dict[str, State]:
+    def _noted(self) -> tuple[bytes, dict[str, State]]:
+        """The salt of the note, and what it has; of one from before there was a salt, nothing."""
         data = self._folder.read(self._note)
+        new = secrets.token_bytes(blake2b.SALT_SIZE), dict[str, State]()
         if data is None:
-            return {}
+            return new
         try:
-            rows = from_parquet(data, []).select(list(State._fields)).to_pylist()
-        except (pa.ArrowException, KeyError) as error:
+            table = from_parquet(data, [])
+            salt = (table.schema.metadata or {}).get(SALT_KEY)
+            if salt is None:
+                return new
+            rows = table.select(list(State._fields)).to_pylist()
+            written = {row["key"]: State(**row) for row in rows}
+            return bytes.fromhex(salt.decode())[: blake2b.SALT_SIZE], written
+        except (pa.ArrowException, KeyError, ValueError) as error:
             log.warning(
                 "%s/%s is damaged, all is written again: %s", self._folder.place, self._note, error
             )
-            return {}
-        return {row["key"]: State(**row) for row in rows}
+            return new
 
     def _after(self, state: State) -> State:
         """What is written later counts as later, though a message may be gone since."""
@@ -187,15 +205,13 @@ class Exporter:
         return state._replace(as_of=max(times, default=None))
 
 
-def _file_name(said: str | None, who: str) -> str:
-    """Of an exporter's note: its name as said, or a hash of who it is.
+def _checked(said: str | None) -> str | None:
+    """An exporter's name.
 
     Raises:
         ExportError: it is no name of a file.
     """
-    if said is None:
-        return blake2b(who.encode(errors="replace"), digest_size=8).hexdigest()
-    if not NAME.fullmatch(said):
+    if said is not None and not NAME.fullmatch(said):
         raise ExportError(f"{said!r} is no name for an exporter: up to 64 of A-Z a-z 0-9 . _ -")
     return said
 
