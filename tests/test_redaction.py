@@ -555,6 +555,11 @@ sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBe
 d94c1f3a 0b3f4a5e6d7c8b9a0f1e2d3c4b5a69788796a5b4 ses_dfb94b0edffeI566j7sbRyceyc prt_2045a8b7
 version 1.18.33, 10.0.0.0/8, 0.0.0.0:8000, 255.255.255.0, user@example.com
 postgresql://user:password@localhost/test mysql://root@localhost
+f"postgresql+asyncpg://{user}:{quote(password)}@{host}:5432/{name}" mysql://{s.user}:{s.db["pw"]}@{s.host}/
+redis://:${REDIS_PASSWORD}@redis amqp://{{ user }}:{{ password }}@{{ host }} ftp://#{user}:#{pass}@h
+postgresql://localhost:5432/shop mysql://db:3306/shop?user=app@x mongodb://localhost:27017/db?a=@b
+https://unpkg.com:443/react@18.2.0/umd/react.js http://localhost:5173/@vite/client@2
+git+ssh://git@github.com:opencode/opencode.git@v1.2 docker://alpine:3.19@sha256:abcdef
 data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk
 """
 

@@ -45,16 +45,30 @@ ACCOUNTS = words(
 PLACEHOLDERS = words("pass password passwd pwd secret pw ***")  # in everybody's examples
 REPOSITORIES = frozenset(("git", "hg", "svn"))
 REMOTES = ("ssh", "scp", "sftp", "rsync", "mosh", "ping", "telnet", "nc ", "psql", "mysql")
+DIGESTS = ("sha256", "sha512")  # image:tag@sha256:...
 INNER = (".local", ".lan", ".int", ".corp", ".private", ".arpa")
 HOSTLIKE = ("host", "server", "source", "endpoint", "domain", "nodename")
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _HOST = rf"(?:{_LABEL}\.){{0,8}}{_LABEL}"
+_SCHEME = r"(?<![A-Za-z0-9])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{1,40})://"
+_AT = (
+    rf"(?P<host>\[[0-9a-fA-F:.]{{2,45}}\]|{_HOST})(?P<more>(?:,{_HOST}(?::\d+)?)*)"
+    r"(?=[\s/?#:\"'`<>\\),;\]}*]|$|\.(?:\s|$))"
+)
 # RFC 3986: what is before the @ and the host after it.
 AUTHORITY = re.compile(
-    r"(?<![A-Za-z0-9])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{1,40})://"
-    r"(?:(?P<user>[^\s/?#@\"'`<>\\]{0,300}(?:@[^\s/?#@\"'`<>\\]{1,100})?)@)?"
-    rf"(?P<host>\[[0-9a-fA-F:.]{{2,45}}\]|{_HOST})(?P<more>(?:,{_HOST}(?::\d+)?)*)(?=[\s/?#:\"'`<>\\),;\]}}*]|$|\.(?:\s|$))"
+    rf"{_SCHEME}(?:(?P<user>[^\s/?#@\"'`<>\\]{{0,300}}(?:@[^\s/?#@\"'`<>\\]{{1,100}})?)@)?{_AT}"
+)
+# As people write it: a password with signs that RFC 3986 has escaped, up to the last @ before a
+# host, or before what stands for one.
+LOOSE = re.compile(
+    rf"{_SCHEME}(?P<user>[^\s/?#@:\"'`<>\\]{{0,100}}):"
+    rf"(?P<password>(?:(?!://)[^\s\"'`<>\\]){{1,300}})@(?:{_AT}|(?=[$%{{]))"
+)
+PORT = re.compile(r"\d{1,5}(?:[/?#]|$)")
+DATABASES = re.compile(
+    r"(?i)postgres|mysql|maria|mongo|redis|valkey|amqp|mssql|sqlserver|oracle|clickhouse|cockroach"
 )
 PROMPT = re.compile(
     rf"(?<![\w.@/-])(?P<user>[a-z_][\w.-]{{1,31}})@(?P<host>{_HOST})(?=:[~/]|\s[~/]\S{{0,100}}\s?[%$#])"
@@ -144,6 +158,9 @@ def places(text: str, small: str) -> Iterator[tuple[str, int, int]]:
     if "://" in text:
         for found in AUTHORITY.finditer(text):
             yield from _authority(found)
+        for found in LOOSE.finditer(text):
+            if _is_password(found):
+                yield ("connection", found.start("user"), _end(found, "password"))
     if any(word in small for word in REMOTES):
         yield from _logins(REMOTE, text)
     for pattern, hints in ((INTERNAL, INNER), (NAMED_HOST, HOSTLIKE)):
@@ -171,13 +188,30 @@ def _is_machine(host: str) -> bool:
     return is_deep or re.search(r"[\d-]", host) is not None
 
 
+def _is_password(found: "re.Match[str]") -> bool:
+    """Whether what is between a colon and an @ is one: `unpkg.com:443/react@18` has a port."""
+    password = found["password"]
+    is_code = password.startswith("{") and password.endswith("}")
+    if is_code or is_template(password) or password.casefold() in PLACEHOLDERS:
+        return False
+    is_port = PORT.match(password) and ("?" in password or not DATABASES.match(found["scheme"]))
+    return not is_port and found["host"] not in DIGESTS
+
+
+def _end(found: "re.Match[str]", before: str) -> int:
+    """The end of a connection: of its hosts, unless everybody knows the only one."""
+    is_whole = found["host"] and (found["more"] or not is_open(found["host"]))
+    return found.end("more" if is_whole else before)
+
+
 def _authority(found: "re.Match[str]") -> Iterator[tuple[str, int, int]]:
     user, host = found["user"], found["host"]
     if user and is_template(user):
         user = None
+    if host in DIGESTS:
+        return
     if user and ":" in user and user.partition(":")[2].casefold() not in PLACEHOLDERS:
-        end = found.end("more") if found["more"] or not is_open(host) else found.end("user")
-        yield ("connection", found.start("user"), end)
+        yield ("connection", found.start("user"), _end(found, "user"))
         return
     if user and ":" not in user and user not in ACCOUNTS | REPOSITORIES:
         # Alone it may be a key, as an error tracker's.
