@@ -87,7 +87,8 @@ def test_arrow_keys_choose_an_event_and_a_file(lab: Lab, show: Show, ids: list[s
         lab.python_until("timeline.file", repr(file))
     timeline.canvas.press("ArrowUp")
     timeline.canvas.press("ArrowUp")
-    lab.python_until("timeline.file", "timeline._picture.names[-1]")  # round to the last
+    *_, last, _commands = ast.literal_eval(lab.python("timeline._picture.names"))
+    lab.python_until("timeline.file", repr(last))  # round to the last
     for _ in range(3):  # what is selected, then the file
         timeline.canvas.press("Escape")
     lab.python_until("(timeline.selected, timeline.file)", "(None, None)")
