@@ -360,6 +360,52 @@ def test_where_marks_would_hide_each_other_there_is_density(lab: Lab, show: Show
     expect(timeline.canvas).to_have_attribute("data-mode", "marks")
 
 
+@pytest.mark.parametrize("times", [1, 50])
+@pytest.mark.parametrize("axis", ["order", "time"])
+def test_the_axis_never_goes_back(axis: str, times: int, lab: Lab, show: Show) -> None:
+    """Calls of one step may start out of order: here each first of two began 30 minutes later."""
+    timeline = show(
+        f"ocs.FileTimeline(many, axis={axis!r})",
+        f"many = pd.concat([events.head(120)] * {times}, ignore_index=True)\n"
+        "minutes = pd.Series(range(len(many))).mul(120 / len(many)).floordiv(1)\n"
+        "late = pd.Series([30, 0] * (len(many) // 2))\n"
+        "start = pd.Timestamp('2026-03-07 23:00', tz='UTC')\n"
+        "many = many.assign(seq=pd.array(range(len(many)), 'Int32'),\n"
+        "    event_id=[f'prt_{n}' for n in range(len(many))],\n"
+        "    time=start + pd.to_timedelta(minutes + late, unit='min'))",
+    )
+    timeline.painted(120 * times)
+    mode = "density" if times > 1 else "marks"
+    expect(timeline.canvas).to_have_attribute("data-mode", mode)
+    labels = on_axis(timeline)
+    days = [label.rpartition(" ")[0] for label in labels]
+    assert [day for day in days if day] == ["03-07", "03-08"]
+    clock = [label.rpartition(" ")[2] for label in labels]
+    midnight = days.index("03-08")
+    assert len(clock) > 5
+    assert clock[:midnight] == sorted(clock[:midnight])
+    assert clock[midnight:] == sorted(clock[midnight:])
+
+
+def on_axis(timeline: TimelinePage) -> list[str]:
+    """What is written on the axis, from left to right, when it is painted again."""
+    timeline.canvas.evaluate(
+        """(canvas) => {
+            const context = canvas.getContext("2d"), write = context.fillText;
+            window.written = [];
+            context.fillText = (text, x, y) => {
+                if (y === 25) window.written.push([x, text]);
+                write.call(context, text, x, y);
+            };
+            document.body.dataset.again = "";  // the page's own attributes may change its colours
+        }"""
+    )
+    timeline.seen()
+    written = timeline.root.page.evaluate("window.written")
+    assert [x for x, _ in written] == sorted(x for x, _ in written), "painted once"
+    return [text for _, text in written]
+
+
 def test_hostile_content_is_shown_and_does_nothing(lab: Lab, show: Show) -> None:
     outside = "https://evil.example/x.png"
     hostile = (

@@ -206,6 +206,7 @@ class Timeline {
     this.shapes = words.marks.map(([, , shape]) => new Path2D(shape));
     this.groups = words.groups.map(([start, end, firstRow, endRow, session]) =>
       ({ start, end, firstRow, endRow, session }));
+    this.clock = clocked(this.time, this.groups);
     this.longest = this.groups.reduce((a, b) => (b.end - b.start > a.end - a.start ? b : a),
       this.groups[0]);
     this.said.clear();
@@ -396,15 +397,10 @@ class Timeline {
     this.origin = NaN;
     for (const { start, end } of this.groups) {
       let first = start;
-      while (first < end && Number.isNaN(this.time[first])) first++;
-      const zero = first < end ? this.time[first] : 0;
+      while (first < end && Number.isNaN(this.clock[first])) first++;
+      const zero = first < end ? this.clock[first] : 0;
       if (this.groups.length === 1) this.origin = zero;
-      let latest = 0;
-      for (let i = start; i < end; i++) {
-        const since = this.time[i] - zero;
-        if (since > latest) latest = since; // calls of one step may start out of order
-        u[i] = latest;
-      }
+      for (let i = first; i < end; i++) u[i] = this.clock[i] - zero;
     }
     const all = this.groups.length > 1 ? u.slice().sort() : u;
     const gaps = [];
@@ -675,7 +671,8 @@ class Timeline {
     });
   }
 
-  /** In order the clock jumps: what it showed at some of the events; side by side their numbers. */
+  /** In order the clock jumps, but never back: what it showed at some of the events; side by side
+   * their numbers. */
   paintOrder() {
     const c = this.context, { start, end } = this.longest;
     c.font = this.font("normal", 10.5);
@@ -684,7 +681,7 @@ class Timeline {
     let said = "", free = -Infinity, day = "";
     for (let x = this.left + PAD; x < this.width - 30; x += 88) {
       const place = Math.min(search(this.u, this.uAt(x) - 1e-6, start, end), end - 1);
-      const at = this.x(this.u[place]), time = this.time[place];
+      const at = this.x(this.u[place]), time = this.clock[place];
       if (at < free || at > this.width - 20) continue;
       let text;
       if (this.groups.length > 1) text = (place - start + 1).toLocaleString("en");
@@ -1275,6 +1272,18 @@ function column(view, Type) {
 }
 
 /** The first of the sorted `u` from `start` to `end` that is not below `value`. */
+/** When each event happened, and never before what its group did earlier: calls of one step may start
+ * out of order. NaN until a time is known. */
+function clocked(time, groups) {
+  const clock = time.slice();
+  for (const { start, end } of groups) {
+    for (let i = start + 1; i < end; i++) {
+      if (Number.isNaN(clock[i]) || clock[i] < clock[i - 1]) clock[i] = clock[i - 1];
+    }
+  }
+  return clock;
+}
+
 function search(u, value, start, end) {
   while (start < end) {
     const middle = (start + end) >>> 1;
