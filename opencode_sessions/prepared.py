@@ -8,6 +8,7 @@ import contextlib
 import os
 import pickle
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,9 +31,9 @@ CHUNK = 64 * 2**10  # bytes, of what is sent at once
 CHUNKS = 256  # of what is read ahead
 # The same modules as here, wherever they were found.
 CHILD = (
-    "import sys; sys.path[:] = filter(None, sys.path); import pickle, tempfile; "
-    "sys.path[:], tempfile.tempdir = pickle.load(sys.stdin.buffer); "
-    "from opencode_sessions import prepared; prepared.serve()"
+    "import sys; sys.path[:] = filter(None, sys.path); import pickle; "
+    "sys.path[:], folder = pickle.load(sys.stdin.buffer); "
+    "from opencode_sessions import prepared; prepared.serve(folder)"
 )
 
 
@@ -120,14 +121,15 @@ def _told(
         raise _Ended(str(error)) from error
     assert child.stdin and child.stdout
     try:
-        with contextlib.suppress(OSError), child.stdin:  # it is gone: told below
+        with contextlib.suppress(OSError):  # it is gone: told below
             pickle.dump((sys.path, folder), child.stdin)
             pickle.dump((source, wanted, set(leave_out)), child.stdin)
+            child.stdin.flush()  # but stays open: its end is ours
         while True:
             try:
                 item = pickle.load(child.stdout)
             except Exception as error:
-                child.stdout.close()  # it may be waiting for us to read on
+                _let_go(child)  # it may be waiting for us to read on
                 raise _Ended(f"exit code {child.wait()}") from error
             if item is None:
                 return
@@ -136,14 +138,23 @@ def _told(
             yield item
     finally:
         child.kill()
-        child.stdout.close()
+        _let_go(child)
         child.wait()
 
 
-def serve() -> None:
-    """The other end of `read_apart`."""
+def _let_go(child: "subprocess.Popen[bytes]") -> None:
+    for pipe in (child.stdin, child.stdout):
+        assert pipe
+        with contextlib.suppress(OSError):  # what it did not take is nobody's any more
+            pipe.close()
+
+
+def serve(folder: str) -> None:
+    """The other end of `read_apart`, with a folder for its temporary files."""
+    tempfile.tempdir = folder
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the one who started this that stops it
     source, wanted, leave_out = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_the_other, args=(folder,), daemon=True).start()
     output, sys.stdout = sys.stdout.buffer, sys.stderr  # what is printed is none of the items
     with seldom_collected(), _Sender(output) as sender:
         try:
@@ -152,6 +163,17 @@ def serve() -> None:
             pickle.dump(None, sender)
         except Exception as error:
             pickle.dump(error, sender)
+
+
+def _end_with_the_other(folder: str) -> None:
+    """Ends when the one who started this is gone, who would have removed its temporary files."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    gone = f"{folder}-gone"
+    with contextlib.suppress(OSError):
+        os.rename(folder, gone)  # so that nothing is added to it meanwhile
+        shutil.rmtree(gone, ignore_errors=True)
+    os._exit(1)
 
 
 class _Sender:
@@ -176,12 +198,10 @@ class _Sender:
             self._chunks.put(memoryview(chunk)[start : start + CHUNK])
 
     def _send(self) -> None:
-        while (chunk := self._chunks.get()) is not None:
-            try:
+        with contextlib.suppress(OSError):  # nobody reads any more: this ends at any moment
+            while (chunk := self._chunks.get()) is not None:
                 self._pipe.write(chunk)
                 self._pipe.flush()
-            except OSError:  # nobody reads any more
-                os._exit(1)
 
 
 def _prepared(record: SessionRecord, source: str, origin: str | None) -> Prepared:

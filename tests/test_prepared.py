@@ -1,10 +1,13 @@
 """Many sessions are read by a process of their own: the same rows, and it ends when it should."""
 
+import contextlib
 import io
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,26 @@ class Changing(Database):
     def sessions(self, **options: Any) -> Iterator[Any]:
         yield Problem("part prt_1", "its JSON is broken")
         raise SourceChanged("opencode wrote meanwhile")
+
+
+class Slow(Database):
+    """A database of which nothing more comes for a long time."""
+
+    def sessions(self, **options: Any) -> Iterator[Any]:
+        with contextlib.closing(super().sessions(**options)) as items:
+            yield next(items)
+            threading.Event().wait()
+
+
+# An import that has begun and waits, for ever.
+IMPORT = """
+import sys, threading, test_prepared
+from pathlib import Path
+source = getattr(test_prepared, sys.argv[1])(Path(sys.argv[2]))
+items = test_prepared.read_apart(source, test_prepared.WANTED, set())
+print(next(items), flush=True)
+threading.Event().wait()
+"""
 
 
 @pytest.fixture
@@ -143,18 +166,45 @@ def test_the_folder_it_is_started_in_is_not_its_own(
     assert children
 
 
+def unfinished(recording: Recording, folder: Path) -> Path:
+    """Its database, killed in the middle of a write: it is copied aside to be read."""
+    database = Path(shutil.copy(recording.database, folder / "opencode.db"))
+    database.with_name("opencode.db-journal").write_bytes(b"\0" * 512)
+    return database
+
+
 def test_its_temporary_files_go_with_it(
     trailmap: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A database that was killed in the middle of a write is copied aside to be read."""
     (temporary := tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    database = Path(shutil.copy(trailmap.database, tmp_path / "opencode.db"))
-    database.with_name("opencode.db-journal").write_bytes(b"\0" * 512)
-    items = read_apart(Database(database), WANTED, set())
+    items = read_apart(Database(unfinished(trailmap, tmp_path)), WANTED, set())
     assert next(items) == 20
     assert [*temporary.rglob("opencode.db")]
     items.close()  # type: ignore[attr-defined]
+    assert not [*temporary.iterdir()]
+
+
+@pytest.mark.parametrize("source", ["Database", "Slow"])
+def test_it_ends_with_an_import_that_was_killed(
+    source: str, trailmap: Recording, tmp_path: Path
+) -> None:
+    """Whether it sends or reads; nobody else would remove the copy it made of a database."""
+    (temporary := tmp_path / "temporary").mkdir()
+    database = unfinished(trailmap, tmp_path)
+    importing = subprocess.Popen(
+        [sys.executable, "-c", IMPORT, source, str(database)],
+        env=os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(Path(__file__).parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with importing:
+        assert importing.stdout
+        assert importing.stdout.readline() == b"20\n"
+        assert [*temporary.iterdir()]
+        importing.kill()
+        _rest, said = importing.communicate(timeout=60)  # until the reader has let go of it, too
+    assert said == b""
     assert not [*temporary.iterdir()]
 
 
