@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from .stores import Db, read, with_store
+from .stores import Db, Json, read, with_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +27,7 @@ def search(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many.")] = 20,
-    json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, times in ISO 8601, UTC.")
-    ] = False,
+    json: Json = False,
     db: Db = None,
 ) -> None:
     """Where words stand in prompts, answers, outputs, commands, paths, changes, errors and titles.

@@ -1,4 +1,7 @@
-"""The store of a command: the file or URL that `--db` names, or the one in the data folder."""
+"""The store of a command: the file or URL that `--db` names, or the one in the data folder.
+
+And the options that several commands have.
+"""
 
 import asyncio
 import shlex
@@ -26,6 +29,10 @@ Db = Annotated[
         help="Where the sessions are kept: an SQLite file or a database URL. "
         "By default a file in your data folder.",
     ),
+]
+
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object a line, times in ISO 8601, UTC.")
 ]
 
 T = TypeVar("T")
