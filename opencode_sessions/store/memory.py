@@ -1,42 +1,19 @@
-"""Rows in this process alone: dicts that behave as the tables do."""
+"""A store in this process alone: what is asked of one, of rows that are dicts."""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from ..models import TABLES, Row
-from . import (
-    KEPT_BY_APPEND,
-    MONEY,
-    Append,
-    AppendTo,
-    Delete,
-    Done,
-    IdsTaken,
-    NotAtOnce,
-    Prune,
-    Put,
-    PutMessage,
-    PutSession,
-    Step,
-    Store,
-    StoreFailed,
-    Summary,
-    TableName,
-    Take,
-    Texts,
-    Totals,
-    Where,
-)
+from . import MONEY, Done, NotAtOnce, Step, Store, Summary, TableName, Take, Texts, Totals, Where
+from .memory_tables import OLDEST, Tables, copied
 from .searching.answers import SEARCHED, Answer, Newest, Progress, Search
-from .values import dumps, is_oddly_written, loads, plain, whole
+from .values import is_oddly_written, whole
 
-OLDEST = datetime.min.replace(tzinfo=UTC)
 BATCH = 2000  # rows handed over between two turns of the event loop
 EVENT_COLUMNS = TABLES["file_events"].c
-PARENTS = {"session_id": "sessions", "message_id": "messages"}
 
 
 class MemoryStore:
@@ -45,17 +22,14 @@ class MemoryStore:
     place = "memory"
 
     def __init__(self) -> None:
-        self._tables: dict[str, dict[str, Row]] = defaultdict(dict)
-        self._sessions: dict[str, str] = {}  # opencode_id -> id
-        self._messages: dict[tuple[str, str], str] = {}  # session id, opencode_id -> id
-        self._last: dict[tuple[str, str], int] = {}  # table, session id -> seq
+        self._tables = Tables()
 
     @property
     def known(self) -> Summary:
         """What it holds."""
-        sessions = self._tables["sessions"].values()
+        sessions = self._tables.rows["sessions"].values()
         times = [row["updated_at"] for row in sessions if row.get("updated_at")]
-        messages, events = self._tables["messages"], self._tables["file_events"]
+        messages, events = self._tables.rows["messages"], self._tables.rows["file_events"]
         return Summary(len(sessions), len(messages), len(events), max(times, default=None))
 
     @property
@@ -64,34 +38,8 @@ class MemoryStore:
         return False
 
     async def apply(self, steps: Sequence[Step]) -> list[Row]:
-        """Applies all steps or none: what could refuse a row is looked at before any is stored."""
-        self._check(steps)
-        rows = []
-        aliases: dict[str, str] = {}
-        for step in steps:
-            match step:
-                case PutSession(row):
-                    rows.append(self._put_session(row))
-                case PutMessage(row):
-                    rows.append(self._put_message(row))
-                    aliases[row["id"]] = rows[-1]["id"]
-                case AppendTo(message_id, within):
-                    for append in within(aliases.get(message_id, message_id)):
-                        for row in append.rows:
-                            self._append(append.table, row)
-                case Append(table, added):
-                    for row in added:
-                        self._append(table, row)
-                case Put(table, put):
-                    for row in put:
-                        self._store(table, row)
-                case Delete(table, ids):
-                    self._delete(table, set(ids))
-                case Prune(before):
-                    idle = self._idle(before)
-                    self._delete("sessions", idle)
-                    rows += [{"id": id} for id in idle]
-        return [{column: _copy(value) for column, value in row.items()} for row in rows]
+        """Applies all steps or none."""
+        return self._tables.apply(steps)
 
     async def select(
         self, table: TableName, columns: Sequence[str], where: Where | None = None
@@ -112,7 +60,7 @@ class MemoryStore:
             take(_told(rows[start : start + BATCH], columns))
 
     def _chosen(self, table: TableName, where: Where | None) -> list[Row]:
-        rows = self._tables[table].values()
+        rows = self._tables.rows[table].values()
         if not where:
             return list(rows)
         wanted = {column: set(values) for column, values in where.items()}
@@ -126,17 +74,17 @@ class MemoryStore:
 
         return {
             row["id"]
-            for row in self._tables["sessions"].values()
+            for row in self._tables.rows["sessions"].values()
             if any((row.get(name) or OLDEST) >= since for name in ("created_at", "updated_at"))
         } | {
             row["session_id"]
-            for row in self._tables["messages"].values()
+            for row in self._tables.rows["messages"].values()
             if (row.get("created_at") or OLDEST) >= since
         }
 
     async def places(self) -> set[tuple[str | None, str | None]]:
         """Each different workdir and worktree."""
-        sessions = self._tables["sessions"].values()
+        sessions = self._tables.rows["sessions"].values()
         return {(row.get("workdir"), row.get("worktree")) for row in sessions}
 
     async def on_paths(
@@ -151,11 +99,11 @@ class MemoryStore:
             return plain is None or is_oddly_written(path)
 
         found: list[tuple[Any, ...]] = []
-        for row in self._tables["file_events"].values():
+        for row in self._tables.rows["file_events"].values():
             if is_on(row.get("file_path")) or is_on(row.get("new_file_path")):
-                message = self._tables["messages"].get(row.get("message_id") or "", {})
+                message = self._tables.rows["messages"].get(row.get("message_id") or "", {})
                 told = message | {c: v for c, v in row.items() if c in EVENT_COLUMNS}
-                found.append(tuple(_copy(told.get(column)) for column in columns))
+                found.append(tuple(copied(told.get(column)) for column in columns))
         return found
 
     async def texts_on_paths(
@@ -168,7 +116,7 @@ class MemoryStore:
         """By session, what it holds, in the order of `TOTALS`."""
         by_session: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
         for name in ("messages", "tool_calls", "file_events"):
-            for row in self._tables[name].values():
+            for row in self._tables.rows[name].values():
                 by_session[row["session_id"]][name].append(row)
         chosen = by_session.keys() if session_ids is None else by_session.keys() & {*session_ids}
         totals: dict[str, Totals] = {}
@@ -210,124 +158,6 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    def _check(self, steps: Sequence[Step]) -> None:
-        """What keys do: no row without its session and message, no opencode id twice."""
-        coming: dict[str, set[str]] = defaultdict(set)
-        taken: dict[TableName, set[str]] = {}
-        for step in steps:
-            if isinstance(step, Delete | AppendTo | Prune):
-                continue
-            if isinstance(step, Put) and (ids := self._of_others(step)):
-                taken[step.table] = taken.get(step.table, set()) | ids
-            single = isinstance(step, PutSession | PutMessage)
-            for row in [step.row] if single else step.rows:  # type: ignore[union-attr]
-                for column, parent in PARENTS.items():
-                    id = row.get(column)
-                    known = id is None or id in self._tables[parent] or id in coming[parent]
-                    if not known:
-                        raise StoreFailed(f"no row {id} in {parent}", is_passing=False)
-                if isinstance(step, Put) and self._holder(step.table, row) not in (None, row["id"]):
-                    raise StoreFailed(
-                        f"{row['opencode_id']} is in {step.table} already", is_passing=False
-                    )
-                coming[_table_of(step)].add(row["id"])
-        if taken:
-            raise IdsTaken(taken)
-
-    def _of_others(self, step: Put) -> set[str]:
-        """The ids among these rows' that rows of other sessions have."""
-        kept, given = self._tables[step.table], ((row["id"], row) for row in step.rows)
-        return {
-            id
-            for id, row in given
-            if id in kept and kept[id].get("session_id") != row.get("session_id")
-        }
-
-    def _holder(self, table: str, row: Row) -> str | None:
-        """The id of the row that has this one's opencode id."""
-        if table == "sessions":
-            return self._sessions.get(row["opencode_id"])
-        if table == "messages":
-            return self._messages.get((row["session_id"], row["opencode_id"]))
-        return None
-
-    def _put_session(self, row: Row) -> Row:
-        kept = self._tables["sessions"].get(self._holder("sessions", row) or row["id"])
-        if kept is None:
-            return self._store("sessions", row)
-        kept["updated_at"] = row["updated_at"]
-        if row["abi_thread_id"] is not None:
-            kept["abi_thread_id"] = row["abi_thread_id"]
-        kept["title"] = kept["title"] or row["title"]
-        return kept
-
-    def _put_message(self, row: Row) -> Row:
-        row = plain(row)
-        kept = self._tables["messages"].get(self._holder("messages", row) or row["id"])
-        if kept is not None:
-            kept |= {name: row[name] for name in ("role", "content", "parts")}
-            return kept
-        session_id = row["session_id"]
-        turn = self._last.get(("turn", session_id), 0) + (row["role"] == "user")
-        place = {"seq": self._next("messages", session_id), "turn": max(turn, 1)}
-        return self._store("messages", row | place)
-
-    def _append(self, table: str, row: Row) -> None:
-        message = self._tables["messages"][row["message_id"]]
-        row = plain(row) | {"turn": message["turn"]}
-        if kept := self._tables[table].get(row["id"]):
-            kept |= {column: row[column] for column in row.keys() - KEPT_BY_APPEND}
-            return
-        session_id = row["session_id"] or message["session_id"]
-        place = {"session_id": session_id, "seq": self._next(table, session_id)}
-        self._store(table, row | place)
-
-    def _next(self, table: str, session_id: str) -> int:
-        return self._last.get((table, session_id), -1) + 1
-
-    def _store(self, table: str, row: Row) -> Row:
-        stored = self._tables[table].setdefault(row["id"], {})
-        stored |= plain(row)
-        if table == "sessions":
-            if row["opencode_id"] is not None:
-                self._sessions[row["opencode_id"]] = row["id"]
-            return stored
-        session_id = row["session_id"]
-        if table == "messages" and row["opencode_id"] is not None:
-            self._messages[session_id, row["opencode_id"]] = row["id"]
-        for counter, value in ((table, row.get("seq")), ("turn", row.get("turn"))):
-            if value is not None:
-                key = (counter, session_id)
-                self._last[key] = max(self._last.get(key, 0), value)
-        return stored
-
-    def _idle(self, before: datetime) -> set[str]:
-        """The sessions in which something happened, but nothing since this moment."""
-        last: dict[str, datetime] = {}
-        for id, row in self._tables["sessions"].items():
-            times = [row[name] for name in ("created_at", "updated_at") if row.get(name)]
-            if times:
-                last[id] = max(times)
-        for row in self._tables["messages"].values():
-            if row.get("created_at"):
-                id = row["session_id"]
-                last[id] = max(last.get(id, OLDEST), row["created_at"])
-        return {id for id, time in last.items() if time < before}
-
-    def _delete(self, parents: str, ids: set[str]) -> None:
-        if not ids:
-            return
-        key = f"{parents.removesuffix('s')}_id"
-        for name, rows in self._tables.items():
-            column = "id" if name == parents else key
-            self._tables[name] = {k: row for k, row in rows.items() if row.get(column) not in ids}
-        sessions = self._tables["sessions"]
-        self._sessions = {k: id for k, id in self._sessions.items() if id in sessions}
-        self._messages = {
-            k: id for k, id in self._messages.items() if id in self._tables["messages"]
-        }
-        self._last = {k: seq for k, seq in self._last.items() if k[1] in sessions}
-
 
 def _sum(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
@@ -335,20 +165,4 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 
 def _told(rows: Iterable[Row], columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    return [tuple(_copy(row.get(column)) for column in columns) for row in rows]
-
-
-def _copy(value: Any) -> Any:
-    """What leaves the store is the caller's to change; what is in it is not."""
-    return loads(dumps(value)) if isinstance(value, dict | list) else value
-
-
-def _table_of(step: Step) -> str:
-    match step:
-        case PutSession():
-            return "sessions"
-        case PutMessage():
-            return "messages"
-        case Append(table, _) | Put(table, _):
-            return table
-    return ""
+    return [tuple(copied(row.get(column)) for column in columns) for row in rows]
