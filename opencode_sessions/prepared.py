@@ -1,10 +1,11 @@
 """What an import reads, as the rows it is to write: here, or in a process of its own.
 
 Reading is work for one interpreter from end to end, and so is handing rows to a driver. In threads
-of one process they take turns; many sessions are read by a second process while this one writes.
+of one process they take turns; many sessions are read by processes of their own while this one
+writes. Two of them keep it busy.
 """
 
-import contextlib
+import heapq
 import os
 import pickle
 import queue
@@ -14,27 +15,35 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import itemgetter
 from typing import BinaryIO, NamedTuple
 
 from .ahead import seldom_collected
 from .errors import SourceError
 from .models import Row
-from .records import SessionRecord
+from .records import EPOCH, SessionRecord
 from .rows import SessionRows, session_rows
-from .sources import Problem, Source, unforeseen
+from .sources import Problem, Source, Untold, unforeseen
 from .store.values import clean, packed
 from .wanted import Wanted
 
 MANY = 50  # sessions: a process of its own takes half a second to start
 CHUNK = 64 * 2**10  # bytes, of what is sent at once
-CHUNKS = 256  # of what is read ahead
+CHUNKS = 128  # of what each reads ahead
 # The same modules as here, wherever they were found.
 CHILD = (
     "import sys; sys.path[:] = filter(None, sys.path); import pickle; "
     "sys.path[:], folder = pickle.load(sys.stdin.buffer); "
     "from opencode_sessions import prepared; prepared.serve(folder)"
 )
+Child = subprocess.Popen[bytes]
+Turn = tuple[datetime, str]
+FIRST: Turn = datetime.min.replace(tzinfo=UTC), ""
+LAST: Turn = datetime.max.replace(tzinfo=UTC), ""
 
 
 class Prepared(NamedTuple):
@@ -59,10 +68,29 @@ class Notes(list[str]):
     """What else a source says of itself when all is read."""
 
 
-Item = int | Problem | Prepared | Notes
+Item = int | Problem | Prepared | Untold | Notes
 
 
-def read(source: Source, wanted: Wanted, leave_out: Collection[str]) -> Iterator[Item]:
+@dataclass(frozen=True, slots=True)
+class AllBut:
+    """Every session but these, also one that nobody knows yet."""
+
+    ids: frozenset[str]
+
+    def __contains__(self, id: object) -> bool:
+        return id not in self.ids
+
+
+def _shares(source: Source, leave_out: frozenset[str]) -> list[Container[str]]:
+    """What each reader leaves out, so that together they read what one would."""
+    here: set[str] = set()
+    there: set[str] = set()
+    for neighbours in source.neighbourhoods():
+        min(here, there, key=len).update(set(neighbours) - leave_out)
+    return [leave_out | there, AllBut(frozenset(there))] if there else [leave_out]
+
+
+def read(source: Source, wanted: Wanted, leave_out: Container[str]) -> Iterator[Item]:
     """What a source gives: the number of sessions, each of them and each problem, then its notes.
 
     Raises:
@@ -81,18 +109,23 @@ def read(source: Source, wanted: Wanted, leave_out: Collection[str]) -> Iterator
     yield Notes(source.notes())
 
 
-def read_apart(source: Source, wanted: Wanted, leave_out: Collection[str]) -> Iterator[Item]:
-    """What `read` gives, read by a process of its own, which is gone when this ends.
+def read_apart(source: Source, wanted: Wanted, leave_out: frozenset[str]) -> Iterator[Item]:
+    """What `read` gives, read by processes of their own, which are gone when this ends.
 
-    Where no such process can be started it is read here.
+    Each gives a number of sessions and may give an `Untold`: their sums are what `read` gives.
+    Where none can be started all is read here.
 
     Raises:
-        SourceError: as `read` does, or that process was ended in the middle.
+        SourceError: as `read` does, or one of them was ended in the middle.
     """
     has_begun = False
     try:
-        with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
-            for item in _told(source, wanted, leave_out, folder):
+        with ExitStack() as readers:
+            started = [
+                (readers.enter_context(_reader()), share) for share in _shares(source, leave_out)
+            ]
+            told = [_told(*reader, source, wanted, share) for reader, share in started]
+            for item in _merged(told):
                 has_begun = True
                 yield item
     except _Ended as error:
@@ -104,49 +137,81 @@ def read_apart(source: Source, wanted: Wanted, leave_out: Collection[str]) -> It
 
 
 class _Ended(Exception):
-    """The process that reads is gone, or says what nobody understands."""
+    """A process that reads is gone, or says what nobody understands."""
+
+
+@contextmanager
+def _reader() -> Iterator[tuple[Child, str]]:
+    """A process that will read, and the folder of its temporary files: it may be killed."""
+    if not sys.executable or hasattr(sys, "frozen"):  # where Python is embedded, or in one file
+        raise _Ended("there is no interpreter to start")
+    with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        except OSError as error:  # Python was replaced by another while this one runs
+            raise _Ended(str(error)) from error
+        try:
+            yield child, folder
+        finally:
+            child.kill()
+            _let_go(child)
+            child.wait()
 
 
 def _told(
-    source: Source, wanted: Wanted, leave_out: Collection[str], folder: str
+    child: Child, folder: str, source: Source, wanted: Wanted, leave_out: Container[str]
 ) -> Iterator[Item]:
-    """What a process says that keeps its temporary files in this folder: it may be killed."""
-    if not sys.executable or hasattr(sys, "frozen"):  # where Python is embedded, or in one file
-        raise _Ended("there is no interpreter to start")
-    try:
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-    except OSError as error:  # Python was replaced by another while this one runs
-        raise _Ended(str(error)) from error
+    """What a process says that is to read this."""
     assert child.stdin and child.stdout
-    try:
-        with contextlib.suppress(OSError):  # it is gone: told below
-            pickle.dump((sys.path, folder), child.stdin)
-            pickle.dump((source, wanted, set(leave_out)), child.stdin)
-            child.stdin.flush()  # but stays open: its end is ours
-        while True:
-            try:
-                item = pickle.load(child.stdout)
-            except Exception as error:
-                _let_go(child)  # it may be waiting for us to read on
-                raise _Ended(f"exit code {child.wait()}") from error
-            if item is None:
-                return
-            if isinstance(item, Exception):
-                raise item
-            yield item
-    finally:
-        child.kill()
-        _let_go(child)
-        child.wait()
+    with suppress(OSError):  # it is gone: told below
+        pickle.dump((sys.path, folder), child.stdin)
+        pickle.dump((source, wanted, leave_out), child.stdin)
+        child.stdin.flush()  # but stays open: its end is ours
+    while True:
+        try:
+            item = pickle.load(child.stdout)
+        except Exception as error:
+            _let_go(child)  # it may be waiting for us to read on
+            raise _Ended(f"exit code {child.wait()}") from error
+        if item is None:
+            return
+        if isinstance(item, Exception):
+            raise item
+        yield item
 
 
-def _let_go(child: "subprocess.Popen[bytes]") -> None:
+def _let_go(child: Child) -> None:
     for pipe in (child.stdin, child.stdout):
         assert pipe
-        with contextlib.suppress(OSError):  # what it did not take is nobody's any more
+        with suppress(OSError):  # what it did not take is nobody's any more
             pipe.close()
+
+
+def _merged(streams: list[Iterator[Item]]) -> Iterator[Item]:
+    """The items of several as one would have given them; what all say of the source comes once."""
+    problems: set[Problem] = set()
+    notes: Notes | None = None
+    for _turn, item in heapq.merge(*map(_timed, streams), key=itemgetter(0)):
+        if isinstance(item, Notes):
+            notes = item
+        elif not isinstance(item, Problem):
+            yield item
+        elif item not in problems:
+            problems.add(item)
+            yield item
+    if notes is not None:
+        yield notes
+
+
+def _timed(items: Iterator[Item]) -> Iterator[tuple[Turn, Item]]:
+    """Each item in the turn of its session or the one before; what is known of all comes last."""
+    turn = FIRST
+    for item in items:
+        if isinstance(item, Prepared):
+            turn = max(turn, (item.session["created_at"] or EPOCH, item.id))
+        yield LAST if isinstance(item, Notes | Untold) else turn, item
 
 
 def serve(folder: str) -> None:
@@ -170,7 +235,7 @@ def _end_with_the_other(folder: str) -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
     gone = f"{folder}-gone"
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.rename(folder, gone)  # so that nothing is added to it meanwhile
         shutil.rmtree(gone, ignore_errors=True)
     os._exit(1)
@@ -198,7 +263,7 @@ class _Sender:
             self._chunks.put(memoryview(chunk)[start : start + CHUNK])
 
     def _send(self) -> None:
-        with contextlib.suppress(OSError):  # nobody reads any more: this ends at any moment
+        with suppress(OSError):  # nobody reads any more: this ends at any moment
             while (chunk := self._chunks.get()) is not None:
                 self._pipe.write(chunk)
                 self._pipe.flush()

@@ -28,7 +28,7 @@ from .import_report import ORDER, Count, ImportReport
 from .models import TABLES, Row
 from .prepared import MANY, Notes, Prepared, read, read_apart
 from .rows import SessionRows
-from .sources import WITH_SNAPSHOTS, Problem, Source, SourceChanged
+from .sources import WITH_SNAPSHOTS, Problem, Source, SourceChanged, Untold
 from .store import (
     CallerWorkFailed,
     IdsTaken,
@@ -118,20 +118,26 @@ class _Import:
         self.there |= said.keys()
         unchanged = await self._unchanged()
         doubles = len(self.taken & said.keys())
-        leave_out = unchanged | self.taken
+        leave_out = frozenset(unchanged | self.taken)
         is_apart = len(said.keys() - leave_out) >= MANY
         items = (read_apart if is_apart else read)(source, wanted, leave_out)
         self.taken |= unchanged
         problems: list[Problem] = []
+        untold = [Untold(0, 0)]
+        total = 0
         bar = tqdm(desc="import", unit="session", disable=not progress, leave=False)
         with bar, seldom_collected():
             try:
                 async with aclosing(in_thread(items)) as found:
                     async for item in found:
                         if isinstance(item, int):
-                            bar.reset(total=item)
+                            total += item
+                            bar.total = total
+                            bar.refresh()
                         elif isinstance(item, Notes):
                             self.report.notes += item
+                        elif isinstance(item, Untold):
+                            untold.append(item)
                         elif isinstance(item, Problem):
                             problems.append(item)
                             self.saw_all &= not item.place.startswith("folder ")
@@ -147,6 +153,8 @@ class _Import:
         failed = {problem.place.removeprefix("session ") for problem in problems}
         self.taken |= said.keys() - failed
         self._skip(problems)
+        every = Untold(*map(sum, zip(*untold, strict=True)))
+        self.report.notes += [every.note] if every.snapshots else []
         self._remark(doubles)
 
     def _skip(self, problems: list[Problem]) -> None:

@@ -17,7 +17,7 @@ from conftest import Recording
 
 from opencode_sessions.errors import SourceError
 from opencode_sessions.records import SessionRecord
-from opencode_sessions.sources import Database, Problem, SourceChanged, find, untouched
+from opencode_sessions.sources import Database, Problem, SourceChanged, Untold, find, untouched
 
 SESSION = "ses_dfbfb5a7bffehr1f5iJf9skrRO"
 ADDED = "prt_zzzzzzzzzzzzADDEDADDEDADDE"
@@ -59,7 +59,9 @@ def read(path: Path, **filters: Any) -> tuple[list[SessionRecord], list[Problem]
     count, *items = Database(path).sessions(**filters)
     records = [item for item in items if isinstance(item, SessionRecord)]
     problems = [item for item in items if isinstance(item, Problem)]
-    assert len(records) + len(problems) == len(items)
+    untold = sum(isinstance(item, Untold) for item in items)
+    assert len(records) + len(problems) + untold == len(items)
+    assert untold <= 1
     assert isinstance(count, int)
     assert count >= len(records)
     return records, problems

@@ -4,11 +4,14 @@ import contextlib
 import io
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,20 @@ from conftest import RECORDINGS, TRAILMAP, TREES, Recording
 
 from opencode_sessions import OpencodeSessionService, SourceError, prepared, sync
 from opencode_sessions.models import TABLES
-from opencode_sessions.prepared import CHUNK, Notes, Prepared, _Sender, read, read_apart
-from opencode_sessions.sources import Database, Problem, Source, SourceChanged, StorageTree
+from opencode_sessions.prepared import CHUNK, Item, Notes, Prepared, _Sender, read, read_apart
+from opencode_sessions.sources import (
+    Database,
+    Problem,
+    Source,
+    SourceChanged,
+    StorageTree,
+    Untold,
+    surroundings,
+)
 from opencode_sessions.wanted import Wanted
 
 WANTED = Wanted(origin="alice@laptop")
+NONE: frozenset[str] = frozenset()
 Child = subprocess.Popen[bytes]
 
 
@@ -55,7 +67,7 @@ IMPORT = """
 import sys, threading, test_prepared
 from pathlib import Path
 source = getattr(test_prepared, sys.argv[1])(Path(sys.argv[2]))
-items = test_prepared.read_apart(source, test_prepared.WANTED, set())
+items = test_prepared.read_apart(source, test_prepared.WANTED, test_prepared.NONE)
 print(next(items), flush=True)
 threading.Event().wait()
 """
@@ -76,40 +88,59 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
     return found
 
 
+def summed(items: Iterator[Item]) -> dict[type, Any]:
+    """What came of each kind: numbers as their sum, problems in any order."""
+    kinds: dict[type, list[Any]] = defaultdict(list)
+    for item in items:
+        kinds[type(item)].append(item)
+    untold = Untold(*map(sum, zip(*kinds.pop(Untold, [(0, 0)]), strict=True)))
+    problems = sorted(map(str, kinds.pop(Problem, [])))
+    return {**kinds, int: sum(kinds[int]), Problem: problems, Untold: untold}
+
+
+@pytest.mark.parametrize("readers", [1, 2])
 @pytest.mark.parametrize("name", [*RECORDINGS, *TREES])
 def test_apart_is_the_same(
-    name: str, recordings: dict[str, Recording], trees: dict[str, Recording], children: list[Child]
+    name: str,
+    readers: int,
+    recordings: dict[str, Recording],
+    trees: dict[str, Recording],
+    children: list[Child],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(surroundings, "MOST_TOGETHER", 1 if readers == 2 else 100)
     place = (recordings | trees)[name].database
     source: Source = Database(place) if place.is_file() else StorageTree(place)
-    here = list(read(source, WANTED, set()))
-    assert list(read_apart(source, WANTED, set())) == here
-    assert [child.poll() is not None for child in children] == [True]
+    here = list(read(source, WANTED, NONE))
+    assert summed(read_apart(source, WANTED, NONE)) == summed(iter(here))
+    there = len(source.neighbourhoods())
+    assert len(children) == min(there, 2) >= readers
+    assert all(child.poll() is not None for child in children)
     *_, first, last = (item.id for item in here if isinstance(item, Prepared))
     assert isinstance(here[-1], Notes)
-    some = list(read_apart(source, WANTED, {first}))
+    some = list(read_apart(source, WANTED, frozenset({first})))
     assert last in [item.id for item in some if isinstance(item, Prepared)]
     assert first not in [item.id for item in some if isinstance(item, Prepared)]
 
 
 def test_what_is_wrong_arrives(trailmap: Recording, tmp_path: Path) -> None:
-    items = read_apart(Changing(trailmap.database), WANTED, set())
+    items = read_apart(Changing(trailmap.database), WANTED, NONE)
     assert next(items) == Problem("part prt_1", "its JSON is broken")
     with pytest.raises(SourceChanged, match="opencode wrote meanwhile"):
         next(items)
     nothing = tmp_path / "opencode.db"
     nothing.write_bytes(b"no database at all" * 100)
     with pytest.raises(SourceError, match="is no SQLite database"):
-        list(read_apart(Database(nothing), WANTED, set()))
+        list(read_apart(Database(nothing), WANTED, NONE))
 
 
 def test_what_is_printed_is_no_item(trailmap: Recording) -> None:
     source = Database(trailmap.database)
-    assert list(read_apart(Loud(source.path), WANTED, set())) == list(read(source, WANTED, set()))
+    assert list(read_apart(Loud(source.path), WANTED, NONE)) == list(read(source, WANTED, NONE))
 
 
 def test_it_does_not_outlive_its_use(trailmap: Recording, children: list[Child]) -> None:
-    items = read_apart(Database(trailmap.database), WANTED, set())
+    items = read_apart(Database(trailmap.database), WANTED, NONE)
     assert next(items) == 20
     assert children[0].poll() is None
     items.close()  # type: ignore[attr-defined]
@@ -118,7 +149,7 @@ def test_it_does_not_outlive_its_use(trailmap: Recording, children: list[Child])
 
 def test_a_process_that_is_ended_is_told(trailmap: Recording, children: list[Child]) -> None:
     """As the system does it when memory runs out."""
-    items = read_apart(Database(trailmap.database), WANTED, set())
+    items = read_apart(Database(trailmap.database), WANTED, NONE)
     next(items)
     children[0].kill()
     with pytest.raises(SourceError, match=r"the process that read it ended \(exit code -9\)"):
@@ -130,14 +161,14 @@ def test_where_it_cannot_be_started_it_is_read_here(
 ) -> None:
     """Python was replaced by another, or a program that is none runs it, or one that prints."""
     source = Database(trailmap.database)
-    here = list(read(source, WANTED, set()))
+    here = list(read(source, WANTED, NONE))
     noisy = tmp_path / "noisy"
     noisy.write_text("#!/bin/sh\nyes 'no pickle at all'\n")
     noisy.chmod(0o755)
     for program in (str(tmp_path / "gone"), "/bin/true", str(noisy)):
         monkeypatch.setattr(sys, "executable", program)
-        assert list(read_apart(source, WANTED, set())) == here, program
-    assert len(children) == 2
+        assert list(read_apart(source, WANTED, NONE)) == here, program
+    assert len(children) == 2, "of those that can be started one each"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +184,7 @@ def test_without_an_interpreter_it_is_read_here(
     """To start a program that is frozen into one file would be to start it again."""
     source = Database(trailmap.database)
     monkeypatch.setattr(sys, name, value, raising=False)
-    assert list(read_apart(source, WANTED, set())) == list(read(source, WANTED, set()))
+    assert list(read_apart(source, WANTED, NONE)) == list(read(source, WANTED, NONE))
     assert not children
 
 
@@ -162,7 +193,7 @@ def test_the_folder_it_is_started_in_is_not_its_own(
 ) -> None:
     (tmp_path / "pickle.py").write_text("raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path)
-    assert next(read_apart(Database(trailmap.database), WANTED, set())) == 20
+    assert next(read_apart(Database(trailmap.database), WANTED, NONE)) == 20
     assert children
 
 
@@ -178,7 +209,7 @@ def test_its_temporary_files_go_with_it(
 ) -> None:
     (temporary := tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    items = read_apart(Database(unfinished(trailmap, tmp_path)), WANTED, set())
+    items = read_apart(Database(unfinished(trailmap, tmp_path)), WANTED, NONE)
     assert next(items) == 20
     assert [*temporary.rglob("opencode.db")]
     items.close()  # type: ignore[attr-defined]
@@ -252,3 +283,41 @@ async def test_imports_of_many_sessions_read_apart(
     report = await service.import_opencode(trailmap.database, progress=False)
     assert report.sessions.unchanged == 20
     assert len(children) == 2, "nothing is left to read"
+
+
+def test_what_each_of_two_finds_of_the_whole_comes_once(
+    trailmap: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows without a session are seen by both, and snapshots that are gone by either."""
+    monkeypatch.setattr(surroundings, "MOST_TOGETHER", 1)
+    database = Path(shutil.copy(trailmap.database, tmp_path / "opencode.db"))
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute("CREATE TABLE newer (id text)")
+        connection.execute(
+            "UPDATE session SET id = 'ses_gone' WHERE id = (SELECT min(id) FROM session)"
+        )
+    here = list(read(Database(database), WANTED, NONE))
+    apart = list(read_apart(Database(database), WANTED, NONE))
+    assert summed(iter(apart)) == summed(iter(here))
+    problems = [item for item in apart if isinstance(item, Problem)]
+    assert len({*problems}) == len(problems) > 1
+    assert [item for item in apart if isinstance(item, Notes)] == [
+        ["tables newer than this version, not read: newer (0 rows)"]
+    ]
+    assert sum(isinstance(item, Untold) for item in apart) == 2
+
+
+def test_neighbours_have_one_reader() -> None:
+    def told(id: str, first: float, last: float, worktree: str) -> tuple[dict[str, Any], str]:
+        return {"id": id, "time": {"created": first, "updated": last}}, worktree
+
+    sessions = [
+        told("late", 200_000, 300_000, "/a"),
+        told("first", 0, 50_000, "/a"),
+        told("elsewhere", 10_000, 20_000, "/b"),
+        told("beside", 54_000, 60_000, "/a"),  # its last answer may end later
+        told("after", 70_000, 80_000, "/a"),
+    ]
+    groups = [["first", "beside"], ["elsewhere"], ["after"], ["late"]]
+    assert surroundings.neighbourhoods(sessions) == groups

@@ -19,7 +19,7 @@ from test_recordings import numstat
 
 import opencode_sessions as ocs
 from opencode_sessions.records import SessionRecord, session_record
-from opencode_sessions.sources import Source, snapshots
+from opencode_sessions.sources import Untold, snapshots
 from opencode_sessions.sources.snapshots import Snapshots
 
 SHELL = ("snapshot", "patch_part", "shell")
@@ -57,9 +57,12 @@ def whole(
     return folders
 
 
-def read(place: Path) -> tuple[list[SessionRecord], Source]:
+def read(place: Path) -> tuple[list[SessionRecord], list[str]]:
+    """The sessions, and what the source cannot tell."""
     (source,) = ocs.sources.find(place)
-    return [item for item in source.sessions() if isinstance(item, SessionRecord)], source
+    items = [*source.sessions()]
+    untold = [item.note for item in items if isinstance(item, Untold)]
+    return [item for item in items if isinstance(item, SessionRecord)], untold + source.notes()
 
 
 def without_notes(record: SessionRecord) -> SessionRecord:
@@ -157,8 +160,8 @@ def test_changes_known_from_snapshots(
     trees: dict[str, Recording],
 ) -> None:
     truth = (trees | recordings)[name].truth
-    records, source = read(whole[name])
-    assert source.notes() == []
+    records, notes = read(whole[name])
+    assert notes == []
     found = known(truth, found_changes(records))
     print(report(f"{name}, snapshots", truth, found))
     # A step that the user stopped has no tree after it, only a patch part.
@@ -387,8 +390,8 @@ def git_folder(data: Path) -> Path:
 
 
 def evidence(data: Path) -> tuple[set[str], list[str]]:
-    records, source = read(data)
-    return set(found_changes(records)), source.notes()
+    records, notes = read(data)
+    return set(found_changes(records)), notes
 
 
 def test_nothing_is_written_there(shop: Path) -> None:

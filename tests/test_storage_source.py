@@ -19,7 +19,7 @@ from test_recordings import assert_same_frames
 
 import opencode_sessions as ocs
 from opencode_sessions.records import SessionRecord
-from opencode_sessions.sources import Problem, StorageTree, find
+from opencode_sessions.sources import Problem, StorageTree, Untold, find
 from opencode_sessions.sources import source as source_
 
 LATEST = "opencode-1.1.65"
@@ -43,7 +43,9 @@ def read(path: Path, **options: Any) -> tuple[dict[str, SessionRecord], list[Pro
     records = [item for item in items if isinstance(item, SessionRecord)]
     problems = [item for item in items if isinstance(item, Problem)]
     assert count == len(records)
-    assert len(records) + len(problems) == len(items)
+    untold = sum(isinstance(item, Untold) for item in items)
+    assert len(records) + len(problems) + untold == len(items)
+    assert untold <= 1
     return {record.id: record for record in records}, problems
 
 

@@ -32,6 +32,7 @@ from ..sources import (
     Source,
     SourceChanged,
     StorageTree,
+    Untold,
     find,
     together,
 )
@@ -169,6 +170,8 @@ async def _read(
                             reason = f"could not be stored: {error}"
                             found.problems.append(Problem(f"session {item.id}", reason))
                     bar.update()
+                elif isinstance(item, Untold):
+                    found.notes.append(item.note)
             found.notes += source.notes()
         except SourceChanged as error:
             found.error = str(error)

@@ -3,7 +3,7 @@
 from .database import Database
 from .export import JsonFiles
 from .find import Place, data_folders, find, together
-from .source import WITH_SNAPSHOTS, Item, Problem, Source, is_wanted, unforeseen
+from .source import WITH_SNAPSHOTS, Item, Problem, Source, Untold, is_wanted, unforeseen
 from .storage import StorageTree
 from .untouched import SourceChanged
 
@@ -17,6 +17,7 @@ __all__ = [
     "Source",
     "SourceChanged",
     "StorageTree",
+    "Untold",
     "data_folders",
     "find",
     "is_wanted",

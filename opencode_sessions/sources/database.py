@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from .source import (
     parse_json,
     with_snapshots,
 )
-from .surroundings import Loaded, Surroundings
+from .surroundings import Loaded, Surroundings, neighbourhoods
 from .untouched import unreadable, untouched
 
 NEEDED = ("session", "message", "part")
@@ -60,7 +60,6 @@ class Database:
     """One opencode database."""
 
     path: Path
-    _notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     kind = "database"
 
@@ -82,13 +81,7 @@ class Database:
             SourceChanged: opencode rewrote the file meanwhile.
         """
         with untouched(self.path) as connection, Snapshots(self.path.parent) as snapshots:
-            try:
-                tables = _tables(connection, self.path)
-                worktrees = _worktrees(connection) if "project" in tables else {}
-                infos = _session_infos(connection, tables)
-            except sqlite3.DatabaseError as error:
-                raise unreadable(self.path, error) from error
-            every = [(info, worktrees.get(info.get("projectID", ""))) for info in infos]
+            tables, every = self._every(connection)
             wanted = [
                 one
                 for one in every
@@ -102,7 +95,25 @@ class Database:
             for info, worktree in wanted:
                 yield from around.session(info, worktree, shell)
             yield from _strays(connection, tables)
-            self._notes[:] = snapshots.notes()
+            yield from snapshots.missing()
+
+    def _every(
+        self, connection: sqlite3.Connection
+    ) -> tuple[set[str], list[tuple[Json, str | None]]]:
+        """The tables there are, and each session with its worktree."""
+        try:
+            tables = _tables(connection, self.path)
+            worktrees = _worktrees(connection) if "project" in tables else {}
+            infos = _session_infos(connection, tables)
+        except sqlite3.DatabaseError as error:
+            raise unreadable(self.path, error) from error
+        return tables, [(info, worktrees.get(info.get("projectID", ""))) for info in infos]
+
+    def neighbourhoods(self) -> list[list[str]]:
+        """The sessions that were at work in one worktree at one time, together."""
+        with untouched(self.path) as connection:
+            _tables, every = self._every(connection)
+        return neighbourhoods(every)
 
     def states(self) -> dict[str, str | None]:
         """How many messages and parts each session has, and when they were written."""
@@ -138,7 +149,7 @@ class Database:
 
     def notes(self) -> list[str]:
         """What else the database holds that this version does not read, one sentence each."""
-        notes = [*self._notes]
+        notes = []
         with untouched(self.path) as connection:
             try:
                 tables = _tables(connection, self.path)

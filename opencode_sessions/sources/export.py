@@ -83,6 +83,10 @@ class JsonFiles:
         """None: what was given out once has no later state."""
         return {}
 
+    def neighbourhoods(self) -> list[list[str]]:
+        """None: who would read a part of it has to read all."""
+        return []
+
     def notes(self) -> list[str]:
         """What this format cannot tell."""
         if self.format == "run":

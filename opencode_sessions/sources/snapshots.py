@@ -20,6 +20,7 @@ from typing import Literal, Self, cast
 
 from ..changes import Pair
 from ..noted import TreeChange
+from .source import Untold
 
 SECONDS = 20.0
 MOST_GAPS = 20  # trees that cannot be read, before the rest is given up
@@ -76,14 +77,10 @@ class Snapshots:
         self.late += (len(wanted) - len(found)) * self._is_too_slow
         return found
 
-    def notes(self) -> list[str]:
-        """What could not be told, in a sentence."""
-        if not self.untold:
-            return []
-        return [
-            f"{self.untold} of {self.asked} snapshots asked for are gone or cannot be read: "
-            "what commands changed there is known from patch parts"
-        ]
+    def missing(self) -> Iterator[Untold]:
+        """What could not be told, if there is any."""
+        if self.untold:
+            yield Untold(self.untold, self.asked)
 
     def _objects(self, project_id: str | None, root: str) -> Iterator[Path]:
         if project_id is None or not PLAIN_NAME.fullmatch(project_id):

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -27,7 +27,24 @@ class Problem:
 
 Json = dict[str, Any]
 LARGEST_FILE = 512 * 2**20  # nothing opencode writes comes near; a sparse file must not fill memory
-Item = SessionRecord | Problem | int
+
+
+class Untold(NamedTuple):
+    """How many of the snapshots asked for are gone or cannot be read."""
+
+    snapshots: int
+    asked: int
+
+    @property
+    def note(self) -> str:
+        """It in a sentence."""
+        return (
+            f"{self.snapshots} of {self.asked} snapshots asked for are gone or cannot be read: "
+            "what commands changed there is known from patch parts"
+        )
+
+
+Item = SessionRecord | Problem | Untold | int
 
 
 class Source(Protocol):
@@ -45,7 +62,7 @@ class Source(Protocol):
         shell: bool = True,
         leave_out: Container[str] = (),
     ) -> Iterator[Item]:
-        """First the number of sessions that follow, then each session and each problem met.
+        """First the number of sessions that follow, then each of them and what is wrong.
 
         `since` leaves out sessions not touched after it; `project` is a worktree's path, its last
         part, or a project id; `leave_out` names sessions by id. Sessions come oldest first. `shell`
@@ -62,6 +79,13 @@ class Source(Protocol):
         It ends in `WITH_SNAPSHOTS` where there are some of its project: they tell more, and may be
         there later than the session. None where all that cannot be told: of what was just written
         to, or has no times.
+        """
+
+    def neighbourhoods(self) -> list[list[str]]:
+        """Its sessions, oldest first: those in one list are read best by one reader.
+
+        To tell what the commands of a session changed, those beside it are looked at as well. Empty
+        where there is nothing to gain, as all has to be read to know what is there.
         """
 
     def notes(self) -> list[str]:

@@ -13,7 +13,7 @@ file is read a second time; what then is broken becomes a `Problem`, and the res
 
 import hashlib
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from .source import (
     why,
     with_snapshots,
 )
-from .surroundings import Loaded, Surroundings
+from .surroundings import Loaded, Surroundings, neighbourhoods
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,6 @@ class StorageTree:
     """The JSON files below one of opencode's data folders."""
 
     path: Path
-    _notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     kind = "storage"
 
@@ -58,18 +57,11 @@ class StorageTree:
     ) -> Iterator[Item]:
         """First the number of sessions that follow, then each session and each problem met."""
         problems: list[Problem] = []
-        found: dict[str, tuple[_Layout, Json]] = {}
         layouts = list(self._layouts(problems))
+        every = _every(layouts, problems)
+        layout_of = {info["id"]: layout for layout, info, _worktree in every}
         for layout in layouts:
-            for project_id, file in layout.session_files(problems):
-                if file.stem in found:
-                    continue
-                # Its messages tell what it did all the same.
-                info = _read(file, f"session {file.stem}", problems) or {}
-                found[file.stem] = layout, {"projectID": project_id} | info | {"id": file.stem}
-        for layout in layouts:
-            problems += layout.strays(found.keys())
-        every = [(layout, info, layout.worktree(info)) for layout, info in found.values()]
+            problems += layout.strays(layout_of)
         wanted = [
             entry
             for entry in every
@@ -82,11 +74,16 @@ class StorageTree:
             around = Surroundings(
                 snapshots,
                 ((info, worktree) for _layout, info, worktree in every),
-                lambda id: found[id][0].loaded(id),
+                lambda id: layout_of[id].loaded(id),
             )
             for _layout, info, worktree in wanted:
                 yield from around.session(info, worktree, shell)
-            self._notes[:] = snapshots.notes()
+            yield from snapshots.missing()
+
+    def neighbourhoods(self) -> list[list[str]]:
+        """The sessions that were at work in one worktree at one time, together."""
+        every = _every(self._layouts([]), [])
+        return neighbourhoods((info, worktree) for _layout, info, worktree in every)
 
     def states(self) -> dict[str, str | None]:
         """The sizes and times of each session's files."""
@@ -100,8 +97,8 @@ class StorageTree:
         return states
 
     def notes(self) -> list[str]:
-        """What could not be told of its snapshots."""
-        return [*self._notes]
+        """Nothing: all that it has is read."""
+        return []
 
     def _layouts(self, problems: list[Problem]) -> Iterator["_Layout"]:
         """What is there, the newest first."""
@@ -251,6 +248,21 @@ def _listed(folder: Path, problems: list[Problem]) -> list[Path]:
     except OSError as error:
         problems.append(Problem(f"folder {folder}", f"cannot be read: {why(error)}"))
         return []
+
+
+def _every(
+    layouts: Iterable[_Layout], problems: list[Problem]
+) -> list[tuple[_Layout, Json, str | None]]:
+    """Each session: where it is, its info and its worktree."""
+    found: dict[str, tuple[_Layout, Json]] = {}
+    for layout in layouts:
+        for project_id, file in layout.session_files(problems):
+            if file.stem in found:
+                continue
+            # Its messages tell what it did all the same.
+            info = _read(file, f"session {file.stem}", problems) or {}
+            found[file.stem] = layout, {"projectID": project_id} | info | {"id": file.stem}
+    return [(layout, info, layout.worktree(info)) for layout, info in found.values()]
 
 
 def _read(file: Path, place: str, problems: list[Problem]) -> Json | None:

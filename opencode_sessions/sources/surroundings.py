@@ -19,6 +19,7 @@ Json = dict[str, Any]
 
 REMEMBERED = 64  # sessions whose work is kept
 KEPT_BYTES = 16 * 2**20  # of JSON: what was read for a neighbour is not read again in its own turn
+MOST_TOGETHER = 32  # a session that is open for weeks makes neighbours of all
 LAST_WRITE_MS = 5000.0  # a session's last answer may end a little after its last update
 
 
@@ -62,12 +63,7 @@ class Surroundings:
         self._kept = 0  # bytes of them
         self._spans: dict[str | None, list[_Span]] = defaultdict(list)
         for info, worktree in sessions:
-            time = as_dict(info.get("time"))
-            start = as_number(time.get("created")) or 0.0
-            end = max(as_number(time.get("updated")) or start, start) + LAST_WRITE_MS
-            directory = as_text(info.get("directory"))
-            span = _Span(str(info["id"]), directory, worktree, start, end)
-            self._spans[_place(info, worktree)].append(span)
+            self._spans[_place(info, worktree)].append(_span(info, worktree))
         self._works = lru_cache(REMEMBERED)(
             lambda span: _works(span, self._read(span.id).messages or [])
         )
@@ -148,6 +144,27 @@ class Surrounding:
     @cached_property
     def _neighbours(self) -> list[_Span]:
         return self.around.neighbours(self.info, self.worktree)
+
+
+def neighbourhoods(sessions: Iterable[tuple[Json, str | None]]) -> list[list[str]]:
+    """The ids of these sessions, those that were at work in one worktree at one time together."""
+    placed = [(_span(*session), _place(*session)) for session in sessions]
+    found: list[list[_Span]] = []
+    last: dict[str | None, list[_Span]] = {}
+    for span, place in sorted(placed, key=lambda one: one[0].start_ms):
+        group = last.get(place, [])
+        if len(group) in (0, MOST_TOGETHER) or max(one.end_ms for one in group) < span.start_ms:
+            last[place] = group = []
+            found.append(group)
+        group.append(span)
+    return [[span.id for span in group] for group in found]
+
+
+def _span(info: Json, worktree: str | None) -> _Span:
+    time = as_dict(info.get("time"))
+    start = as_number(time.get("created")) or 0.0
+    end = max(as_number(time.get("updated")) or start, start) + LAST_WRITE_MS
+    return _Span(str(info["id"]), as_text(info.get("directory")), worktree, start, end)
 
 
 def _works(span: _Span, messages: Iterable[Message]) -> tuple[Work, ...]:
