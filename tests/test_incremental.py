@@ -24,7 +24,7 @@ import opencode_sessions as ocs
 from opencode_sessions import sync
 from opencode_sessions.analytics import Frames
 from opencode_sessions.records import SessionRecord
-from opencode_sessions.sources import Database, Problem, SourceChanged, StorageTree
+from opencode_sessions.sources import Database, Problem, SourceChanged, StorageTree, Untold
 from opencode_sessions.sources import database as database_
 from opencode_sessions.sources import source as source_
 from opencode_sessions.sources import storage as storage_
@@ -76,7 +76,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def watched(reader: Any) -> Any:
         def sessions(self: Any, **options: Any) -> Iterator[Any]:
             for item in reader(self, **options):
-                items.append(item.id if isinstance(item, SessionRecord) else item)
+                if not isinstance(item, Untold):
+                    items.append(item.id if isinstance(item, SessionRecord) else item)
                 yield item
 
         return sessions
