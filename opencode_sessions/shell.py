@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from .in_place import IN_PLACE, InPlace
 from .programs import GIT_BRINGS, GIT_READS, READS, WRITING_OPTIONS
 from .shell_text import NotUnderstood, Redirect, Simple, Word, simple_commands
 
@@ -96,13 +97,6 @@ OPENING = {"case", "for", "function", "if", "select", "until", "while"}
 CLOSING = {"done", "esac", "fi"}
 WRAPPERS = {"command": 0, "env": 0, "nice": 0, "nohup": 0, "sudo": 0, "timeout": 1, "exec": 0}
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
-# Short options may stand together; what follows one of these is its value.
-SED_OPTION = re.compile(
-    r"(?:--([efi])(?:xpression|ile|n-place)=?|-[^-efil]*([efil]))(.*)", re.DOTALL
-)
-# A script's own `w file` or `e command`, alone or at the end of an `s/a/b/`.
-SED_RUNS = re.compile(r"(?:^|[\d;{}\n/|,#$!][gpIiMm]*)\s*(?:[wWe]\s+\S|e\s*(?:$|[;}\n]))")
-PERL_IN_PLACE = re.compile(r"-[pnlaw0-9]*i([^e]*)(e?)\Z", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -167,10 +161,8 @@ class _Reader:
             self.places[-1] = None
         elif name == "git":
             self._git(args)
-        elif name == "sed":
-            self._sed(args)
-        elif name == "perl":
-            self._perl(args)
+        elif name in IN_PLACE:
+            self._in_place(IN_PLACE[name](args))
         elif name == "tee":
             kind: ChangeType = "edit" if {"-a", "--append"} & set(args) else "write"
             self._each(kind, _operands(args))
@@ -221,59 +213,11 @@ class _Reader:
         elif name not in GIT_READS or any((arg or "").startswith("--output") for arg in args):
             self.is_whole = False
 
-    def _sed(self, args: list[str | None]) -> None:
-        suffix: str | None = None
-        is_in_place = has_script = False
-        operands: list[str | None] = []
-        scripts: list[str | None] = []
-        rest = iter(args)
-        for arg in rest:
-            if arg == "--":
-                operands += rest
-                break
-            if arg is None or not arg.startswith("-") or arg == "-":
-                operands.append(arg)
-                continue
-            found = SED_OPTION.match(arg)
-            kind, value = (found[1] or found[2], found[3]) if found else ("", "")
-            if kind == "i":
-                is_in_place, suffix = True, value
-            elif kind:
-                said = value or next(rest, None)
-                if kind in "ef":
-                    has_script = True
-                    scripts.append(said if kind == "e" else None)
-        if is_in_place and operands and operands[0] == "":  # the suffix as BSD's sed wants it
-            operands = operands[1:]
-        scripts += [] if has_script else operands[:1]
-        if any(script is None or SED_RUNS.search(script) for script in scripts):
+    def _in_place(self, told: InPlace) -> None:
+        self._each("edit", told.files)
+        self._each("write", told.copies)
+        if not told.is_whole:
             self.is_whole = False
-        if not is_in_place:
-            return
-        files = operands if has_script else operands[1:]
-        self._each("edit", files)
-        if suffix and "*" not in suffix:
-            self._each("write", [None if file is None else file + suffix for file in files])
-
-    def _perl(self, args: list[str | None]) -> None:
-        suffix = ""
-        is_in_place = False
-        files: list[str | None] = []
-        rest = iter(args)
-        for arg in rest:
-            if arg is None or not arg.startswith("-"):
-                files.append(arg)
-            elif found := PERL_IN_PLACE.match(arg):
-                is_in_place, suffix = True, found[1]
-                if found[2]:
-                    next(rest, None)
-            elif arg.endswith("e"):
-                next(rest, None)
-        self.is_whole = False  # the program itself may do anything
-        if is_in_place:
-            self._each("edit", files)
-            if suffix:
-                self._each("write", [None if file is None else file + suffix for file in files])
 
     def _transfer(self, name: str, args: list[str | None]) -> None:
         options = [arg for arg in args if arg and arg.startswith("-")]

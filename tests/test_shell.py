@@ -54,6 +54,7 @@ def said(command: str) -> list[str]:
         ("sed -i s/a/b/ -- -odd.txt", ["edit -odd.txt"]),
         ("sed -n 1,5p x.py", []),
         ("perl -pi -e 's/a/b/' x.py y.py", ["edit x.py", "edit y.py"]),
+        ("perl -i'old_*' -pe 's/a/b/' x.py", ["edit x.py"]),
         ("perl -e 'print 1' x.py", []),
         ("rm -f a.txt ./b.txt ../c.txt -- -d", ["delete a.txt", "delete b.txt", "delete /c.txt",
                                                "delete -d"]),
