@@ -1,4 +1,4 @@
-"""What an import reads, as the rows it is to write: here, or in a process of its own.
+"""What an import reads, as the rows it is to write: here, or in processes of their own.
 
 Reading is work for one interpreter from end to end, and so is handing rows to a driver. In threads
 of one process they take turns; many sessions are read by processes of their own while this one

@@ -253,7 +253,9 @@ async def everything(service: OpencodeSessionService) -> dict[str, list[Any]]:
     }
 
 
+@pytest.mark.parametrize("readers", [1, 2])
 async def test_imports_of_many_sessions_read_apart(
+    readers: int,
     service: OpencodeSessionService,
     trailmap: Recording,
     children: list[Child],
@@ -263,12 +265,13 @@ async def test_imports_of_many_sessions_read_apart(
     whole = OpencodeSessionService()
     await whole.import_opencode(trailmap.database, progress=False)
     assert not children, f"{TRAILMAP} has few sessions"
+    monkeypatch.setattr(surroundings, "MOST_TOGETHER", 1 if readers == 2 else 100)
     monkeypatch.setattr(sync, "MANY", 5)
     monkeypatch.setattr(sync, "ROWS_TOGETHER", 1)
     apply = service.store.apply
 
     async def ending(steps: Any) -> Any:
-        children[0].kill()
+        children[-1].kill()
         return await apply(steps)
 
     with monkeypatch.context() as patch, pytest.raises(SourceError, match="ended"):
@@ -280,9 +283,10 @@ async def test_imports_of_many_sessions_read_apart(
     report = await service.import_opencode(trailmap.database, progress=False)
     assert (report.sessions.new, report.sessions.unchanged) == (20 - stored, stored)
     assert await everything(service) == await everything(whole)
+    assert len(children) == 2 * readers
     report = await service.import_opencode(trailmap.database, progress=False)
     assert report.sessions.unchanged == 20
-    assert len(children) == 2, "nothing is left to read"
+    assert len(children) == 2 * readers, "nothing is left to read"
 
 
 def test_what_each_of_two_finds_of_the_whole_comes_once(
