@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import platform
+import random
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -600,6 +601,43 @@ def test_file_that_cannot_be_read_is_named(
     assert file.name in caplog.text
     assert_frame_equal(rest.messages, small.messages)
     assert len(rest.file_events) < len(small.file_events)
+
+
+def test_no_bit_that_flips_changes_a_value(small: Frames, tmp_path: Path) -> None:
+    """A file that a disk or a network has changed is named, or nothing of it was lost."""
+    one = of_sessions(small, small.file_events["session_id"].head(1))
+    ocs.export(one, tmp_path)
+    (file,) = tmp_path.glob("frame=file_events/*/*")
+    data, events, named = file.read_bytes(), ocs.read_export(tmp_path).file_events, 0
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    dice = random.Random(1)
+    places = [dice.randrange(len(data) - footer) for _ in range(60)]
+    places += [dice.randrange(len(data) - footer, len(data)) for _ in range(60)]
+    for place in places:
+        spoilt = bytearray(data)
+        spoilt[place] ^= 1 << dice.randrange(8)
+        file.write_bytes(spoilt)
+        try:
+            assert_frame_equal(ocs.read_export(tmp_path).file_events, events)
+        except ocs.ExportError as error:
+            assert file.name in str(error)
+            named += 1
+    assert named > 60
+
+
+def test_column_that_somebody_added_or_took_away_is_no_damage(
+    small: Frames, tmp_path: Path
+) -> None:
+    ocs.export(small, tmp_path)
+    file = next(tmp_path.glob("frame=messages/*/*"))
+    table = pq.read_table(file, partitioning=None)
+    for other in (table.drop_columns(["error"]), table.append_column("team", table["role"])):
+        pq.write_table(other, file)
+        assert len(ocs.read_export(tmp_path).messages) == len(small.messages)
+    renamed = table.rename_columns({"error": "errpr"})
+    pq.write_table(renamed.replace_schema_metadata(table.schema.metadata), file)
+    with pytest.raises(ocs.ExportError, match=f"{file.name} cannot be read: it has errpr for err"):
+        ocs.read_export(tmp_path)
 
 
 def test_older_file_lacks_columns_and_is_read(small: Frames, tmp_path: Path) -> None:

@@ -276,6 +276,19 @@ def test_a_file_that_is_damaged_or_newer_is_named(
     assert rest.file_events.count() == len(read.file_events)
 
 
+def test_a_page_that_is_damaged_is_named_when_it_is_read(
+    spark: Any, recordings: dict[str, Recording], tmp_path: Path
+) -> None:
+    export(ocs.read_opencode(recordings[TRAILMAP].database), tmp_path)
+    (file,) = tmp_path.glob("frame=tool_calls/*/*.parquet")
+    page = pq.read_metadata(file).row_group(0).column(0)
+    data = bytearray(file.read_bytes())
+    data[page.data_page_offset + page.total_compressed_size // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(Exception, match=file.name):
+        fleet.to_pandas(fleet.read(spark, tmp_path).tool_calls)
+
+
 def test_no_export(spark: Any, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no Parquet export"):
         fleet.read(spark, tmp_path)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ..analytics.arrow import REPEATED, TEXT, TYPES
 from ..analytics.columns import TIME
-from .layout import METADATA, encoded
+from .layout import COLUMNS_KEY, METADATA, encoded
 
 Format = Literal["parquet", "jsonl", "csv"]
 MAY_BE_A_FORMULA = "^[=+\\-@\\t\\r\\n'＝＋－＠]"  # noqa: RUF001 (a Japanese Excel obeys these)
@@ -30,10 +30,15 @@ Types = dict[str, Any]
 
 
 def to_parquet(table: pa.Table, more: Mapping[bytes, bytes] | None = None) -> pa.Buffer:
-    """Parquet, with the versions of the schema and of this package in its metadata, and `more`."""
+    """Parquet, with the versions of the schema and of this package in its metadata, and `more`.
+
+    Its pages have checksums, and as they leave out what the file says of itself, the names of its
+    columns are said twice: a column of another name would be taken for one that is missing.
+    """
     sink = pa.BufferOutputStream()
-    said = {**METADATA, **(more or {})}
-    pq.write_table(table.replace_schema_metadata(said), sink, compression="zstd")
+    said = {**METADATA, COLUMNS_KEY: ",".join(table.column_names).encode(), **(more or {})}
+    table = table.replace_schema_metadata(said)
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
 
 
@@ -42,12 +47,30 @@ def from_parquet(data: bytes, repeated: list[str]) -> pa.Table:
 
     Raises:
         pyarrow.ArrowException: it is none, or damaged.
+        ValueError: it is damaged.
     """
     reader = pa.BufferReader(data)
-    there = set(pq.read_schema(reader).names)
+    schema = pq.read_schema(reader)
+    check_columns(schema)
     reader.seek(0)
-    with pq.ParquetFile(reader, read_dictionary=[n for n in repeated if n in there]) as file:
-        return file.read()
+    there = [name for name in repeated if name in schema.names]
+    with pq.ParquetFile(reader, read_dictionary=there, page_checksum_verification=True) as file:
+        table = file.read()
+    table.validate(full=True)
+    return table
+
+
+def check_columns(schema: pa.Schema) -> None:
+    """Whether a Parquet file's columns have the names they were written with, if it says so.
+
+    Raises:
+        ValueError: one is missing and there is another instead.
+    """
+    said = (schema.metadata or {}).get(COLUMNS_KEY)
+    if said is not None:
+        names, written = {*schema.names}, {*said.decode(errors="replace").split(",")}
+        if (new := names - written) and (missing := written - names):
+            raise ValueError(f"it has {', '.join(sorted(new))} for {', '.join(sorted(missing))}")
 
 
 def to_jsonl(table: pa.Table, json: set[str]) -> Iterator[bytes]:

@@ -28,6 +28,8 @@ from ..store import TableName
 SCHEMA: Final = 1
 """Counts the changes after which older readers would misread a column; new columns are no such."""
 SCHEMA_KEY, VERSION_KEY = b"opencode_sessions.schema", b"opencode_sessions.version"
+COLUMNS_KEY = b"opencode_sessions.columns"
+"""The names of a Parquet file's columns, joined by commas; one that others wrote may lack it."""
 VERSION = version("opencode-sessions")
 METADATA = {SCHEMA_KEY: str(SCHEMA).encode(), VERSION_KEY: VERSION.encode()}
 

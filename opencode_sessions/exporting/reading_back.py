@@ -15,7 +15,7 @@ from ..analytics.columns import COLUMNS
 from ..errors import ExportError
 from ..store import TableName
 from .folders import Folder
-from .formats import READERS, from_parquet
+from .formats import READERS, check_columns, from_parquet
 from .layout import (
     AS_OF,
     EXPORTED,
@@ -116,6 +116,7 @@ def check_file(folder: Folder, file: str) -> None:
     try:
         with folder.open(file) as stream:
             schema = pq.read_schema(stream)
+        check_columns(schema)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ExportError(f"{place} cannot be read: {error}") from error
     _check_schema(schema, place)

@@ -112,7 +112,7 @@ def _frame(
     columns |= {EXPORTED: EXPORT[EXPORTED]} if name != "sessions" else EXPORT
     schema = ", ".join(f"`{column}` {type_}" for column, type_ in columns.items())
     places = [PATTERN.sub(r"\\\g<0>", folder.url(file)) for file in files]
-    reader = spark.read.schema(schema)
+    reader = spark.read.schema(schema).option("parquet.page.verify-checksum.enabled", True)
     frame = reader.parquet(*places) if places else spark.createDataFrame([], schema)
     return frame.select(*columns)
 
