@@ -11,29 +11,19 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import partial
-from itertools import product
 from typing import Any, Protocol
 
-from sqlalchemy import Executable, delete, func, select
+from sqlalchemy import Executable, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ..errors import PersistenceError
 from ..models import TABLES, Row
 from . import (
-    GIVEN,
     MONEY,
-    TABLE_NAMES,
-    Append,
-    AppendTo,
     CallerWorkFailed,
     Delete,
     Done,
-    IdsTaken,
     NotAtOnce,
-    Prune,
-    Put,
-    PutMessage,
-    PutSession,
     Step,
     Store,
     Summary,
@@ -43,7 +33,6 @@ from . import (
     Totals,
     Where,
     Whole,
-    bulk,
     callers,
     finish,
     statements,
@@ -51,7 +40,8 @@ from . import (
 from . import engine as engines
 from . import room as rooms
 from .appending import is_appending
-from .engine import Executor, check_supported, file_of
+from .applying import apply
+from .engine import Executor, file_of
 from .meaning import translated
 from .postgres import PostgresWriter
 from .searching import SearchIndex
@@ -59,7 +49,6 @@ from .searching.answers import Answer, Progress, Search
 from .sqlite import SqliteWriter
 from .sqlite_reading import SqliteReader
 from .texts import exact_texts
-from .values import plain
 from .values import whole as whole_number
 from .whole import whole_of
 
@@ -150,28 +139,10 @@ class SqlStore:
 
     async def _apply_all(self, steps: Sequence[Step]) -> list[Row]:
         rows: list[Row] = []
-        taken: dict[TableName, set[str]] = {}
-        aliases: dict[str, str] = {}
         with translated():
             try:
                 async with self._transaction(True) as executor:
-                    if self._dialect() == "postgresql":
-                        await executor.execute(statements.in_turn(), statements.added_to(steps))
-                    for step in steps:
-                        if isinstance(step, AppendTo):
-                            id = aliases.get(step.message_id, step.message_id)
-                            for append in step.within(id):
-                                await self._apply(executor, append)
-                        elif isinstance(step, Put):
-                            ids = await self._put(executor, step)
-                            taken |= {step.table: ids | taken.get(step.table, set())} if ids else {}
-                        else:
-                            given = await self._apply(executor, step)
-                            if isinstance(step, PutMessage):
-                                aliases[step.row["id"]] = given[0]["id"]
-                            rows += given
-                    if taken:
-                        raise IdsTaken(taken)
+                    rows = await apply(executor, self._dialect(), steps)
             except CallerWorkFailed as error:
                 error.rows = rows
                 self._writes += 1
@@ -324,63 +295,3 @@ class SqlStore:
                 await own.close()
         if self._dispose:
             await self._dispose()
-
-    async def _apply(self, executor: Executor, step: Step) -> list[Row]:
-        dialect = self._dialect()
-        check_supported(dialect)
-        match step:
-            case PutSession(row):
-                statement = statements.put_session(dialect, row["opencode_id"] is not None)
-                return await _returned(executor, statement, row)
-            case PutMessage(row):
-                row = plain(row)
-                statement = statements.put_message(dialect, row["opencode_id"] is not None)
-                rows = await _returned(executor, statement, statements.message_parameters(row))
-                return [rows[0] | {name: row[name] for name in GIVEN}]
-            case Append(table, rows) if rows:
-                places: dict[str, Row] = {}
-                for id in {row["message_id"] for row in rows}:
-                    places[id], *_ = await _returned(
-                        executor, statements.place(), {"in_message": id}
-                    )
-                placed = [
-                    statements.append_parameters(plain(row), places[row["message_id"]])
-                    for row in rows
-                ]
-                statement = statements.append(dialect, table, frozenset(rows[0]))
-                await executor.execute(statement, placed)
-            case Prune(before):
-                idle = [id for (id,) in await executor.execute(statements.idle(before))]
-                await self._apply(executor, Delete("sessions", idle))
-                return [{"id": id} for id in idle]
-            case Delete(parents, ids):
-                for start, name in product(range(0, len(ids), BATCH), TABLE_NAMES):
-                    source = TABLES[name]
-                    key = "id" if name == parents else f"{parents.removesuffix('s')}_id"
-                    if key in source.c:
-                        chosen = source.c[key].in_(list(ids[start : start + BATCH]))
-                        await executor.execute(delete(source).where(chosen))
-        return []
-
-    async def _put(self, executor: Executor, step: Put) -> set[str]:
-        """Puts rows; gives the ids of those that were not written, as other sessions have them."""
-        dialect, table, rows = self._dialect(), step.table, list(step.rows)
-        check_supported(dialect)
-        if not rows:
-            return set()
-        written = await bulk.put(executor, dialect, table, rows)
-        if table == "sessions" or written == len(rows):
-            return set()
-        # Some were not written, or the driver does not count.
-        own, source = {row["id"]: row["session_id"] for row in rows}, TABLES[table]
-        taken: set[str] = set()
-        for start in range(0, len(rows), BATCH):
-            some = [row["id"] for row in rows[start : start + BATCH]]
-            stored = select(source.c.id, source.c.session_id).where(source.c.id.in_(some))
-            holders = (await executor.execute(stored)).all()
-            taken |= {row.id for row in holders if own[row.id] != row.session_id}
-        return taken
-
-
-async def _returned(executor: Executor, statement: Executable, row: Row) -> list[Row]:
-    return [dict((await executor.execute(statement, row)).mappings().one())]
