@@ -165,7 +165,9 @@ def works(messages: Iterable[Message], directory: str | None) -> list[Work]:
     found = []
     for info, parts in messages:
         place = _directory(info, directory)
-        for call in parts_.tool_calls(parts):
+        # In these a part of a tool has its name; what has none is looked at.
+        changing = [p for p in parts if p.get("tool", "bash") in events_.CHANGING_TOOLS]
+        for call in parts_.tool_calls(changing):
             if call.started_ms is None or call.status in ("denied", "pending"):
                 continue
             command = _command(call, place) if call.tool == "bash" else None

@@ -23,6 +23,7 @@ ERROR = 1  # severity, in the language server protocol
 PATH_KEYS = ("filePath", "file_path", "path")
 EDIT_TOOLS = ("edit", "multiedit")
 PATCH_TOOLS = ("apply_patch", "patch")
+CHANGING_TOOLS = ("bash", "write", *EDIT_TOOLS, *PATCH_TOOLS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ for granted, and nothing here raises.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+NUMBERS = (int, float)  # a union would be made anew for each value
+
 
 def as_dict(value: object) -> dict[str, Any]:
     """The object, or an empty one."""
@@ -29,7 +31,7 @@ def as_text(value: object) -> str | None:
 
 def as_number(value: object) -> float | None:
     """The number, if it is one of a size that times, counts and costs can have."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not isinstance(value, NUMBERS) or isinstance(value, bool):
         return None
     return value if abs(value) < 2**63 else None  # NaN is not, either
 

@@ -32,8 +32,9 @@ from .store.values import clean, packed
 from .wanted import Wanted
 
 MANY = 50  # sessions: a process of its own takes half a second to start
-CHUNK = 64 * 2**10  # bytes, of what is sent at once
-CHUNKS = 128  # of what each reads ahead
+# Bytes sent at once: to be let in, a thread that sends or receives waits up to 5 ms each time.
+CHUNK = 2**20
+CHUNKS = 16  # of what each reads ahead
 # The same modules as here, wherever they were found.
 CHILD = (
     "import sys; sys.path[:] = filter(None, sys.path); import pickle; "
@@ -148,7 +149,11 @@ def _reader() -> Iterator[tuple[Child, str]]:
     with tempfile.TemporaryDirectory(prefix="opencode-sessions-") as folder:
         try:
             child = subprocess.Popen(
-                [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                [sys.executable, "-c", CHILD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=CHUNK,
+                pipesize=CHUNK,
             )
         except OSError as error:  # Python was replaced by another while this one runs
             raise _Ended(str(error)) from error
@@ -225,6 +230,7 @@ def serve(folder: str) -> None:
         try:
             for item in read(source, wanted, leave_out):
                 pickle.dump(item, sender, pickle.HIGHEST_PROTOCOL)
+                sender.flush()
             pickle.dump(None, sender)
         except Exception as error:
             pickle.dump(error, sender)
@@ -246,7 +252,8 @@ class _Sender:
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
-        self._chunks: queue.Queue[memoryview | None] = queue.Queue(CHUNKS)
+        self._held = bytearray()
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(CHUNKS)
         self._thread = threading.Thread(target=self._send)
 
     def __enter__(self) -> "_Sender":
@@ -254,13 +261,22 @@ class _Sender:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._chunks.put(bytes(self._held))
         self._chunks.put(None)
         self._thread.join()
 
     def write(self, chunk: bytes) -> None:
         """Takes what pickle writes; waits while too much is on its way."""
-        for start in range(0, len(chunk), CHUNK):  # a long text comes as a whole
-            self._chunks.put(memoryview(chunk)[start : start + CHUNK])
+        self._held += chunk
+        while len(self._held) >= CHUNK:  # a long text comes as a whole
+            self._chunks.put(bytes(self._held[:CHUNK]))
+            del self._held[:CHUNK]
+
+    def flush(self) -> None:
+        """Sends what there is, if nothing else is on its way."""
+        if self._held and self._chunks.empty():
+            self._chunks.put(bytes(self._held))
+            self._held.clear()
 
     def _send(self) -> None:
         with suppress(OSError):  # nobody reads any more: this ends at any moment

@@ -242,8 +242,11 @@ def test_it_ends_with_an_import_that_was_killed(
 def test_a_long_text_is_sent_in_pieces() -> None:
     sender = _Sender(io.BytesIO())
     sender.write(b"x" * (3 * CHUNK + 1))
-    sizes = [len(sender._chunks.get() or b"") for _ in range(4)]
-    assert sizes == [CHUNK, CHUNK, CHUNK, 1]
+    sender.write(b"y")
+    sender.flush()  # there is enough on its way
+    assert [len(sender._chunks.get() or b"") for _ in range(3)] == [CHUNK] * 3
+    sender.flush()
+    assert sender._chunks.get() == b"xy"
 
 
 async def everything(service: OpencodeSessionService) -> dict[str, list[Any]]:

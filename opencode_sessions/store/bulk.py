@@ -7,6 +7,7 @@ nothing of conflicts: for the rows that are not there yet.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -103,6 +104,7 @@ def bound(rows: Iterable[Row], names: Sequence[str]) -> Iterator[list[Any]]:
         ]
 
 
+@lru_cache(BATCH)  # a message, its calls and their events have the same
 def _time(value: datetime) -> str:
     utc = value if value.tzinfo in (UTC, None) else value.astimezone(UTC)
     return utc.isoformat(" ", "microseconds")[:WITHOUT_ZONE]
