@@ -315,6 +315,26 @@ async def test_a_second_session_is_picked_from_the_second_list(source: Source) -
     assert len(explorer.selection) == 196
 
 
+async def test_what_is_on_view_is_not_read_again_to_stand_beside_another(
+    in_memory: ocs.OpencodeSessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    file_events = in_memory.file_events
+
+    async def watched(session: str, **options: Any) -> pd.DataFrame:
+        read.append(session)
+        return await file_events(session, **options)
+
+    monkeypatch.setattr(in_memory, "file_events", watched)
+    explorer = ocs.explore(in_memory)
+    explorer.session = PLANNER
+    await explorer.settled()
+    for beside in (FORK, CLEAN_UP, None):
+        explorer.beside = beside
+        await explorer.settled()
+    assert read == [PLANNER, FORK, CLEAN_UP, PLANNER], "alone again it may have grown"
+
+
 # -- what goes wrong -------------------------------------------------------------------------------
 
 

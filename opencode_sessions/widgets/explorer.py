@@ -78,6 +78,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._last_file: str | None = None
         self._list = SessionList(pd.DataFrame(columns=SHOWN))
         self._story: Story | None = None  # of the session, once it is loaded
+        self._read: dict[str, pd.DataFrame] = {}  # what it is made of, by session
         self._shown: Row = {}  # the selected event
         self._brushed: pd.DataFrame | None = None  # events to brush once they are on view
         self._view, post = View(), self._loading.post
@@ -227,8 +228,13 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             return
         beside = None if self.beside == session else self.beside
         ids = [session] if beside is None else [session, beside]
-        loaded = [await self._source.file_events(id, diffs=True) for id in ids]
-        events = await self._loading.aside(together, loaded)
+        # Beside another a session is shown as it was; alone it is read anew.
+        read = {} if beside is None else self._read
+        self._read = {
+            id: read[id] if id in read else await self._source.file_events(id, diffs=True)
+            for id in ids
+        }
+        events = await self._loading.aside(together, [*self._read.values()])
         story = await self._loading.aside(Story, events)
         is_wide = beside is not None
         picture = await self._loading.aside(
