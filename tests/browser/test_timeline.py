@@ -345,6 +345,46 @@ def inked(timeline: TimelinePage, place: int) -> int:
     return int(pixels)
 
 
+def test_what_failed_is_ringed_and_turns_are_set_apart(lab: Lab, show: Show) -> None:
+    """On the canvas itself: a circle around one of three edits, a line before another."""
+    timeline = show(
+        "ocs.FileTimeline(some)",
+        "some = events[events['event_type'] == 'edit'].head(3)\n"
+        "some = some.assign(status=['completed', 'error', 'completed'],\n"
+        "    turn=pd.array([1, 1, 2], 'Int32'), additions=pd.array([1] * 3, 'Int32'))",
+    )
+    timeline.painted(3)
+    places = [timeline.where(place) for place in range(3)]
+    around = [marked(timeline, x, y, 6.4, 8.4) for x, y in places]
+    assert around[1] > 40 > 10 > max(around[0], around[2])
+    (first, _), (second, _), (third, _) = places
+    between = [
+        marked(timeline, (a + b) / 2, 33, 0, 2) for a, b in ((first, second), (second, third))
+    ]
+    assert between[0] == 0 < between[1]
+
+
+def marked(timeline: TimelinePage, x: float, y: float, inner: float, outer: float) -> int:
+    """How many pixels between two circles are not as the paper."""
+    pixels = timeline.canvas.evaluate(
+        """(canvas, [x, y, inner, outer]) => {
+            const ratio = devicePixelRatio, edge = Math.ceil(outer * ratio), side = 2 * edge + 1;
+            const context = canvas.getContext("2d");
+            const paper = context.getImageData(0, 0, 1, 1).data;
+            const { data } = context.getImageData(
+                Math.round(x * ratio) - edge, Math.round(y * ratio) - edge, side, side);
+            const isMarked = (at) => {
+                const far = Math.hypot((at % side) - edge, Math.floor(at / side) - edge) / ratio;
+                return far >= inner && far <= outer
+                    && [0, 1, 2].some((n) => Math.abs(data[4 * at + n] - paper[n]) > 60);
+            };
+            return [...Array(side * side).keys()].filter(isMarked).length;
+        }""",
+        [x, y, inner, outer],
+    )
+    return int(pixels)
+
+
 def test_where_marks_would_hide_each_other_there_is_density(lab: Lab, show: Show) -> None:
     timeline = show(
         "ocs.FileTimeline(many)",
