@@ -122,11 +122,12 @@ def read_apart(source: Source, wanted: Wanted, leave_out: frozenset[str]) -> Ite
     has_begun = False
     try:
         with ExitStack() as readers:
-            started = [
-                (readers.enter_context(_reader()), share) for share in _shares(source, leave_out)
-            ]
-            told = [_told(*reader, source, wanted, share) for reader, share in started]
-            for item in _merged(told):
+            started = {
+                readers.enter_context(_reader()): share for share in _shares(source, leave_out)
+            }
+            for (child, folder), share in started.items():
+                _ask(child, folder, (source, wanted, share))
+            for item in _merged([_told(child) for child, _folder in started]):
                 has_begun = True
                 yield item
     except _Ended as error:
@@ -165,15 +166,18 @@ def _reader() -> Iterator[tuple[Child, str]]:
             child.wait()
 
 
-def _told(
-    child: Child, folder: str, source: Source, wanted: Wanted, leave_out: Container[str]
-) -> Iterator[Item]:
-    """What a process says that is to read this."""
-    assert child.stdin and child.stdout
-    with suppress(OSError):  # it is gone: told below
+def _ask(child: Child, folder: str, task: tuple[Source, Wanted, Container[str]]) -> None:
+    """Tells a process what to read; all are asked before one is listened to."""
+    assert child.stdin
+    with suppress(OSError):  # it is gone, which shows when it should tell
         pickle.dump((sys.path, folder), child.stdin)
-        pickle.dump((source, wanted, leave_out), child.stdin)
+        pickle.dump(task, child.stdin)
         child.stdin.flush()  # but stays open: its end is ours
+
+
+def _told(child: Child) -> Iterator[Item]:
+    """What a process says."""
+    assert child.stdout
     while True:
         try:
             item = pickle.load(child.stdout)
