@@ -11,6 +11,7 @@ double quotes hold words together.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 WORD = re.compile(r"[A-Z]+(?=[A-Z][^\WA-Z\d_])|[A-Z]?[^\WA-Z_]+|[A-Z]+\d*")
@@ -19,6 +20,7 @@ TOGETHER = re.compile(r'"([^"]*)"?|([^\s"]+)')
 LONGEST = 100_000  # letters of a text that are looked at
 MOST = 16_000  # words of a text: PostgreSQL knows places up to 16,383
 LONGEST_WORD = 100
+NAMES = 50_000  # of code, whose words are remembered
 PHRASES, PHRASE = 20, 40  # of a query: more is no question
 GOES_ON = 3  # letters from which on a word may be the beginning of one
 BEFORE, AFTER = 40, 80  # letters around what was found
@@ -48,11 +50,23 @@ def asked(text: str) -> Asked:
 
 
 def words(text: str) -> tuple[list[str], list[str]]:
-    """The words of a text in order, and the runs that have several of them, each once."""
-    text = text[:LONGEST]  # without places, which cost as much as the words
-    found = [word[:LONGEST_WORD].lower() for word in WORD.findall(text)[:MOST]]
-    runs = {run.lower() for run in set(RUN.findall(text)) if _has_several(run)}
-    return found, sorted(runs)
+    """The words of a text in order, and the runs that have several of them, each once.
+
+    Made for an index of a million rows: most runs are one word in small letters, and the others,
+    the names of a project, come again and again.
+    """
+    found: list[str] = []
+    several: set[str] = set()
+    for run in RUN.findall(text[:LONGEST]):
+        if run.islower() or run.isdigit():
+            found.append(run[:LONGEST_WORD])
+        elif len(run) > LONGEST_WORD:
+            found += _split.__wrapped__(run)
+        else:
+            found += (own := _split(run))
+            if len(own) > 1:
+                several.add(run.lower())
+    return found[:MOST], sorted(several)
 
 
 def snippet(question: Asked, text: str) -> str | None:
@@ -74,6 +88,12 @@ def snippet(question: Asked, text: str) -> str | None:
     return f"{'…' if start else ''}{cut}{'…' if end < len(text) else ''}"
 
 
+@lru_cache(NAMES)
+def _split(run: str) -> list[str]:
+    """The words of a run."""
+    return [word[:LONGEST_WORD].lower() for word in WORD.findall(run)]
+
+
 Found = tuple[str, int, int]  # a word, where it begins, and where it ends
 
 
@@ -92,7 +112,7 @@ def _runs(text: str) -> Iterator[Found]:
 
 
 def _has_several(run: str) -> bool:
-    return not run.islower() and len(run) <= LONGEST_WORD and len(WORD.findall(run)) > 1
+    return not run.islower() and len(run) <= LONGEST_WORD and len(_split(run)) > 1
 
 
 def _place(phrase: Sequence[str], found: Sequence[Found]) -> tuple[int, int] | None:

@@ -22,6 +22,8 @@ import opencode_sessions as ocs
 from opencode_sessions import words
 from opencode_sessions.cli import app
 from opencode_sessions.store import engine
+from opencode_sessions.store.searching import postgresql, sqlite
+from opencode_sessions.store.searching.answers import KINDS, Search
 
 QUESTIONS = [
     *("cli.py", "trailmap/cli.py", "Traceback error", "failed", "parse", "add a"),
@@ -73,6 +75,17 @@ async def found(svc: ocs.OpencodeSessionService, text: str, **options: Any) -> l
 )
 def test_words_of_code(text: str, expected: str) -> None:
     assert words.words(text)[0] == expected.split()
+
+
+@given(st.text() | st.text("aB1_é ßΣİ-"))
+def test_index_and_answer_have_the_same_words(text: str) -> None:
+    assert words.words(text)[0] == [word for word, _, _ in words._words(text)]
+    assert words.words(text)[1] == sorted({run for run, _, _ in words._runs(text)})
+
+
+def test_long_text_has_as_many_words_in_both() -> None:
+    text = "aB" * 70 + " " + "parseConfig x1 " * 9_000
+    assert words.words(text)[0] == [word for word, _, _ in words._words(text)]
 
 
 def test_runs_are_words_as_well() -> None:
@@ -133,17 +146,24 @@ def memory(recordings: dict[str, Recording]) -> ocs.OpencodeSessionService:
     return svc
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "without index"])
+@pytest.fixture(params=["sqlite", "postgresql", "postgresql, large", "without index"])
 async def stored(
-    request: pytest.FixtureRequest, tmp_path: Path, recordings: dict[str, Recording], closing: Any
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    recordings: dict[str, Recording],
+    closing: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> ocs.OpencodeSessionService:
     """The same in a database, with an index that came before half of it."""
     target: Any = tmp_path / "sessions.db"
+    if request.param == "postgresql, large":  # for which all that is not new is left to the index
+        monkeypatch.setattr(postgresql, "NEWEST", 60)
+        monkeypatch.setattr(postgresql, "FEW", 10)
     if request.param != "sqlite":
         target = request.getfixturevalue("postgres_database")
     svc = await closing.enter_async_context(ocs.open(target))
     await svc.import_opencode(recordings["trailmap-1.18.33"].database, progress=False)
-    if request.param == "postgresql":
+    if request.param.startswith("postgresql"):
         await svc.reindex(progress=False)
     await svc.search("anything", progress=False)
     await svc.import_opencode(recordings["opencode-1.18.33"].database, progress=False)
@@ -358,6 +378,21 @@ async def test_search_answers_while_another_program_writes(
             assert len(await found(svc, "apple")) == 2  # one of them is not in it
 
 
+async def test_index_of_an_older_version_is_not_asked(
+    postgres: Server, postgres_store: str
+) -> None:
+    async with ocs.open(postgres_store) as svc:
+        await add(svc, said("apple"))
+        await svc.reindex(progress=False)
+        postgres.execute("DROP INDEX ix_opencode_search_session_id", url=postgres_store)
+        postgres.execute("UPDATE opencode_search SET words = 'pear'", url=postgres_store)
+        assert await found(svc, "apple") == ["apple"]
+        assert not await found(svc, "pear")
+        await svc.reindex(progress=False)
+        assert await svc.store._index.is_made()  # type: ignore[attr-defined]
+        assert await found(svc, "apple") == ["apple"]
+
+
 async def test_role_that_knows_no_index_writes_and_finds(
     postgres: Server, postgres_store: str
 ) -> None:
@@ -402,18 +437,19 @@ async def test_no_question_is_wrong(store: Path | str) -> None:
 @settings(max_examples=50)
 def test_any_question_becomes_a_query(question: str) -> None:
     """What reaches a database is words between quotes, whatever was asked."""
-    from opencode_sessions.store.searching import postgresql, sqlite
-    from opencode_sessions.store.searching.answers import KINDS, Search
-
     search = Search(words.asked(question), KINDS, None, 5)
     if search.question.is_nothing:
         return
-    _, values = sqlite.page(search, None, 5)
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"CREATE VIRTUAL TABLE t USING fts5({', '.join(KINDS)})")
-        connection.execute("SELECT * FROM t WHERE t MATCH ?", [values["question"]]).fetchall()
-    _, values = postgresql.page(search, None, 5)
-    assert re.fullmatch(r"\('[^\W_]+'(:\*)?( <-> '[^\W_]+'(:\*)?)*\)( & .*)?", values["together"])
+        asked = sqlite._query(search.question, KINDS)
+        connection.execute("SELECT * FROM t WHERE t MATCH ?", [asked]).fetchall()
+    values, conditions = postgresql._asked(search)
+    assert len(conditions) == len(KINDS)
+    for name, value in values.items():
+        word = rf"'{name[-1]}[^\W_]+'(:\*)?"
+        phrase = rf"\({word}( {'<->' if name.startswith('together') else '&'} {word})*\)"
+        assert re.fullmatch(rf"{phrase}( & {phrase})*", value)
 
 
 # From the shell

@@ -106,9 +106,10 @@ class SearchIndex:
 
     async def _catch_up(self, executor: Executor) -> int:
         own = self._own
-        noted = (await executor.execute(text(f"{NOTED} LIMIT {BATCH}{own.LOCKED}"))).all()
+        found = await executor.execute(text(f"{NOTED} LIMIT {BATCH}{own.LOCKED}"))
+        noted = [tuple(row) for row in found]
         for table in SEARCHED:
-            ids = sorted({row.id for row in noted if row.tab == table})
+            ids = sorted({id for _, of, id in noted if of == table})
             if ids:
                 stored = await _rows(executor, table, ids)
                 entries = await asyncio.to_thread(_entries, table, stored)
@@ -117,8 +118,7 @@ class SearchIndex:
                     taken = await own.taken(executor, [entry.number for entry in entries])
                     await own.add(executor, table, _numbered(entries, taken))
         if noted:
-            done = [{"n": row.n} for row in noted]
-            await executor.execute(text("DELETE FROM opencode_search_pending WHERE n = :n"), done)
+            await own.done(executor, [n for n, _, _ in noted])
         return len(noted)
 
     async def _search(self, search: Search) -> list[Answer]:
@@ -127,8 +127,7 @@ class SearchIndex:
         async with self._transaction(False) as executor:
             while len(found) < search.limit:
                 size = min(PAGE, search.limit - len(found))
-                statement, values = self._own.page(search, before, size)
-                page = (await executor.execute(text(statement), values)).all()
+                page = await self._own.page(executor, search, before, size)
                 found += await _answering(executor, page, search)
                 if len(page) < size:
                     break
@@ -160,7 +159,8 @@ async def _rows(executor: Executor, table: TableName, ids: Sequence[str]) -> lis
     source = TABLES[table]
     columns = (source.c[column] for column in SEARCHED[table])
     found = await executor.execute(select(*columns).where(source.c.id.in_(ids)))
-    return [dict(row) for row in found.mappings()]
+    names = [*found.keys()]
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def _entries(table: TableName, rows: Sequence[dict[str, Any]]) -> list[Entry]:
@@ -183,5 +183,5 @@ def _numbered(entries: Sequence[Entry], taken: set[int]) -> list[Entry]:
         while free in taken:
             free += 1
         taken.add(free)
-        numbered.append(entry._replace(number=free))
+        numbered.append(entry if free == entry.number else entry._replace(number=free))
     return sorted(numbered, key=lambda entry: entry.number)

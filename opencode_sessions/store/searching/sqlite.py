@@ -22,10 +22,13 @@ LOCKED = ""  # a transaction that writes has the whole database
 IS_MADE = """SELECT count(*) FROM sqlite_master
     WHERE type = 'trigger' AND name LIKE 'opencode_search_%' HAVING count(*) = 9"""
 GAP = "\N{NO-BREAK SPACE}"  # a word that nobody can ask for: no letter
-PUT_ROW = """INSERT INTO opencode_search_rows (doc, tab, id, session_id)
-    VALUES (:doc, :tab, :id, :session_id)"""
+# Rows come as one text: a million of them one by one take longer to hand over than to index.
+PUT_ROWS = """INSERT INTO opencode_search_rows (doc, tab, id, session_id)
+    SELECT json_extract(value, '$[0]'), :tab, json_extract(value, '$[1]'),
+        json_extract(value, '$[2]') FROM json_each(:rows)"""
 PUT_WORDS = f"""INSERT INTO opencode_search (rowid, {", ".join(KINDS)})
-    VALUES (:doc, {", ".join(f":{kind}" for kind in KINDS)})"""
+    SELECT {", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(KINDS) + 1))}
+    FROM json_each(:rows)"""
 
 
 def dropped(watched: Mapping[TableName, Sequence[str]]) -> Iterator[str]:
@@ -79,15 +82,18 @@ async def taken(executor: Executor, numbers: Sequence[int]) -> set[int]:
 
 async def add(executor: Executor, table: TableName, entries: Sequence[Entry]) -> None:
     """Puts rows into the index, in the order of their numbers."""
-    rows = [
-        {"doc": entry.number, "tab": table, "id": entry.id, "session_id": entry.session_id}
-        for entry in entries
-    ]
-    await executor.execute(text(PUT_ROW), rows)
-    columns = [
-        {"doc": entry.number} | {kind: _line(entry, kind) for kind in KINDS} for entry in entries
-    ]
-    await executor.execute(text(PUT_WORDS), columns)
+    rows = [[entry.number, entry.id, entry.session_id] for entry in entries]
+    await executor.execute(text(PUT_ROWS), {"tab": table, "rows": json.dumps(rows)})
+    lines = [[entry.number, *(_line(entry, kind) for kind in KINDS)] for entry in entries]
+    await executor.execute(text(PUT_WORDS), {"rows": json.dumps(lines, ensure_ascii=False)})
+
+
+async def done(executor: Executor, notes: Sequence[int]) -> None:
+    """Takes away notes of changes that the index has now."""
+    statement = text(
+        "DELETE FROM opencode_search_pending WHERE n IN (SELECT value FROM json_each(:notes))"
+    )
+    await executor.execute(statement, {"notes": json.dumps(list(notes))})
 
 
 def _line(entry: Entry, kind: Kind) -> str | None:
@@ -98,8 +104,8 @@ def _line(entry: Entry, kind: Kind) -> str | None:
     return " ".join([*words, GAP, *runs] if runs else words)
 
 
-def page(search: Search, before: int | None, size: int) -> tuple[str, dict[str, Any]]:
-    """A statement that names the next rows, newest first, and its values."""
+async def page(executor: Executor, search: Search, before: int | None, size: int) -> list[Any]:
+    """The next rows that the index names, newest first."""
     asked: dict[str, Any] = {"question": _query(search.question, search.kinds)}
     where = ["opencode_search MATCH :question", "d.id IS NOT NULL"]
     if before is not None:
@@ -109,12 +115,12 @@ def page(search: Search, before: int | None, size: int) -> tuple[str, dict[str, 
         where.append("d.session_id IN (SELECT value FROM json_each(:sessions))")
         asked["sessions"] = json.dumps(list(search.sessions))
     # CROSS JOIN: in this order, so that the first rows found are the newest.
-    return (
+    statement = text(
         f"""SELECT d.doc, d.tab, d.id FROM opencode_search f
             CROSS JOIN opencode_search_rows d ON d.doc = f.rowid
-            WHERE {" AND ".join(where)} ORDER BY f.rowid DESC LIMIT {size}""",
-        asked,
+            WHERE {" AND ".join(where)} ORDER BY f.rowid DESC LIMIT {size}"""
     )
+    return [*await executor.execute(statement, asked)]
 
 
 def _query(question: Asked, kinds: Collection[Kind]) -> str:
