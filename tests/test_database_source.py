@@ -362,8 +362,10 @@ def test_project_is_a_path_its_last_part_or_an_id(
 
 def test_count_comes_first_and_sessions_oldest_first(trailmap: Recording) -> None:
     (source,) = find(trailmap.database)
-    count, *records = source.sessions()
+    count, *records, untold = source.sessions()
     assert count == len(records) == 20
+    assert isinstance(untold, Untold)  # its snapshots are not beside it
     created = [record.created_at for record in records if isinstance(record, SessionRecord)]
+    assert len(created) == 20
     assert created == sorted(created, key=str)
     assert str(source) == str(trailmap.database)
