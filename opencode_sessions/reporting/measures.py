@@ -49,10 +49,13 @@ class Measures:
         """What there is to say of a session; a measure without a denominator is left out."""
         row = self._summaries[session]
         found = [
-            Measure(_count(row["turns"]), "turns", "each a prompt"),
-            Measure(_count(row["calls"]), "tool calls", f"{_count(row['failed'])} failed"),
-            Measure(
-                _count(row["files_changed"]), "files changed", f"{_count(row['files_read'])} read"
+            _counted(row["turns"], "turn", "turns", "each a prompt"),
+            _counted(row["calls"], "tool call", "tool calls", f"{_count(row['failed'])} failed"),
+            _counted(
+                row["files_changed"],
+                "file changed",
+                "files changed",
+                f"{_count(row['files_read'])} read",
             ),
         ]
         if is_known(row["additions"]) and is_known(row["deletions"]):
@@ -68,12 +71,12 @@ class Measures:
             if session in flags:
                 count, total = flags[session]
                 found.append(Measure(f"{count:,} of {total:,}", name, about))
-        for counts, name, about in (
-            (self._retries, "failed retries", "changes tried again in vain"),
-            (self._loops, "loops", "the same call again and again"),
+        for counts, one, many, about in (
+            (self._retries, "failed retry", "failed retries", "changes tried again in vain"),
+            (self._loops, "loop", "loops", "the same call again and again"),
         ):
             if count := counts.get(session, 0):
-                found.append(Measure(f"{count:,}", name, about))
+                found.append(_counted(count, one, many, about))
         if (checked := self._verified.get(session)) is not None:
             found += _checks(checked)
         return found
@@ -99,10 +102,12 @@ def _checks(row: Row) -> list[Measure]:
     if not row["changes"]:
         return []
     failed = f"{row['failed_checks']:,} failed" if row["checks"] else "tests, builds, linters"
-    found = [Measure(_count(row["checks"]), "checks", failed)]
+    found = [_counted(row["checks"], "check", "checks", failed)]
     if row["unverified_changes"]:
         found.append(
-            Measure(_count(row["unverified_changes"]), "changes at the end", "not checked")
+            _counted(
+                row["unverified_changes"], "change at the end", "changes at the end", "not checked"
+            )
         )
     return found
 
@@ -141,6 +146,10 @@ def lasting(seconds: Any) -> str:
     if whole < 48 * 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 86400} days"
+
+
+def _counted(count: Any, one: str, many: str, about: str) -> Measure:
+    return Measure(_count(count), one if count == 1 else many, about)
 
 
 def _count(number: Any) -> str:

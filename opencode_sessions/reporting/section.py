@@ -75,7 +75,7 @@ def _drawn(story: Story, picture: Picture, prefix: str, cut: Cut, left_out: Coll
         return _note(NO_EVENTS)
     still = f"<div class='still'>{_still(story, min(cut.marks, MARKS))}</div>"
     if not cut.limits.is_live:
-        return f"<h3>Timeline</h3><figure>{still}</figure>"
+        return f"<h3>Timeline</h3><figure class='timeline'>{still}</figure>"
     wire = {
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
         for name, value in picture.wire().items()

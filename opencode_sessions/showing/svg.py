@@ -96,9 +96,9 @@ def legend_html(events: pd.DataFrame) -> str:
     """What the marks mean, for the types that are there."""
     there = {*marked(events["event_type"])}
     types = [type for type in MARK if type in there]
-    items = [f"{_sample(_shape(type))} {type}" for type in types]
+    items = [_sample(_shape(type), type) for type in types]
     if events["status"].isin(FAILED).any():
-        items.append(f"{_sample(_ring())} failed")
+        items.append(_sample(_ring(), "failed"))
     if _faded(events).any():
         items.append("faded: undone, or copied by a fork")
     return f"<div class='ocs-legend'>{'&emsp;'.join(items)}</div>"
@@ -212,9 +212,10 @@ def _box() -> str:
     )
 
 
-def _sample(mark: str) -> str:
+def _sample(mark: str, means: str) -> str:
     return (
+        "<span style='white-space:nowrap'>"
         "<svg width='16' height='16' viewBox='-8 -8 16 16' style='vertical-align:-3px'"
         " aria-hidden='true'>"
-        f"{mark}</svg>"
+        f"{mark}</svg> {means}</span>"
     )

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 import opencode_sessions as ocs
 from opencode_sessions import demo
+from opencode_sessions.reporting import limits, whole
 
 CLEAN_UP = "ses_dfb94b0edffeI566j7sbRyceyc"  # 196 events on 30 files in seven turns
 ALERTS = "<script>alert(1)</script><img src=//x/y onerror=alert(1)><svg onload=alert(1)>"
@@ -180,6 +181,48 @@ def test_a_script_that_is_not_its_own_would_not_run(show: Open) -> None:
     )
     page.wait_for_function("performance.now() > 0")
     assert page.evaluate("window.ran") is None
+
+
+def only_level(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
+    """As of a session that is far larger."""
+    for module in (limits, whole):
+        monkeypatch.setattr(module, "LEVELS", (limits.LEVELS[0]._replace(**changed),))
+
+
+def test_of_a_large_session_what_is_left_out_can_still_be_pointed_at(
+    show: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_level(monkeypatch, messages=80)
+    page = show(session=CLEAN_UP)
+    expect(page.locator("header.top .note")).to_contain_text("the middle is left out")
+    timeline = TimelinePage(page.locator(".ocs-timeline"))
+    timeline.painted(196)
+    timeline.click(60)
+    expect(timeline.status).to_contain_text(re.compile("event 61 of 196 · .*UTC"))
+    expect(page.locator(".call.here")).to_have_count(0)
+    timeline.click(195)
+    expect(page.locator(".call.here")).to_have_attribute("data-places", "195")
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_of_the_largest_the_picture_is_there_alone(
+    show: Open, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    only_level(monkeypatch, messages=80, marks=90, is_live=False)
+    page = show(session=CLEAN_UP)
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.locator("figure.timeline").scroll_into_view_if_needed()
+    expect(page.locator(".still svg[role=img]")).to_be_visible()
+    expect(page.locator("figure.timeline")).to_contain_text("106 earlier events are not drawn")
+    expect(page.locator(".ocs-timeline")).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.locator(".files > summary").click()
+    page.get_by_role("button", name="trailmap/cli.py").click()
+    page.locator("details.call[data-places] > summary").first.click()
+    page.keyboard.press("j")
+    expect(page.locator(".call.here")).to_have_count(1)
+    page.locator("figure.timeline").scroll_into_view_if_needed()
+    keep(page, f"report-picture-{width}")
 
 
 def test_on_paper(show: Open, browser: Browser) -> None:

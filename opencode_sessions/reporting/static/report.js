@@ -36,7 +36,7 @@ const coming = new IntersectionObserver((entries) => {
     if (isIntersecting) drawn(target.dataset.prefix);
   }
 }, { rootMargin: "600px" });
-for (const figure of all("figure.timeline")) coming.observe(figure);
+for (const figure of all("figure.timeline[data-prefix]")) coming.observe(figure);
 
 // -- calls -------------------------------------------------------------------------------------
 
@@ -77,6 +77,7 @@ document.addEventListener("click", (event) => {
   if (row && event.target.closest("button")) {
     const { prefix } = row.closest(".session").dataset;
     const timeline = drawn(prefix);
+    if (!timeline) return; // of a page that has its picture alone
     timeline.set("row", Number(row.dataset.row));
     document.querySelector(`figure.timeline[data-prefix="${prefix}"]`).scrollIntoView({ block: "center" });
     return;
