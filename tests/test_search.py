@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 import opencode_sessions as ocs
 from opencode_sessions import words
 from opencode_sessions.cli import app
-from opencode_sessions.store import engine
+from opencode_sessions.store import Put, engine
 from opencode_sessions.store.searching import postgresql, sqlite
 from opencode_sessions.store.searching.answers import KINDS, Search
 
@@ -264,6 +265,33 @@ async def test_change_and_deletion_are_found_at_once(service: ocs.OpencodeSessio
     assert not await found(service, "shop")
 
 
+TIMES = [
+    *(datetime(2026, 3, 2, 9, minute, tzinfo=UTC) for minute in range(5)),
+    *(datetime(2026, 3, 2, tzinfo=UTC) - timedelta(days=day) for day in (6, 7, 8, 20, 90, 900)),
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(9999, 12, 31, tzinfo=UTC),
+]
+
+
+async def test_rows_of_all_times_are_found_newest_first(store: Path | str) -> None:
+    """In one week, over years, and of times that nobody lived in."""
+    async with ocs.open(store) as svc:
+        await svc.reindex(progress=False)
+        session = await svc.get_or_create_session("ses_1", "build", "/shop", None, "Shop")
+        rows = [
+            {"id": f"msg_{n}", "session_id": session.id, "role": "user", "created_at": when,
+             "content": f"apple{n} tart", "parts": []}
+            for n, when in enumerate(TIMES)
+        ]  # fmt: skip
+        await svc.store.apply([Put("messages", rows)])
+        times = sorted(TIMES, reverse=True)
+        for limit in (1, 3, len(TIMES), 50):
+            answers = await svc.search("apple", limit=limit, progress=False)
+            assert answers["time"].tolist() == times[:limit]
+        assert await found(svc, "apple3 tart") == ["apple3 tart"]
+        assert len(await found(svc, "tart", project="shop")) == len(TIMES)
+
+
 async def test_other_program_that_writes_is_seen(sqlite_store: Path) -> None:
     async with ocs.open(sqlite_store) as svc:
         await add(svc, said("apple"))
@@ -293,8 +321,6 @@ async def test_rows_of_one_moment_are_all_found(store: Path | str) -> None:
         await svc.reindex(progress=False)
         message = await add(svc, *(called("bash", command=f"make it{n}") for n in range(300)))
         rows = await svc.store.select("file_events", ["id"], {"message_id": [message.id]})
-        from opencode_sessions.store import Put
-
         put = {"session_id": message.session_id, "event_type": "bash", "created_at": at}
         changed = [put | {"id": id, "command": f"make it{n}"} for n, (id,) in enumerate(rows)]
         await svc.store.apply([Put("file_events", changed)])
@@ -442,7 +468,7 @@ def test_any_question_becomes_a_query(question: str) -> None:
         return
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"CREATE VIRTUAL TABLE t USING fts5({', '.join(KINDS)})")
-        asked = sqlite._query(search.question, KINDS)
+        asked = sqlite._query(search, range(2900, 2964))
         connection.execute("SELECT * FROM t WHERE t MATCH ?", [asked]).fetchall()
     values, conditions = postgresql._asked(search)
     assert len(conditions) == len(KINDS)

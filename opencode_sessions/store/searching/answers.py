@@ -35,6 +35,7 @@ KINDS_OF: dict[TableName, set[Kind]] = {
 }
 Progress = Callable[[int], object]
 TIE_BITS = 20  # of a row's number, to tell rows of one millisecond apart
+LATEST = (1 << 62 - TIE_BITS) - 1  # milliseconds of the latest that fits into a number: 2109
 
 
 class Search(NamedTuple):
@@ -159,4 +160,4 @@ def number(time: datetime | None, id: str) -> int:
 
 
 def _milliseconds(time: datetime | None) -> int:
-    return 0 if time is None else max(0, int(time.timestamp() * 1000))
+    return 0 if time is None else min(max(0, int(time.timestamp() * 1000)), LATEST)

@@ -3,6 +3,9 @@
 Such a table (`content=''`) cannot forget a row without being told its old words. So a row that has
 changed gets another number, and the old one names no row any more; making the index anew is what
 takes those words out.
+
+A word begins with the week of its row: the beginning of a word that stands everywhere is looked up
+in the newest week alone, where FTS5 would first put together all rows that have it.
 """
 
 import json
@@ -11,22 +14,29 @@ from typing import Any
 
 from sqlalchemy import text
 
-from ...words import Asked, goes_on
+from ...words import goes_on
 from .. import TableName
 from ..engine import Executor
-from .answers import KINDS, Kind, Search
+from .answers import KINDS, TIE_BITS, Kind, Search
 from .entries import Entry
 
 LOCKED = ""  # a transaction that writes has the whole database
-# With all its triggers: SQLite drops those of a table that a migration makes anew.
-IS_MADE = """SELECT count(*) FROM sqlite_master
-    WHERE type = 'trigger' AND name LIKE 'opencode_search_%' HAVING count(*) = 9"""
+# With all its triggers: SQLite drops those of a table that a migration makes anew. An older one has
+# words of no week, in `opencode_search`.
+IS_MADE = """SELECT count(*) FROM sqlite_master WHERE name = 'opencode_search_weeks'
+    OR (type = 'trigger' AND name LIKE 'opencode_search_%') HAVING count(*) = 10"""
+WEEK = 7 * 24 * 3_600_000 << TIE_BITS  # of rows' numbers
+WEEKS = 64  # that are asked at once, at most
 GAP = "\N{NO-BREAK SPACE}"  # a word that nobody can ask for: no letter
 # Rows come as one text: a million of them one by one take longer to hand over than to index.
+NEWEST = "SELECT max(doc) FROM opencode_search_rows WHERE doc < :bound"
+NEWEST_OF_SESSIONS = """SELECT max((SELECT max(doc) FROM opencode_search_rows
+    WHERE session_id = value AND doc < :bound)) FROM json_each(:sessions)"""
+LAST = 2**63 - 1
 PUT_ROWS = """INSERT INTO opencode_search_rows (doc, tab, id, session_id)
     SELECT json_extract(value, '$[0]'), :tab, json_extract(value, '$[1]'),
         json_extract(value, '$[2]') FROM json_each(:rows)"""
-PUT_WORDS = f"""INSERT INTO opencode_search (rowid, {", ".join(KINDS)})
+PUT_WORDS = f"""INSERT INTO opencode_search_weeks (rowid, {", ".join(KINDS)})
     SELECT {", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(KINDS) + 1))}
     FROM json_each(:rows)"""
 
@@ -36,8 +46,8 @@ def dropped(watched: Mapping[TableName, Sequence[str]]) -> Iterator[str]:
     for table in watched:
         for when in ("insert", "update", "delete"):
             yield f"DROP TRIGGER IF EXISTS opencode_search_{table}_{when}"
-    for name in ("opencode_search", "opencode_search_rows", "opencode_search_pending"):
-        yield f"DROP TABLE IF EXISTS {name}"
+    for name in ("", "_weeks", "_rows", "_pending"):
+        yield f"DROP TABLE IF EXISTS opencode_search{name}"
 
 
 def made(watched: Mapping[TableName, Sequence[str]]) -> Iterator[str]:
@@ -46,7 +56,8 @@ def made(watched: Mapping[TableName, Sequence[str]]) -> Iterator[str]:
     yield """CREATE TABLE opencode_search_rows (
         doc INTEGER PRIMARY KEY, tab TEXT, id TEXT, session_id TEXT)"""
     yield "CREATE INDEX ix_opencode_search_rows_id ON opencode_search_rows (id)"
-    yield f"""CREATE VIRTUAL TABLE opencode_search USING fts5(
+    yield "CREATE INDEX ix_opencode_search_rows_session ON opencode_search_rows (session_id, doc)"
+    yield f"""CREATE VIRTUAL TABLE opencode_search_weeks USING fts5(
         {", ".join(KINDS)}, content='', columnsize=0, tokenize='ascii')"""
     for table, columns in watched.items():
         changed = " OR ".join(f"OLD.{column} IS NOT NEW.{column}" for column in columns)
@@ -101,31 +112,52 @@ def _line(entry: Entry, kind: Kind) -> str | None:
     if kind not in entry.words:
         return None
     words, runs = entry.words[kind]
-    return " ".join([*words, GAP, *runs] if runs else words)
+    week = _name_of_week(entry.number // WEEK)
+    return " ".join([week + word for word in ([*words, GAP, *runs] if runs else words)])
+
+
+def _name_of_week(week: int) -> str:
+    """As long for each: the beginning of a word is that of no other."""
+    return f"{week:06}"
 
 
 async def page(executor: Executor, search: Search, before: int | None, size: int) -> list[Any]:
-    """The next rows that the index names, newest first."""
-    asked: dict[str, Any] = {"question": _query(search.question, search.kinds)}
-    where = ["opencode_search MATCH :question", "d.id IS NOT NULL"]
-    if before is not None:
-        where.append("f.rowid < :before")
-        asked["before"] = before
+    """The next rows that the index names: of the newest week, then of two more, of four."""
+    newest, of_sessions = NEWEST, ""
+    asked: dict[str, Any] = {"bound": LAST if before is None else before}
     if search.sessions is not None:
-        where.append("d.session_id IN (SELECT value FROM json_each(:sessions))")
+        newest = NEWEST_OF_SESSIONS
+        of_sessions = "AND d.session_id IN (SELECT value FROM json_each(:sessions))"
         asked["sessions"] = json.dumps(list(search.sessions))
-    # CROSS JOIN: in this order, so that the first rows found are the newest.
-    statement = text(
-        f"""SELECT d.doc, d.tab, d.id FROM opencode_search f
-            CROSS JOIN opencode_search_rows d ON d.doc = f.rowid
-            WHERE {" AND ".join(where)} ORDER BY f.rowid DESC LIMIT {size}"""
-    )
-    return [*await executor.execute(statement, asked)]
+    found: list[Any] = []
+    weeks = 1
+    while len(found) < size:
+        doc = (await executor.execute(text(newest), asked)).scalar_one()
+        if doc is None:
+            break
+        week = doc // WEEK
+        first = max(0, week - weeks + 1)
+        # CROSS JOIN: in this order, so that the first rows found are the newest.
+        statement = text(
+            f"""SELECT d.doc, d.tab, d.id FROM opencode_search_weeks f
+                CROSS JOIN opencode_search_rows d ON d.doc = f.rowid
+                WHERE opencode_search_weeks MATCH :question AND f.rowid < :bound
+                    AND d.id IS NOT NULL {of_sessions}
+                ORDER BY f.rowid DESC LIMIT {size - len(found)}"""
+        )
+        question = _query(search, range(first, week + 1))
+        found += await executor.execute(statement, asked | {"question": question})
+        asked["bound"], weeks = first * WEEK, min(2 * weeks, WEEKS)
+    return found
 
 
-def _query(question: Asked, kinds: Collection[Kind]) -> str:
+def _query(search: Search, weeks: Collection[int]) -> str:
     """What is asked for in FTS5's own words: nothing but words comes from the user."""
-    phrases = (
-        f'"{" ".join(phrase)}"{"*" if goes_on(phrase) else ""}' for phrase in question.phrases
+    of_weeks = (
+        " AND ".join(
+            f'"{" ".join(name + word for word in phrase)}"{"*" if goes_on(phrase) else ""}'
+            for phrase in search.question.phrases
+        )
+        for name in map(_name_of_week, weeks)
     )
-    return f"{{{' '.join(sorted(kinds))}}} : ({' AND '.join(phrases)})"
+    return f"{{{' '.join(sorted(search.kinds))}}} : (({') OR ('.join(of_weeks)}))"
