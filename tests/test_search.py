@@ -1,6 +1,7 @@
 """Search: the same answers from every store, from what is stored now, whatever is asked."""
 
 import asyncio
+import random
 import re
 import shutil
 import sqlite3
@@ -22,7 +23,7 @@ from typer.testing import CliRunner
 import opencode_sessions as ocs
 from opencode_sessions import words
 from opencode_sessions.cli import app
-from opencode_sessions.store import Put, engine
+from opencode_sessions.store import Put, engine, searching
 from opencode_sessions.store.searching import postgresql, sqlite
 from opencode_sessions.store.searching.answers import KINDS, Search
 
@@ -265,6 +266,29 @@ async def test_change_and_deletion_are_found_at_once(service: ocs.OpencodeSessio
     assert not await found(service, "shop")
 
 
+async def test_row_that_changes_again_and_again_is_found(
+    service: ocs.OpencodeSessionService,
+) -> None:
+    """As an answer does that is stored while it grows, and is searched for meanwhile."""
+    await service.reindex(progress=False)
+    session = await service.get_or_create_session("ses_1", "build", "/shop", None, "Shop")
+    for n in range(30):
+        await service.persist_message(session, "user", [said(f"apple{n}")], message_id="msg_1")
+        assert await found(service, "apple") == [f"apple{n}"]
+
+
+async def test_rows_of_one_number_get_one_each(store: Path | str, monkeypatch: Any) -> None:
+    """More of them than were looked at once, put into the index one by one and together."""
+    monkeypatch.setattr(searching, "number", lambda _time, _id: 7)
+    async with ocs.open(store) as svc:
+        await svc.reindex(progress=False)
+        for n in range(15):
+            await add(svc, said(f"apple {n}"))
+            assert len(await found(svc, "apple")) == n + 1
+        await svc.reindex(progress=False)
+        assert len(await found(svc, "apple")) == 15
+
+
 TIMES = [
     *(datetime(2026, 3, 2, 9, minute, tzinfo=UTC) for minute in range(5)),
     *(datetime(2026, 3, 2, tzinfo=UTC) - timedelta(days=day) for day in (6, 7, 8, 20, 90, 900)),
@@ -290,6 +314,40 @@ async def test_rows_of_all_times_are_found_newest_first(store: Path | str) -> No
             assert answers["time"].tolist() == times[:limit]
         assert await found(svc, "apple3 tart") == ["apple3 tart"]
         assert len(await found(svc, "tart", project="shop")) == len(TIMES)
+
+
+async def test_pages_of_any_weeks_are_those_of_memory(
+    store: Path | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows in the same order, whatever their times, the limit and the sessions."""
+    monkeypatch.setattr(searching, "PAGE", 7)
+    dice = random.Random(1)
+    reach = [1, 60, 86_400, 7 * 86_400, 400 * 86_400, 40 * 365 * 86_400]  # seconds
+    rows = [
+        {"id": f"msg_{n}", "opencode_id": f"msg_{n}", "session_id": f"ses_{dice.randrange(6)}",
+         "role": "user", "parts": [],
+         "created_at": TIMES[0] - timedelta(seconds=dice.randrange(dice.choice(reach))),
+         "content": " ".join(dice.sample(["tart", "apple", "apples", "pear", "pie"], 2))}
+        for n in range(400)
+    ]  # fmt: skip
+    async with ocs.open(store) as svc, ocs.OpencodeSessionService() as memory:
+        await svc.reindex(progress=False)
+        for one in (svc, memory):
+            sessions = [
+                {"id": f"ses_{n}", "opencode_id": f"ses_{n}", "agent_name": "build", "title": "x",
+                 "workdir": f"/home/ana/shop{n // 3}", "created_at": TIMES[0],
+                 "updated_at": TIMES[0]}
+                for n in range(6)
+            ]  # fmt: skip
+            await one.store.apply([Put("sessions", sessions), Put("messages", rows)])
+        for question in ("tart", "app", "apple pie", '"pear tart"', "none"):
+            for limit in (1, 7, 20, 1000):
+                for project in (None, "shop1"):
+                    asked = {"limit": limit, "project": project, "progress": False}
+                    expected = await memory.search(question, **asked)  # type: ignore[arg-type]
+                    actual = await svc.search(question, **asked)  # type: ignore[arg-type]
+                    assert_frame_equal(actual, expected, obj=f"{question} {asked}")
+                    assert expected.empty == (question == "none")
 
 
 async def test_other_program_that_writes_is_seen(sqlite_store: Path) -> None:
@@ -341,8 +399,6 @@ async def test_word_that_stands_very_often_hides_no_other(store: Path | str) -> 
 async def test_index_that_was_left_half_made_is_finished(
     store: Path | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from opencode_sessions.store import searching
-
     class Stop(BaseException):
         pass
 

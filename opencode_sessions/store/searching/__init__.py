@@ -9,7 +9,7 @@ numbers, and are found without sorting.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import ModuleType
 from typing import Any
@@ -115,11 +115,20 @@ class SearchIndex:
                 entries = await asyncio.to_thread(_entries, table, stored)
                 await own.forget(executor, table, ids)
                 if entries:
-                    taken = await own.taken(executor, [entry.number for entry in entries])
-                    await own.add(executor, table, _numbered(entries, taken))
+                    await own.add(executor, table, await self._numbered(executor, entries))
         if noted:
             await own.done(executor, [n for n, _, _ in noted])
         return len(noted)
+
+    async def _numbered(self, executor: Executor, entries: Sequence[Entry]) -> list[Entry]:
+        """Entries in the order of their numbers, each one that no other has or had."""
+        taken, asked = set[int](), set[int]()
+        numbered = _apart(entries, taken)
+        while new := {entry.number for entry in numbered} - asked:
+            taken |= await self._own.taken(executor, sorted(new))
+            asked |= new
+            numbered = _apart(entries, taken)
+        return numbered
 
     async def _search(self, search: Search) -> list[Answer]:
         found: list[Answer] = []
@@ -175,13 +184,13 @@ def _entries(table: TableName, rows: Sequence[dict[str, Any]]) -> list[Entry]:
     ]
 
 
-def _numbered(entries: Sequence[Entry], taken: set[int]) -> list[Entry]:
-    """Entries in the order of their numbers, each one that no other has or had."""
-    numbered = []
+def _apart(entries: Sequence[Entry], taken: Collection[int]) -> list[Entry]:
+    """Entries in the order of their numbers, each the next that is not taken."""
+    numbered, gone = [], {*taken}
     for entry in entries:
         free = entry.number
-        while free in taken:
+        while free in gone:
             free += 1
-        taken.add(free)
+        gone.add(free)
         numbered.append(entry if free == entry.number else entry._replace(number=free))
     return sorted(numbered, key=lambda entry: entry.number)

@@ -90,10 +90,12 @@ async def forget(executor: Executor, table: TableName, ids: Sequence[str]) -> No
 
 
 async def taken(executor: Executor, numbers: Sequence[int]) -> set[int]:
-    """The numbers around these that are taken."""
+    """Those of the numbers that are taken, and what is taken right after them."""
     statement = text(
-        "SELECT DISTINCT doc FROM opencode_search "
-        "JOIN unnest(CAST(:numbers AS bigint[])) number ON doc BETWEEN number AND number + 9"
+        """WITH RECURSIVE run (doc) AS (
+            SELECT doc FROM opencode_search WHERE doc = ANY(CAST(:numbers AS bigint[]))
+            UNION SELECT d.doc FROM run JOIN opencode_search d ON d.doc = run.doc + 1
+        ) SELECT doc FROM run"""
     )
     found = await executor.execute(statement, {"numbers": list(numbers)})
     return {row.doc for row in found}

@@ -82,10 +82,16 @@ async def forget(executor: Executor, table: TableName, ids: Sequence[str]) -> No
 
 
 async def taken(executor: Executor, numbers: Sequence[int]) -> set[int]:
-    """The numbers around these that are taken."""
+    """Those of the numbers that are taken, and what is taken right after them.
+
+    A row that has changed often has a run of them.
+    """
     statement = text(
-        "SELECT doc FROM opencode_search_rows, json_each(:numbers) "
-        "WHERE doc BETWEEN value AND value + 9"
+        """WITH RECURSIVE run (doc) AS (
+            SELECT doc FROM opencode_search_rows
+                WHERE doc IN (SELECT value FROM json_each(:numbers))
+            UNION SELECT d.doc FROM run JOIN opencode_search_rows d ON d.doc = run.doc + 1
+        ) SELECT doc FROM run"""
     )
     found = await executor.execute(statement, {"numbers": json.dumps(list(numbers))})
     return {row.doc for row in found}
