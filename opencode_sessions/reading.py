@@ -97,6 +97,16 @@ class Reader:
         """Messages, of one session or of all, one row each, in order."""
         return await self._frame("messages", session, optional=parts)
 
+    async def message(self, message_id: str) -> "pd.DataFrame":
+        """The message with this row id and the prompt it answers, with parts.
+
+        Of the frame of messages these two rows, the prompt first; one if it is a prompt itself or
+        answers none, none if there is no such message.
+        """
+        from .analytics.loading import load_message
+
+        return await load_message(self, message_id)
+
     async def tool_calls(
         self, session: OpencodeSession | str | None = None, *, parts: bool = False
     ) -> "pd.DataFrame":
@@ -171,12 +181,14 @@ class Reader:
     ) -> "pd.DataFrame":
         from .analytics.loading import load_frame
 
-        ids = None if session is None else [(await self._session_row(session))["id"]]
-        return await load_frame(self, name, sessions=ids, file_path=file_path, optional=optional)
+        ids = None if session is None else [self._said(session)]
+        frame = await load_frame(self, name, sessions=ids, file_path=file_path, optional=optional)
+        if session is not None and frame.empty:
+            await self._session_row(session)  # says so if it is not there
+        return frame
 
     async def _session_row(self, session: OpencodeSession | str) -> Row:
-        said = session if isinstance(session, str) else self._id(session)
-        id = clean({"id": said})[0]["id"]  # as it would have been stored
+        id = self._said(session)
         for column in ("id", "opencode_id"):
             if found := await self._rows("sessions", {column: [id]}):
                 return found[0]
@@ -202,6 +214,10 @@ class Reader:
         names = columns or [column.name for column in TABLES[table].columns]
         rows = await self.store.select(table, names, where)
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _said(self, session: OpencodeSession | str) -> str:
+        said = session if isinstance(session, str) else self._id(session)
+        return str(clean({"id": said})[0]["id"])  # as it would have been stored
 
     def _id(self, instance: OpencodeSession | OpencodeMessage) -> str:
         return identity(instance)

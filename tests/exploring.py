@@ -48,9 +48,9 @@ class Gate:
         events = self._frames.file_events
         return events[events["session_id"] == session].reset_index(drop=True)
 
-    async def messages(self, session: str, *, parts: bool) -> pd.DataFrame:
+    async def message(self, message_id: str) -> pd.DataFrame:
         messages = self._frames.messages
-        return messages[messages["session_id"] == session].reset_index(drop=True)
+        return messages[messages["message_id"] == message_id]
 
     async def _pass(self, name: str) -> None:
         self.asked.append(name)

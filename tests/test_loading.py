@@ -24,7 +24,9 @@ from opencode_sessions.analytics import Frames, load
 from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
 from opencode_sessions.models import ODDLY_WRITTEN
-from opencode_sessions.store import Put, Store, engine, statements
+from opencode_sessions.showing.source import FromFrames
+from opencode_sessions.store import NotAtOnce, Put, Store, engine, statements
+from opencode_sessions.store.sql import SqlStore
 from opencode_sessions.store.sqlite_reading import SqliteReader
 from opencode_sessions.store.values import is_oddly_written
 
@@ -232,7 +234,7 @@ async def test_parents_at_any_height_stored_or_not(
             pd.testing.assert_frame_equal(found, whole.file_events)
 
 
-# One file's events, from a file of ours in one visit to a thread
+# One session, one file, one message: from a file of ours in one visit to a thread
 
 
 EDIT = {"type": "tool_use", "name": "write", "input": {"filePath": "/w/a.py", "content": "1"}}
@@ -245,11 +247,12 @@ async def said(svc: ocs.OpencodeSessionService, *texts: str) -> None:
         await svc.persist_file_events(message, [EDIT])
 
 
-async def test_one_files_events_are_one_visit_to_a_thread(
+async def test_few_rows_are_one_visit_to_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with await ocs.open(tmp_path / "x.db") as svc:
         await said(svc, "1", "2")
+        last = (await svc.messages())["message_id"].iloc[-1]
         visits = []
         run = SqliteReader.run
 
@@ -260,8 +263,11 @@ async def test_one_files_events_are_one_visit_to_a_thread(
         monkeypatch.setattr(SqliteReader, "run", counted)
         monkeypatch.setattr(engine, "transaction", None)
         monkeypatch.setattr(svc.store, "_transaction", None)
-        assert list((await svc.file_events(file_path="a.py"))["file_path"]) == ["a.py", "a.py"]
-        assert len(visits) == 1
+        for its in ({"file_path": "a.py"}, {"session": "ses_1", "diffs": True}):
+            assert list((await svc.file_events(**its))["file_path"]) == ["a.py", "a.py"]
+        assert len(await svc.messages("ses_1", parts=True)) == 2
+        assert list((await svc.message(last))["message_id"]) == [last]
+        assert len(visits) == 4
 
 
 @pytest.mark.parametrize(
@@ -274,7 +280,7 @@ async def test_one_files_events_are_one_visit_to_a_thread(
         "message_id = 'nowhere'",
     ],
 )
-async def test_one_files_events_whatever_they_hold(tmp_path: Path, changed: str) -> None:
+async def test_events_whatever_they_hold(tmp_path: Path, changed: str) -> None:
     async with await ocs.open(tmp_path / "x.db") as svc:
         await said(svc, "1", "2")
         with closing(sqlite3.connect(tmp_path / "x.db")) as other:
@@ -284,7 +290,79 @@ async def test_one_files_events_whatever_they_hold(tmp_path: Path, changed: str)
         svc.store.whole = lambda: None  # type: ignore[method-assign]
         whole = (await load(svc)).file_events
         pd.testing.assert_frame_equal(await svc.file_events(file_path="a.py"), whole)
+        pd.testing.assert_frame_equal(await svc.file_events("ses_1"), whole)
         assert len(whole) == 2
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "cost_usd = 0.1 + 0.2",  # no millionth: each comes with the row it is of
+        "cost_usd = 1.5e-9 * seq",
+        "cost_usd = CASE seq WHEN 1 THEN 0.12345678 END",
+        "parts = NULL",
+        """parts = '[NaN, "\\u0000", 1e400, "é\\ud83d\\ude00"]'""",
+        "content = char(0, 10, 34, 92) || 'é'",
+        "tokens_input = 'many'",  # read row by row, or refused as all of them are
+        "parts = x'5b5d'",
+    ],
+)
+async def test_messages_whatever_they_hold(
+    tmp_path: Path, changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await ocs.open(tmp_path / "x.db") as svc:
+        await said(svc, *map(str, range(9)))
+        with closing(sqlite3.connect(tmp_path / "x.db")) as other:
+            other.execute(f"UPDATE opencode_messages SET {changed} WHERE seq % 3 > 0")
+            other.commit()
+
+        async def read() -> pd.DataFrame | str:
+            try:
+                return await svc.messages("ses_1", parts=True)
+            except (ocs.OpencodeSessionsError, ValueError, TypeError) as error:
+                return type(error).__name__
+
+        found = await read()
+
+        async def row_by_row(*_: object) -> None:
+            raise NotAtOnce
+
+        monkeypatch.setattr(SqlStore, "texts", row_by_row)
+        expected = await read()
+        if isinstance(found, str):
+            assert found == expected
+        else:
+            pd.testing.assert_frame_equal(found, expected)
+
+
+def test_message_comes_with_the_prompt_it_answers(imported: Imported) -> None:
+    messages = imported.frames.messages
+    some = messages.groupby(["session_id", "role"], observed=True).tail(2)
+    by_hand = {}
+    for id, session, seq, role in some[["message_id", "session_id", "seq", "role"]].to_numpy():
+        its = messages[messages["session_id"] == session]
+        prompts = its[(its["role"] == "user") & (its["seq"] < seq)].tail(role != "user")
+        by_hand[id] = [*prompts["message_id"], id]
+    assert {len(ids) for ids in by_hand.values()} == {1, 2}
+
+    async def ask(svc: ocs.OpencodeSessionService) -> None:
+        for id, expected in by_hand.items():
+            found = await svc.message(id)
+            assert list(found["message_id"]) == expected
+            assert found.iloc[-1]["parts"] == messages.set_index("message_id")["parts"][id]
+        assert (await svc.message("no such message")).empty
+
+    async def ask_each() -> None:
+        await ask(imported.memory)
+        for target in (imported.file, imported.url):
+            async with await ocs.open(target, migrate=False) as svc:
+                await ask(svc)
+        frames = FromFrames(imported.frames)
+        for id, expected in by_hand.items():
+            assert list((await frames.message(id))["message_id"]) == expected
+        assert (await frames.message("no such message")).empty
+
+    asyncio.run(ask_each())
 
 
 async def test_what_is_read_together_is_of_one_moment(tmp_path: Path) -> None:

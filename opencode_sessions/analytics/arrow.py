@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..store import NotAtOnce, TableName, Texts
+from ..store.values import loads
 from .columns import COLUMNS, FIXED, TIME, Column
 
 TEXT, REPEATED = pa.large_string(), pa.dictionary(pa.int32(), pa.string())
@@ -64,6 +65,21 @@ class Rows:
         if len(self._waiting) >= BATCH:
             self._convert()
 
+    def take_texts(self, texts: Texts) -> int:
+        """Adds rows that come as texts.
+
+        Returns:
+            How many they are.
+
+        Raises:
+            NotAtOnce: a value is not of its column's type; none of them was added.
+        """
+        found = _columns(texts, self._types, {})
+        for column, values in found.items():
+            is_json = self._types[column] is None
+            self._columns[column].extend(values if is_json else values.chunks)
+        return len(found["id"])
+
     def arrays(self) -> dict[str, Any]:
         """The columns as Arrow arrays; JSON columns as arrays of objects."""
         self._convert()
@@ -94,30 +110,43 @@ def tabled(batch: Any, types: Mapping[str, Any], before: dict[str, tuple[bytes, 
     Raises:
         NotAtOnce: a value is not of its column's type.
     """
+    if isinstance(batch, Texts):
+        return pa.table(_columns(batch, types, before))
     try:
-        if not isinstance(batch, Texts):
-            return _encoded(pa.RecordBatchReader.from_stream(batch), types)
-        found = {}
-        for name, text in batch.columns.items():
+        return _encoded(pa.RecordBatchReader.from_stream(batch), types)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise NotAtOnce(str(error)) from error
+
+
+def _columns(
+    texts: Texts, types: Mapping[str, Any], before: dict[str, tuple[bytes, Any]]
+) -> dict[str, Any]:
+    found = {}
+    try:
+        for name, text in texts.columns.items():
+            if name in texts.exact:
+                found[name] = array(texts.exact[name], types[name])
+                continue
             said = before.get(name)
             if said is None or said[0] != text:
                 said = before[name] = text, _parsed(text, types[name])
             found[name] = said[1]
-        exact = {name: array(values, types[name]) for name, values in batch.exact.items()}
-        return pa.table(found | exact)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise NotAtOnce(str(error)) from error
+    return found
 
 
 def _parsed(text: bytes, type_: Any) -> Any:
     """The values of a JSON array, as `Texts` has them."""
     values = orjson.loads(text)
+    if type_ is None:
+        return [None if value is None else loads(value) for value in values]
     if pa.types.is_floating(type_):
-        return pc.divide(pa.array(values, pa.int64()).cast(type_), 1e6)
+        return pc.divide(array(values, pa.int64()).cast(type_), 1e6)
     if pa.types.is_timestamp(type_):
-        return pa.array(values, pa.string()).cast(pa.timestamp("us")).cast(type_)
+        return array(values, pa.string()).cast(pa.timestamp("us")).cast(type_)
     if pa.types.is_boolean(type_):
-        return pa.array(values, pa.int8()).cast(type_)
+        return array(values, pa.int8()).cast(type_)
     return array(values, type_)
 
 

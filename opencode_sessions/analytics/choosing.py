@@ -1,13 +1,14 @@
 """What to load of a store: filters as conditions that go down to the database."""
 
+import asyncio
 import difflib
 import logging
 import posixpath
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from ..moments import Moment, moment
 from ..shown import visible
 from ..store import NotAtOnce, Store, TableName, Where
-from .arrow import Rows, coded, listed, tabled, types
+from .arrow import Rows, coded, listed, rows_of, tabled, types
 from .building import OF_MESSAGE, Sessions, StoredRow, sessions_of
 from .columns import COLUMNS
 from .paths import plain_paths, posix_path, project_of
@@ -30,8 +31,11 @@ COMPUTED_FROM: dict[TableName, tuple[str, ...]] = {
 }
 IN_SESSION: tuple[TableName, ...] = ("messages", "tool_calls", "file_events")
 IDS = ("id", "opencode_id")
-BATCH = 500  # ids in one statement
+IDS_AT_ONCE = 500  # ids in one statement
 NAMED = 5  # projects that are named where there is none as was asked for
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 
 log = logging.getLogger("opencode_sessions")
 
@@ -58,7 +62,9 @@ async def choose(
     wanted: set[str] | None = None
     if sessions is not None:
         rows = await _with_ancestors(store, sessions)
-        wanted = {row["id"] for row in rows if {row["id"], row["opencode_id"]} & {*sessions}}
+        named = {row["id"] for row in rows} & {*sessions}
+        by_opencode = {row["opencode_id"]: row["id"] for row in rows}
+        wanted = named | {by_opencode[id] for id in {*sessions} - named if id in by_opencode}
     elif file_path is None or since is not None or project is not None:
         rows = await _sessions(store)
     if rows is not None and (since is not None or project is not None):
@@ -152,27 +158,41 @@ def stored_columns(name: TableName, optional: bool) -> list[str]:
 
 async def _sessions(store: Store, where: Where | None = None) -> list[StoredRow]:
     columns = stored_columns("sessions", optional=False)
-    found = await store.select("sessions", columns, where)
-    return [dict(zip(columns, row, strict=True)) for row in found]
+    try:
+        texts = await store.texts("sessions", columns, where or {})
+        return await aside(lambda: rows_of(tabled(texts, types("sessions", columns), {})))
+    except NotAtOnce:
+        found = await store.select("sessions", columns, where)
+        return [dict(zip(columns, row, strict=True)) for row in found]
+
+
+async def aside(make: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
+    """What `make` returns, made in a thread; at once where no event loop waits for it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return make(*args, **kwargs)
+    return await asyncio.to_thread(make, *args, **kwargs)
 
 
 async def _with_ancestors(
     store: Store, ids: Collection[str], by: Sequence[str] = IDS
 ) -> list[StoredRow]:
-    """Sessions by row id or opencode's, and those they come from."""
+    """Sessions, by row id or else opencode's, and those they come from."""
     found: dict[str, StoredRow] = {}
     asked: set[str] = set()
     missing = set(ids)
     while missing:
-        listed = sorted(missing)
-        for start in range(0, len(listed), BATCH):
-            for column in by:
-                for row in await _sessions(store, {column: listed[start : start + BATCH]}):
+        for column in by:
+            listed = sorted(missing)
+            for start in range(0, len(listed), IDS_AT_ONCE):
+                for row in await _sessions(store, {column: listed[start : start + IDS_AT_ONCE]}):
                     found[row["id"]] = row
-        asked |= missing if by == IDS else set()
-        by = IDS  # a parent may be named by either
+                    missing.discard(row[column])
+        by = IDS[::-1]  # a parent is named by opencode's, or else by the row's
         known = asked | {row["opencode_id"] for row in found.values()}
         missing = {row["parent_id"] for row in found.values() if row["parent_id"]} - known
+        asked |= missing
     return list(found.values())
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import pandas as pd
@@ -14,7 +14,7 @@ from ..moments import Moment
 from ..store import NotAtOnce, Store, TableName
 from .arrow import Rows
 from .building import OF_MESSAGE, Columns, build, session_frame
-from .choosing import BATCH, Chosen, choose, of_project, stored_columns
+from .choosing import IDS_AT_ONCE, Chosen, aside, choose, of_project, stored_columns
 from .frames import Frames
 from .totals import totals_of
 from .whole import Read, read
@@ -22,6 +22,7 @@ from .whole import Read, read
 log = logging.getLogger("opencode_sessions")
 
 SLOW = 1.0  # seconds; a bar that only flashes up is worse than none
+SESSIONS_AT_ONCE = 50  # read by one statement
 
 
 class HasStore(Protocol):
@@ -88,20 +89,33 @@ async def load_frame(
 ) -> pd.DataFrame:
     """One of the frames alone, as `load` gives it; `optional` adds its optional columns."""
     with tqdm(disable=True) as bar:
-        if file_path is not None and name == "file_events":
-            building = await svc.store.reading(
-                lambda store: _events_of(store, file_path, sessions, optional)
-            )
-            return await asyncio.to_thread(building)
         if sessions is file_path is None and name != "sessions":
             wanted: dict[TableName, bool] = {"sessions": False, name: optional}
             if found := await _at_once(svc.store, wanted, bar):
                 return found[name]
-        chosen = await choose(svc.store, sessions, None, None, file_path, optional)
-        loading = _Loading(svc.store, chosen, bar)
-        if name == "sessions":
-            return await loading.session_frame()
-        return await loading.frame(name, optional)
+
+        async def loaded(store: Store) -> pd.DataFrame:
+            chosen = await choose(store, sessions, None, None, file_path, optional)
+            loading = _Loading(store, chosen, bar)
+            if name == "sessions":
+                return await loading.session_frame()
+            return await loading.frame(name, optional)
+
+        return await svc.store.reading(loaded)
+
+
+async def load_message(svc: HasStore, id: str) -> pd.DataFrame:
+    """A message, if it is there, and the prompt it answers: of the frame of messages with parts."""
+
+    async def loaded(store: Store) -> pd.DataFrame:
+        ids = await store.with_prompt(id)
+        of = {session for (session,) in await store.select("messages", ["session_id"], {"id": ids})}
+        chosen = await choose(store, of, None, None, None, False)
+        chosen = replace(chosen, where={"messages": ("id", ids)})
+        with tqdm(disable=True) as bar:
+            return await _Loading(store, chosen, bar).frame("messages", True)
+
+    return await svc.store.reading(loaded)
 
 
 def of_project_in(project: str, sessions: pd.DataFrame) -> pd.DataFrame:
@@ -110,14 +124,6 @@ def of_project_in(project: str, sessions: pd.DataFrame) -> pd.DataFrame:
     named.columns = ["id", "project_id", "workdir", "worktree"]
     rows: list[Any] = named.where(named.notna(), None).to_dict("records")
     return sessions[sessions["session_id"].isin(of_project(project, rows))]
-
-
-async def _events_of(
-    store: Store, file_path: str, sessions: Collection[str] | None, diffs: bool
-) -> Callable[[], pd.DataFrame]:
-    """Reads the events of one file; gives what makes their frame."""
-    chosen = await choose(store, sessions, None, None, file_path, diffs)
-    return partial(build, "file_events", chosen.events, chosen.sessions)
 
 
 async def _at_once(
@@ -172,23 +178,23 @@ class _Loading:
         where = self._chosen.where.get("messages")
         sessions = self._chosen.sessions
         totals = await self._store.totals(None if where is None else sessions.wanted)
-        return await asyncio.to_thread(session_frame, sessions, totals)
+        return await aside(session_frame, sessions, totals)
 
     async def frame(self, name: TableName, optional: bool) -> pd.DataFrame:
         """The frame of another table."""
         if name == "file_events" and (events := self._chosen.events) is not None:
-            return await asyncio.to_thread(build, name, events, self._chosen.sessions)
+            return await aside(build, name, events, self._chosen.sessions)
         rows = Rows(name, columns := stored_columns(name, optional))
         await self._read(rows, name, columns)
-        stored = await asyncio.to_thread(rows.arrays)
+        stored = await aside(rows.arrays)
         if name == "messages":
             self._messages = stored
         elif self._messages is None:
             messages = Rows("messages", columns := ["id", *OF_MESSAGE])
             await self._read(messages, "messages", columns)
-            self._messages = await asyncio.to_thread(messages.arrays)
+            self._messages = await aside(messages.arrays)
         agents = None if name == "messages" else self._messages
-        return await asyncio.to_thread(build, name, stored, self._chosen.sessions, agents)
+        return await aside(build, name, stored, self._chosen.sessions, agents)
 
     async def _read(self, rows: Rows, name: TableName, columns: Sequence[str]) -> None:
         def take(batch: Sequence[tuple[Any, ...]]) -> None:
@@ -200,9 +206,11 @@ class _Loading:
             return
         column, values = self._chosen.where[name]
         listed = sorted(values)
-        for start in range(0, len(listed), BATCH):
-            where = {column: listed[start : start + BATCH]}
-            if column == "session_id":
+        step = SESSIONS_AT_ONCE if column == "session_id" else IDS_AT_ONCE
+        for start in range(0, len(listed), step):
+            where = {column: listed[start : start + step]}
+            try:
+                texts = await self._store.texts(name, columns, where)
+                self._bar.update(await aside(rows.take_texts, texts))
+            except NotAtOnce:
                 await self._store.scan(name, columns, where, take)
-            else:  # few rows
-                take(await self._store.select(name, columns, where))

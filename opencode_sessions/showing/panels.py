@@ -27,7 +27,7 @@ def session_html(session: Row, story: Story) -> str:
     """A session's title and what it did in numbers."""
     events = story.events
     is_own = events["session_id"] == session["session_id"]
-    files = len(set(story.names[is_own]) - {SHELL})
+    files = story.names[is_own & (story.names != SHELL)].nunique()
     failed = int((is_own & events["status"].isin(FAILED)).sum())
     is_change = is_own & is_counted(events) & is_mutation(events)
     lines = events.loc[is_change, ["additions", "deletions"]].dropna().sum()

@@ -14,7 +14,7 @@ from ..analytics import file_timeline
 from ..analytics.counting import EXTRAS, FAILED, codes, numbered, places_in_order
 from ..errors import OpencodeSessionsError
 from ..shown import visible
-from .story import SHELL
+from .story import OF_FILES, SHELL
 from .svg import MARK, OTHER
 
 TEXT_LETTERS = 300  # of a command, an error or a path: what a tooltip can hold
@@ -27,10 +27,6 @@ NEEDED = (
     *("file_path", "new_file_path", "command", "status", "error", "additions", "deletions"),
     *("is_fork_copy", "is_undone"),
 )
-OF_FILES = [
-    *("session_id", "project", "seq", "time", "actor", "event_type", "status"),
-    *("file_path", "new_file_path", "is_fork_copy", "is_undone"),
-]
 
 Column = np.ndarray[Any, np.dtype[Any]]
 
@@ -224,7 +220,7 @@ def _files(events: pd.DataFrame) -> "tuple[Column, pd.Index[str]]":
 
 
 def _coded(names: "pd.Series[str]") -> "tuple[Column, pd.Index[str]]":
-    files = names.where(names != SHELL).astype("category")
+    files = names.astype("category").cat.remove_categories([SHELL])
     return codes(files), files.cat.categories
 
 

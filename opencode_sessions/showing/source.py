@@ -20,8 +20,8 @@ class Source(Protocol):
     async def file_events(self, session: str, *, diffs: bool) -> pd.DataFrame:
         """One session's file events, in order."""
 
-    async def messages(self, session: str, *, parts: bool) -> pd.DataFrame:
-        """One session's messages, in order."""
+    async def message(self, message_id: str) -> pd.DataFrame:
+        """A message and the prompt it answers, or as few of them as there are."""
 
     async def search(self, text: str, *, limit: int, progress: bool) -> pd.DataFrame:
         """Where words stand, newest first."""
@@ -50,10 +50,17 @@ class FromFrames:
         events = self._frames.file_events
         return events[is_of(events, session)].reset_index(drop=True)
 
-    async def messages(self, session: str, *, parts: bool) -> pd.DataFrame:
-        """One session's messages, in order; with parts if the frames have them."""
+    async def message(self, message_id: str) -> pd.DataFrame:
+        """A message and the prompt it answers; with parts if the frames have them."""
         messages = self._frames.messages
-        return messages[is_of(messages, session)].reset_index(drop=True)
+        is_it = messages["message_id"] == message_id
+        found: pd.DataFrame = messages[is_it]
+        if found.empty:
+            return found
+        its = messages[messages["session_id"] == found["session_id"].iloc[0]]
+        its = its[its["role"].eq("user") & its["seq"].lt(found["seq"].iloc[0]).fillna(False)]
+        is_prompt = found["role"].iloc[0] == "user"
+        return found if is_prompt else together([its.tail(1), found])
 
     async def search(self, text: str, *, limit: int, progress: bool) -> pd.DataFrame:
         """Where words stand, newest first; in changes and outputs if the frames have them."""

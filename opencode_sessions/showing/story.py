@@ -1,4 +1,4 @@
-"""What one session did, or two side by side: its file events by file, and its messages."""
+"""What one session did, or two side by side: its file events by file."""
 
 import difflib
 
@@ -7,12 +7,16 @@ import pandas as pd
 
 from ..analytics import file_timeline
 from ..analytics.columns import COLUMNS
-from ..analytics.counting import EXTRAS, FAILED, MUTATIONS, is_mutation
+from ..analytics.counting import EXTRAS, FAILED, MUTATIONS, Numbers, is_mutation
 from ..errors import OpencodeSessionsError
 from .svg import MARK, marked
 
 SHELL = ""  # as a file's name: the commands, which have none
-ADDED = ("file_id", "last_path", "version")  # by `file_timeline`
+ADDED = ["file_id", "last_path", "version"]  # by `file_timeline`
+OF_FILES = [  # what it needs
+    *("session_id", "project", "seq", "time", "actor", "event_type", "status"),
+    *("file_path", "new_file_path", "is_fork_copy", "is_undone"),
+]
 
 
 class Story:
@@ -21,28 +25,32 @@ class Story:
     `events` are all file events, in order; `names` the file each of them is about: its last name,
     or SHELL. `files` has a row a name, the commands first, then the busiest: `events`, `failed`, a
     column for each mark in `svg.MARK`, and `former`: its other names, joined by ", ".
-
-    `messages` are those of the sessions with their parts, None until they are loaded.
     """
-
-    messages: pd.DataFrame | None = None
 
     def __init__(self, events: pd.DataFrame) -> None:
         self.events = events
-        self._histories = file_timeline(events, include=EXTRAS)
-        histories = self._histories[["event_id", "last_path"]]  # all columns take a while to move
-        last_names = histories.set_index("event_id")["last_path"].astype("str")
-        names = events["event_id"].map(last_names)
-        self.names = names.astype("str").fillna(SHELL)
-        marks = marked(events["event_type"])
-        types = {name: marks.eq(name) for name in MARK}
-        files = pd.DataFrame({"events": 1, "failed": events["status"].isin(FAILED), **types})
-        files = (
-            files.groupby(self.names).sum().sort_values("events", ascending=False, kind="stable")
-        )
+        placed = events[OF_FILES].assign(place=np.arange(len(events)))  # all columns take a while
+        self._histories = file_timeline(placed, include=EXTRAS)
+        last = self._histories["last_path"].cat
+        name = np.zeros(len(events), "int64")
+        name[self._histories["place"]] = last.codes + 1
+        names = pd.CategoricalDtype(pd.Index([SHELL, *last.categories], dtype="str"))
+        self.names = pd.Series(pd.Categorical.from_codes(name, dtype=names), events.index)
+        self.files = self._counted(name)
+
+    def _counted(self, name: Numbers) -> pd.DataFrame:
+        names = self.names.cat.categories
+        count = np.bincount(name, minlength=len(names))
+        failed = name[self.events["status"].isin(FAILED).to_numpy(bool)]
+        kind = pd.Categorical(marked(self.events["event_type"]), [*MARK]).codes
+        shape = len(names), len(MARK)
+        kinds = np.bincount(name * len(MARK) + kind, minlength=len(names) * len(MARK))
+        columns = {"events": count, "failed": np.bincount(failed, minlength=len(names))}
+        columns |= dict(zip(MARK, kinds.reshape(shape).T, strict=True))
+        busiest = np.append(0, 1 + np.argsort(-count[1:], kind="stable"))
+        files: pd.DataFrame = pd.DataFrame(columns, names).iloc[busiest[count[busiest] > 0]]
         files["former"] = _former_names(self._histories).reindex(files.index, fill_value="")
-        is_shell = files.index == SHELL
-        self.files = pd.concat([files[is_shell], files[~is_shell]])
+        return files
 
     def of(self, file: str) -> pd.DataFrame:
         """The file's events in order, under all its names, with the columns of `file_timeline`.
@@ -50,16 +58,18 @@ class Story:
         Raises:
             OpencodeSessionsError: there are none; the message names files that have some.
         """
+        histories = self._histories
         if file == SHELL:
-            added = self._histories.dtypes[list(ADDED)].to_dict()
-            events = self.events[self.names == SHELL].reset_index(drop=True)
-            events = events.reindex(columns=self._histories.columns).astype(added)
+            rows = np.flatnonzero(self.names == SHELL)
+            added = histories[ADDED].reindex(np.full(len(rows), -1))  # none has them
         else:
-            histories = self._histories
             names = ("file_path", "new_file_path", "last_path")
             is_named = np.logical_or.reduce([histories[name] == file for name in names])
             ids = histories.loc[is_named, "file_id"]
-            events = histories[histories["file_id"].isin(ids)].reset_index(drop=True)
+            its = histories[histories["file_id"].isin(ids)]
+            rows, added = its["place"].to_numpy(), its[ADDED]
+        events = self.events.iloc[rows].reset_index(drop=True)
+        events = events.assign(**{name: added[name].array for name in ADDED})
         if events.empty:
             known = [name for name in self.files.index if name != SHELL]
             near = difflib.get_close_matches(file, known, cutoff=0.4) or known[:3]
@@ -112,7 +122,7 @@ def reach(events: pd.DataFrame, wanted: pd.Series, *, by_session: bool) -> list[
 def _former_names(histories: pd.DataFrame) -> pd.Series:
     """The other names of each file that had some, by its last one."""
     moved = histories.loc[histories["new_file_path"].notna(), "file_id"]
-    pairs = histories.loc[histories["file_id"].isin(moved), ["last_path", "file_path"]]
+    pairs = histories[["last_path", "file_path"]][histories["file_id"].isin(moved)]
     pairs = pairs.astype("str").drop_duplicates()
     pairs = pairs[pairs["last_path"] != pairs["file_path"]]
     return pairs.groupby("last_path")["file_path"].agg(", ".join)

@@ -106,6 +106,27 @@ class MemoryStore:
                 found.append(tuple(copied(told.get(column)) for column in columns))
         return found
 
+    async def with_prompt(self, message_id: str) -> list[str]:
+        """The row ids of a message and of the prompt it answers."""
+        messages = self._tables.rows["messages"]
+        message = messages.get(message_id)
+        if message is None:
+            return []
+        place = message.get("seq")
+        prompts = [
+            (row["seq"], id)
+            for id, row in messages.items()
+            if row["session_id"] == message["session_id"]
+            and (row["role"], message["role"] != "user", place is not None) == ("user", True, True)
+            and row.get("seq") is not None
+            and row["seq"] < place
+        ]
+        return [message_id, *(id for _, id in sorted(prompts)[-1:])]
+
+    async def texts(self, table: TableName, columns: Sequence[str], where: Where) -> Texts:
+        """None: the rows are objects already."""
+        raise NotAtOnce
+
     async def texts_on_paths(
         self, columns: Sequence[str], paths: Collection[str] | None, ending: str
     ) -> Texts:

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
+import orjson
 from sqlalchemy import Executable, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -48,7 +49,7 @@ from .searching import SearchIndex
 from .searching.answers import Answer, Progress, Search
 from .sqlite import SqliteWriter
 from .sqlite_reading import SqliteReader
-from .texts import exact_texts
+from .texts import exact_texts, texts
 from .values import whole as whole_number
 from .whole import whole_of
 
@@ -181,6 +182,32 @@ class SqlStore:
                 result = await executor.stream(statement)
                 async for batch in result.partitions(BATCH):
                     take([tuple(row) for row in batch])
+
+    async def texts(self, table: TableName, columns: Sequence[str], where: Where) -> Texts:
+        """The rows that `select` gives as texts: a text for a column is one value to fetch."""
+        if self._dialect() != "sqlite":
+            raise NotAtOnce
+        try:
+            return await self._read(self._texts(table, columns, where))
+        except PersistenceError as error:
+            raise NotAtOnce(str(error)) from error
+
+    async def _texts(self, table: TableName, columns: Sequence[str], where: Where) -> Texts:
+        with translated():
+            async with self._transaction(False) as executor:
+                result = await executor.execute(statements.texts(table, columns, where))
+                found, inexact = texts(table, columns, result.one())
+                if not inexact:
+                    return found
+                # Rows come in any order, and not in the same one twice.
+                wanted = statements.chosen(table, ["id", *inexact], where)
+                exact = {id: values for id, *values in await executor.execute(wanted)}
+        ordered = [exact[id] for id in orjson.loads(found.columns["id"])]
+        return found._replace(exact=dict(zip(inexact, zip(*ordered, strict=True), strict=True)))
+
+    async def with_prompt(self, message_id: str) -> list[str]:
+        """The row ids of a message and of the prompt it answers."""
+        return [id for (id,) in await self._read(self._all(statements.with_prompt(message_id)))]
 
     async def touched(self, since: datetime) -> set[str]:
         """The sessions in which something happened at or after this moment."""

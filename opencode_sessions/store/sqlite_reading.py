@@ -7,11 +7,11 @@ connection: whatever they await is done when it returns, so they never have to w
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
 
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, CursorResult, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from . import Done, engine
@@ -69,3 +69,17 @@ class _Executor:
 
     async def execute(self, statement: Any, parameters: Any = None) -> Any:
         return self._connection.execute(statement, parameters)
+
+    async def stream(self, statement: Any) -> "_Streamed":
+        return _Streamed(self._connection.execute(statement))
+
+
+class _Streamed:
+    """As much of an AsyncResult."""
+
+    def __init__(self, result: CursorResult[Any]) -> None:
+        self._result = result
+
+    async def partitions(self, size: int) -> AsyncIterator[Sequence[Any]]:
+        for rows in self._result.partitions(size):
+            yield rows

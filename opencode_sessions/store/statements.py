@@ -68,6 +68,16 @@ def chosen(name: TableName, columns: Sequence[str], where: Where) -> Select[Any]
     return _where(_selected(name, tuple(columns)), name, where)
 
 
+def texts(name: TableName, columns: Sequence[str], where: Where) -> Select[Any]:
+    """The same as one row of texts, for SQLite."""
+    return _where(_texts(name, tuple(columns)), name, where)
+
+
+@cache
+def _texts(name: TableName, columns: tuple[str, ...]) -> Select[Any]:
+    return _as_texts(name, columns).select_from(TABLES[name])
+
+
 @cache
 def _selected(name: TableName, columns: tuple[str, ...]) -> Select[Any]:
     return select(*(TABLES[name].c[column] for column in columns))
@@ -91,6 +101,21 @@ def counts(dialect: str, name: TableName, where: Where) -> Select[Any]:
                 total = total.aggregate_order_by(table.c.seq, table.c.cost_usd)
             found.append(total)
     return _where(select(*found), name, where).group_by(table.c.session_id)
+
+
+def with_prompt(message_id: str) -> CompoundSelect[Any]:
+    """The row ids of a message and of the prompt it answers."""
+    message, prompt = TABLES["messages"].alias(), TABLES["messages"].alias()
+    is_it = message.c.id == message_id
+    answered = (
+        select(prompt.c.id)
+        .join(message, prompt.c.session_id == message.c.session_id)
+        .where(is_it, message.c.role != "user", prompt.c.role == "user")
+        .where(prompt.c.seq < message.c.seq)
+        .order_by(prompt.c.seq.desc(), prompt.c.id.desc())
+        .limit(1)
+    )
+    return union_all(select(message.c.id).where(is_it), select(answered.subquery().c.id))
 
 
 def touched(since: datetime) -> CompoundSelect[Any]:
@@ -144,10 +169,12 @@ def _searched(paths: Collection[str] | None, ending: str) -> dict[str, Any]:
 
 @cache
 def _texts_on_paths(columns: tuple[str, ...], is_any: bool) -> Any:
-    made: list[ColumnElement[Any]] = [
-        literal_column(each) for each in expressions("file_events", columns)
-    ]
-    return select(*made).select_from(_on_paths(columns, is_any).subquery())
+    return _as_texts("file_events", columns).select_from(_on_paths(columns, is_any).subquery())
+
+
+def _as_texts(name: TableName, columns: Sequence[str]) -> Select[Any]:
+    made: list[ColumnElement[Any]] = [literal_column(each) for each in expressions(name, columns)]
+    return select(*made)
 
 
 @cache

@@ -18,7 +18,7 @@ from ..showing import panels
 from ..showing.message import message_html
 from ..showing.picture import Picture
 from ..showing.sessions import SHOWN, SessionList, title
-from ..showing.source import FromFrames, Row, Source, row, together
+from ..showing.source import FromFrames, Row, Source, is_known, row, together
 from ..showing.story import SHELL, Story, newest_change, no_events, reach, steps
 from ..shown import visible
 from .cells import close_with_cell
@@ -79,7 +79,6 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._list = SessionList(pd.DataFrame(columns=SHOWN))
         self._story: Story | None = None  # of the session, once it is loaded
         self._read: dict[str, pd.DataFrame] = {}  # what it is made of, by session
-        self._shown: Row = {}  # the selected event
         self._brushed: pd.DataFrame | None = None  # events to brush once they are on view
         self._view, post = View(), self._loading.post
         self._sessions = SessionPicker(
@@ -211,7 +210,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
 
     def _open(self) -> None:
         self._story = None
-        self._loading.cancel("messages", "event")
+        self._loading.cancel("event")
         self._loading.start("sessions", self._load)
 
     async def _load(self) -> None:
@@ -254,14 +253,6 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._list_sessions()
         self._show_file()
         self._brush()
-        if not events.empty:
-            self._loading.start("messages", lambda: self._load_messages(story, ids))
-
-    async def _load_messages(self, story: Story, ids: list[str]) -> None:
-        loaded = [await self._source.messages(id, parts=True) for id in ids]
-        story.messages = await self._loading.aside(together, loaded)
-        await self._write_message(story)
-        self._say("")
 
     def _show_file(self) -> None:
         if self._story is None:
@@ -304,22 +295,18 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._view.timeline.file, self._view.timeline.selected = name, event
             what = "command" if name == SHELL else "change"
             self._view.show_step(int((stops <= place).sum()), len(stops), what)
-        story, self._shown = self._story, row(self.events, place)
-        self._loading.start("event", lambda: self._write(story, place + 1, len(ids)))
+        shown = row(self.events, place)
+        self._loading.start("event", lambda: self._write(shown, place + 1, len(ids)))
 
-    async def _write(self, story: Story, number: int, count: int) -> None:
-        change = await self._loading.aside(panels.change_html, self._shown, number, count)
+    async def _write(self, event: Row, number: int, count: int) -> None:
+        """Writes what an event changed, and the message around it."""
+        change = await self._loading.aside(panels.change_html, event, number, count)
         self._view.change.value = change
-        await self._write_message(story)
+        id = str(event["message_id"]) if is_known(event["message_id"]) else ""
+        messages = await self._source.message(id)
+        message = await self._loading.aside(message_html, messages, event)
+        self._view.message.value = message
         self._say("")
-
-    async def _write_message(self, story: Story) -> None:
-        """Writes the message around the event that is shown, once the messages are there."""
-        event = self._shown
-        if story.messages is not None and event:
-            message = await self._loading.aside(message_html, story.messages, event)
-            if event is self._shown:
-                self._view.message.value = message
 
     def _list_sessions(self) -> None:
         self._sessions.show(self._list, self.session, self.beside)
@@ -356,7 +343,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
 
     def _clear(self) -> None:
         with self._painting():
-            self.events, self.event, self._shown = no_events(), None, {}
+            self.events, self.event = no_events(), None
             if self._story is None:
                 self._view.timeline.events, self.selection = None, no_events()
             self._view.clear()
