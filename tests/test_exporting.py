@@ -312,6 +312,25 @@ def test_note_that_is_damaged_costs_a_second_copy_and_no_more(
     assert_equal(ocs.read_export(tmp_path), small)
 
 
+def test_file_has_no_value_that_only_other_sessions_have(small: Frames, tmp_path: Path) -> None:
+    """A chosen frame still has the categories of the whole one."""
+    ids = small.file_events["session_id"].head(1)
+    some = Frames(*(f[f["session_id"].isin(ids)] for f in (getattr(small, n) for n in NAMES)))
+    ocs.export(some, tmp_path)
+    others = 0
+    for file in tmp_path.glob("frame=*/*/*.parquet"):
+        table = pq.read_table(file, partitioning=None)
+        name = file.parent.parent.name.removeprefix("frame=")
+        for column in table.column_names:
+            if pa.types.is_dictionary(table[column].type):
+                (values,) = {tuple(c.dictionary.to_pylist()) for c in table[column].chunks}
+                assert {*values} == {*table[column].to_pylist()} - {None}
+                if column in getattr(some, name):
+                    others += len(getattr(some, name)[column].cat.categories) > len(values)
+    assert others > 5
+    assert_equal(ocs.read_export(tmp_path), of_sessions(small, ids))
+
+
 # Shared
 
 

@@ -5,16 +5,19 @@ over, and renamed; an object store shows an object when all of it has arrived.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from ..errors import ExportError
 
 # A put is there whole or not at all; a move would be a copy.
 OBJECT_STORES = {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
+AT_ONCE = 16  # files of an object store that are read at a time: each takes its while
 PASSED_OVER = ("_", ".")  # what a name begins with that Spark, Arrow and this package read past
+Found = TypeVar("Found")
 
 
 class Folder(Protocol):
@@ -23,6 +26,10 @@ class Folder(Protocol):
     @property
     def place(self) -> str:
         """Where it is, for messages."""
+
+    @property
+    def at_once(self) -> int:
+        """How many files are best read at a time."""
 
     def files(self, under: str) -> list[str]:
         """The files below a folder of it, by their names from here, sorted."""
@@ -68,7 +75,15 @@ def folder_at(
     return _Local(path)
 
 
+def each(folder: Folder, files: Sequence[str], read: Callable[[str], Found]) -> Iterator[Found]:
+    """What is read of each file of a folder, in their order, some of them at a time."""
+    with ThreadPoolExecutor(folder.at_once) as threads:
+        yield from threads.map(read, files)
+
+
 class _Local:
+    at_once = os.cpu_count() or 1
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self.place = str(path)
@@ -111,6 +126,8 @@ class _Local:
 
 
 class _Remote:
+    at_once = AT_ONCE
+
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
         try:
             from fsspec.core import url_to_fs

@@ -32,12 +32,14 @@ Types = dict[str, Any]
 def to_parquet(table: pa.Table, more: Mapping[bytes, bytes] | None = None) -> pa.Buffer:
     """Parquet, with the versions of the schema and of this package in its metadata, and `more`.
 
-    Its pages have checksums, and as they leave out what the file says of itself, the names of its
-    columns are said twice: a column of another name would be taken for one that is missing.
+    What repeats is written with the values that these rows have, and with none that only others
+    had. Its pages have checksums, and as they leave out what the file says of itself, the names of
+    its columns are said twice: a column of another name would be taken for one that is missing.
     """
     sink = pa.BufferOutputStream()
     said = {**METADATA, COLUMNS_KEY: ",".join(table.column_names).encode(), **(more or {})}
-    table = table.replace_schema_metadata(said)
+    columns = {name: _with_own_values(table[name]) for name in table.column_names}
+    table = pa.table(columns).replace_schema_metadata(said)
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
 
@@ -50,14 +52,26 @@ def from_parquet(data: bytes, repeated: list[str]) -> pa.Table:
         ValueError: it is damaged.
     """
     reader = pa.BufferReader(data)
-    schema = pq.read_schema(reader)
-    check_columns(schema)
-    reader.seek(0)
-    there = [name for name in repeated if name in schema.names]
-    with pq.ParquetFile(reader, read_dictionary=there, page_checksum_verification=True) as file:
-        table = file.read()
+    said = pq.read_metadata(reader)
+    check_columns(said.schema.to_arrow_schema())
+    names = {*said.schema.names}
+    there = [name for name in repeated if name in names]
+    with pq.ParquetFile(
+        reader, metadata=said, read_dictionary=there, page_checksum_verification=True
+    ) as file:
+        table = file.read(use_threads=False)  # files are read at once, not columns
     table.validate(full=True)
     return table
+
+
+def _with_own_values(values: Any) -> Any:
+    """A column whose dictionary, if it has one, has the values of these rows alone."""
+    if not pa.types.is_dictionary(values.type):
+        return values
+    whole = values.unify_dictionaries().combine_chunks()
+    own = whole.indices.unique().drop_null()
+    codes = pc.index_in(whole.indices, value_set=own)
+    return pa.DictionaryArray.from_arrays(codes, whole.dictionary.take(own))
 
 
 def check_columns(schema: pa.Schema) -> None:

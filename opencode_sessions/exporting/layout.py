@@ -104,12 +104,11 @@ def filled(name: TableName, table: Any) -> Any:
     What an older version did not know is null; what a later one added is left out.
     """
     optional = {column.name for column in COLUMNS[name] if column.is_optional}
+    there = {*table.column_names}
     columns = {
-        column: _cast(table[column], type_)
-        if column in table.column_names
-        else _nulls(table, type_)
+        column: _cast(table[column], type_) if column in there else _nulls(table, type_)
         for column, type_ in types(name).items()
-        if column in table.column_names or column not in optional
+        if column in there or column not in optional
     }
     return pa.table(columns)
 
@@ -120,9 +119,9 @@ def encoded(texts: Any) -> Any:
 
 
 def _cast(values: Any, type_: Any) -> Any:
-    if type_ == REPEATED:
-        return values if values.type == type_ else encoded(values)
-    return values.cast(type_)
+    if values.type == type_:
+        return values
+    return encoded(values) if type_ == REPEATED else values.cast(type_)
 
 
 def _nulls(table: Any, type_: Any) -> Any:

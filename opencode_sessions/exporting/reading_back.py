@@ -1,20 +1,20 @@
 """An export read back into frames: each session once, as it was written last."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..analytics import Frames
-from ..analytics.arrow import REPEATED, TEXT, coded
+from ..analytics.arrow import REPEATED, coded
 from ..analytics.columns import COLUMNS
 from ..errors import ExportError
 from ..store import TableName
-from .folders import Folder
+from .folders import Folder, each
 from .formats import READERS, check_columns, from_parquet
 from .layout import (
     AS_OF,
@@ -34,6 +34,8 @@ NOTHING = pa.table({})
 OLDEST = datetime.min.replace(tzinfo=UTC)
 log = logging.getLogger("opencode_sessions")
 OnDamage = Literal["raise", "log"]
+Counts = dict[str | None, set[str | None]]
+"""By export, the row ids of the sessions of which it has the latest."""
 
 
 def check_on_damage(said: str) -> None:
@@ -52,7 +54,7 @@ def from_partitions(folder: Folder, on_damage: OnDamage) -> Frames:
     Raises:
         ExportError: there is no export, or a file cannot be read; the message names it.
     """
-    read = dict(_tables(folder, "sessions", on_damage))  # first: it says what is whole
+    read = [*_tables(folder, "sessions", on_damage)]  # first: it says what is whole
     if not read:
         raise ExportError(
             f"There is no export in {folder.place}: it has no frame=sessions and no {MANIFEST}. "
@@ -61,8 +63,10 @@ def from_partitions(folder: Folder, on_damage: OnDamage) -> Frames:
     counts = _that_count(read)
 
     def table(name: TableName) -> pa.Table:
-        tables = read if name == "sessions" else dict(_tables(folder, name, on_damage))
-        found = [_chosen(one, counts) for one in tables.values()]
+        if name == "sessions":
+            found = [_chosen(one, counts) for one in read]
+        else:
+            found = [*_tables(folder, name, on_damage, counts)]
         return pa.concat_tables(found or [filled(name, NOTHING)], promote_options="default")
 
     return frames_of(lambda name: _whole(name, table(name)))
@@ -129,16 +133,26 @@ def _check_schema(schema: Any, place: str) -> None:
         raise ExportError(f"{place} lacks {', '.join(sorted(missing))}: it is of no export.")
 
 
-def _tables(folder: Folder, name: TableName, on_damage: OnDamage) -> Iterator[tuple[str, pa.Table]]:
-    """Each file of a frame, by its name."""
+def _tables(
+    folder: Folder, name: TableName, on_damage: OnDamage, counts: Counts | None = None
+) -> Iterator[pa.Table]:
+    """What is in each file of a frame; of rows that count, if it is told which do."""
     repeated = [column for column, type_ in types(name).items() if type_ == REPEATED]
-    for file in parquet_files(folder, name):
+
+    def read(file: str) -> pa.Table | ExportError:
         try:
-            yield file, _table(folder, file, name, repeated)
+            table = _table(folder, file, name, repeated)
         except ExportError as error:
-            if on_damage == "raise":
-                raise
-            log.warning("passed over: %s", error)
+            return error
+        return table if counts is None else _chosen(table, counts)
+
+    for found in each(folder, parquet_files(folder, name), read):
+        if not isinstance(found, ExportError):
+            yield found
+        elif on_damage == "raise":
+            raise found
+        else:
+            log.warning("passed over: %s", found)
 
 
 def _table(folder: Folder, file: str, name: TableName, repeated: list[str]) -> pa.Table:
@@ -154,11 +168,10 @@ def _table(folder: Folder, file: str, name: TableName, repeated: list[str]) -> p
         raise ExportError(f"{place} cannot be read: {error}") from error
 
 
-def _that_count(files: Mapping[str, pa.Table]) -> dict[str, Any]:
-    """By export, the row ids of the sessions of which it has the latest."""
+def _that_count(files: Iterable[pa.Table]) -> Counts:
     columns = ("opencode_session_id", "session_id", EXPORTED, AS_OF)
     latest: dict[str, tuple[tuple[datetime, str], str, str]] = {}
-    for table in files.values():
+    for table in files:
         for opencode_id, id, exported, as_of in zip(
             *(table[column].to_pylist() for column in columns), strict=True
         ):
@@ -166,23 +179,22 @@ def _that_count(files: Mapping[str, pa.Table]) -> dict[str, Any]:
             key = opencode_id or id
             if key not in latest or found[0] > latest[key][0]:
                 latest[key] = found
-    counts: dict[str, list[str]] = {}
+    counts: Counts = {}
     for _, exported, id in latest.values():
-        counts.setdefault(exported, []).append(id)
-    return {exported: pa.array(ids, TEXT) for exported, ids in counts.items()}
+        counts.setdefault(exported, set()).add(id)
+    return counts
 
 
-def _chosen(table: pa.Table, counts: Mapping[str, Any]) -> pa.Table:
+def _chosen(table: pa.Table, counts: Counts) -> pa.Table:
     """The rows of a file that count; it may be one put together from several exports'."""
-    codes, exports = coded(table[EXPORTED])
-    ids = table["session_id"].cast(TEXT)
-    kept = pa.chunked_array([pa.array([False] * len(table), pa.bool_())])
+    of_export, exports = coded(table[EXPORTED])
+    of_session, ids = coded(table["session_id"])
+    kept = np.zeros(len(table), dtype=bool)
     for code, exported in enumerate(exports):
-        wanted = counts.get(exported or "")
-        if wanted is not None:
-            is_wanted = pc.is_in(ids, value_set=wanted)
-            kept = pc.or_(kept, pc.and_(is_wanted, pa.array(codes == code)))
-    return table.filter(kept)
+        wanted = counts.get(exported, ())
+        is_wanted = np.array([*(id in wanted for id in ids), False])  # the last for none
+        kept |= is_wanted[of_session] & (of_export == code)
+    return table if kept.all() else table.filter(pa.array(kept))
 
 
 def _whole(name: TableName, table: pa.Table) -> pa.Table:

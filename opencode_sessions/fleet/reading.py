@@ -4,13 +4,12 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..analytics.columns import COLUMNS
 from ..errors import ExportError
-from ..exporting.folders import Folder, folder_at
+from ..exporting.folders import Folder, each, folder_at
 from ..exporting.layout import AS_OF, EXPORTED
 from ..exporting.reading_back import OnDamage, check_file, check_on_damage, parquet_files
 from ..store import TableName
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger("opencode_sessions")
-CHECKS_AT_ONCE = 16  # ends of files read at a time: in an object store each takes its while
 PATTERN = re.compile(r"[][{}*?\\]")  # what Spark takes for more than itself in a path
 EXPORT = {EXPORTED: "string", AS_OF: "timestamp"}
 
@@ -127,8 +125,7 @@ def _sound(folder: Folder, files: list[str], on_damage: OnDamage) -> list[str]:
             return error
         return None
 
-    with ThreadPoolExecutor(CHECKS_AT_ONCE) as threads:
-        problems = list(threads.map(problem, files))
+    problems = list(each(folder, files, problem))
     for error in filter(None, problems):
         if on_damage == "raise":
             raise error
