@@ -61,7 +61,8 @@ class Measures:
         if is_known(row["additions"]) and is_known(row["deletions"]):
             lines = f"+{row['additions']:,} \N{MINUS SIGN}{row['deletions']:,}"
             unknown = row["lines_unknown"]
-            about = f"{unknown:,} more changes unknown" if unknown else "added, removed"
+            more = f"{unknown:,} more change{'s' if unknown > 1 else ''} unknown"
+            about = more if unknown else "added, removed"
             found.append(Measure(lines, "lines", about))
         found += [*_time(row), *_money(row)]
         for flags, name, about in (
