@@ -157,6 +157,8 @@ def test_a_project_lists_its_sessions_and_tells_each(as_frames: Frames, tmp_path
     page = Page(made.path)
     assert len(page.all("section", "session")) == 20
     assert "<h1>trailmap</h1>" in page.html
+    for said in ("1 more change unknown", "2 more changes unknown"):
+        assert f">{said}<" in page.html
 
 
 def test_what_is_not_there_is_said(as_frames: Frames, tmp_path: Path) -> None:
