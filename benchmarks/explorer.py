@@ -37,7 +37,7 @@ heard = []
 explorer.observe(lambda change: heard.append(time.time()), {trait!r})
 """
 # Until each of these panels is there, and is another one or says something else than before; then
-# one more frame, to be painted.
+# until a frame has been painted. To look at every frame would make the page draw all the time.
 ANSWERED = """async ([gesture, panels]) => {
     const look = () => panels.map((of) => {
         const panel = document.querySelector(`.ocs-explorer ${of}`);
@@ -47,8 +47,13 @@ ANSWERED = """async ([gesture, panels]) => {
     const before = look(), began = performance.now();
     const isOld = ({ panel, said }, at) =>
         panel === null || (panel === before[at].panel && said === before[at].said);
-    eval(gesture);
-    while (look().some(isOld)) await frame();
+    await new Promise((then) => {
+        const seen = new MutationObserver(() => { if (!look().some(isOld)) then(seen.disconnect()); });
+        const all = { subtree: true, childList: true, characterData: true, attributes: true };
+        seen.observe(document.querySelector(".ocs-explorer"), all);
+        eval(gesture);
+    });
+    await frame();
     await frame();
     return performance.now() - began;
 }"""

@@ -28,7 +28,7 @@ from .painting import Painting
 from .pickers import FilePicker, SessionPicker
 from .status import LOADING, NEVER_LOADED, NO_EVENTS, NO_SESSIONS
 from .traits import Pandas
-from .view import View, parts
+from .view import View, held, parts
 
 
 def explore(source: OpencodeSessionService | Frames) -> "SessionExplorer":
@@ -242,17 +242,21 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         found = list(filter(None, map(self._list.find, ids)))
         titles = {one["session_id"]: title(one) for one in found}
         picture.groups = [each._replace(session=titles[each.session]) for each in picture.groups]
+        heading = await self._loading.aside(
+            lambda: "".join(panels.session_html(one, story) for one in found)
+        )
         self._story = story
-        with self._painting():
-            self.session, self.beside = session, beside
-            self._view.message.value = ""
-            self._view.timeline.show(picture)
-            self.selection = self._view.timeline.selection
-        self._view.heading.value = "".join(panels.session_html(one, story) for one in found)
-        self._view.unfold_events(not events.empty)
-        self._list_sessions()
-        self._show_file()
-        self._brush()
+        with held(self):
+            with self._painting():
+                self.session, self.beside = session, beside
+                self._view.message.value = ""
+                self._view.timeline.show(picture)
+                self.selection = self._view.timeline.selection
+            self._view.heading.value = heading
+            self._view.unfold_events(not events.empty)
+            self._list_sessions()
+            self._show_file()
+            self._brush()
 
     def _show_file(self) -> None:
         if self._story is None:
@@ -301,11 +305,10 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
     async def _write(self, event: Row, number: int, count: int) -> None:
         """Writes what an event changed, and the message around it."""
         change = await self._loading.aside(panels.change_html, event, number, count)
-        self._view.change.value = change
         id = str(event["message_id"]) if is_known(event["message_id"]) else ""
         messages = await self._source.message(id)
         message = await self._loading.aside(message_html, messages, event)
-        self._view.message.value = message
+        self._view.change.value, self._view.message.value = change, message
         self._say("")
 
     def _list_sessions(self) -> None:

@@ -1,6 +1,7 @@
 """Where the explorer's panels stand."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ipywidgets
@@ -88,6 +89,16 @@ def parts(widget: Any) -> Iterator[Any]:
     yield widget.layout
     if hasattr(widget, "style"):
         yield widget.style
+
+
+@contextmanager
+def held(widget: Any) -> Iterator[None]:
+    """What is set within reaches the page at the end: it draws once, and we are done by then."""
+    with ExitStack() as stack:
+        for part in parts(widget):
+            if not isinstance(part, ipywidgets.IntSlider):  # sends its maximum before its value
+                stack.enter_context(part.hold_sync())
+        yield
 
 
 def _unfold(panels: list[Any], is_used: bool) -> None:
