@@ -17,10 +17,11 @@ def as_dict(value: object) -> dict[str, Any]:
 
 def as_dicts(value: object) -> list[dict[str, Any]]:
     """The objects in a list, or the one object alone; what else is in it is left out."""
-    if isinstance(value, Mapping):
-        value = [value]
-    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
-        return []
+    if type(value) is not list:
+        if isinstance(value, Mapping):
+            value = [value]
+        if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+            return []
     return [item for item in value if isinstance(item, dict)]
 
 

@@ -217,6 +217,8 @@ class Outbox:
 
     async def _retry(self, *, everything: bool) -> None:
         """Tries what was kept, in order: one first, to see whether what was wrong has passed."""
+        if not self._kept:
+            return
         waiting = deque(write for write in self._kept if everything or not write.is_parked)
         alone = 1
         while waiting:
@@ -270,6 +272,8 @@ class Outbox:
 
     def _without_stuck(self, group: list[PendingWrite]) -> list[PendingWrite]:
         """The group without what has to wait for an earlier write of its session."""
+        if not self._kept:
+            return group
         members = set(group)
         earlier = takewhile(lambda kept: kept not in members, self._kept)
         stuck = {self.aliases.row_id(kept.session_id) for kept in earlier if not kept.is_parked}
@@ -297,12 +301,9 @@ class Outbox:
             write.wake()
         count = sum(write.size for write in group)
         self.stats.stored(len(group), count)
-        log.debug(
-            "stored %d rows of %d writes",
-            count,
-            len(group),
-            extra=fields(group, self._store.place),
-        )
+        if log.isEnabledFor(logging.DEBUG):
+            its = fields(group, self._store.place)
+            log.debug("stored %d rows of %d writes", count, len(group), extra=its)
 
     def _failed(self, group: list[PendingWrite], error: Exception, *, is_parked: bool) -> None:
         self.last_error = error

@@ -35,7 +35,7 @@ UNAVAILABLE = "request was aborted"  # what 0.1 answers to a call of an unknown 
 BASH_ABORTED = re.compile(r"User aborted the command\n</(?:shell_|bash_)?metadata>\s*\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that takes four times as long to make
 class ToolCall:
     """One call of a tool, in whatever shape it was stored."""
 
@@ -59,18 +59,17 @@ def extract_text(parts: object) -> str | None:
     """The text of a message: each part's `text`, else `content`, joined by newlines; else None."""
     texts = []
     for part in listed(parts):
-        text = next(
-            (v for k in ("text", "content") if isinstance(v := part.get(k), str) and v), None
-        )
-        if text:
+        if text := as_text(part.get("text")) or as_text(part.get("content")):
             texts.append(text)
     return "\n".join(texts) if texts else None
 
 
 def message_id(parts: object) -> str | None:
     """opencode's id of the message these parts belong to, if they say it."""
-    found = (as_text(part.get("messageID")) for part in listed(parts))
-    return next((id for id in found if id), None)
+    for part in listed(parts):
+        if id := as_text(part.get("messageID")):
+            return id
+    return None
 
 
 def tool_calls(parts: object) -> Iterator[ToolCall]:
@@ -96,7 +95,7 @@ def changed_files(parts: object) -> list[str]:
 
 def listed(parts: object) -> list[dict[str, Any]]:
     """The parts that are one, each without what `opencode run --format json` wrapped it in."""
-    return [_unwrapped(part) for part in as_dicts(parts)]
+    return [_unwrapped(part) if "part" in part else part for part in as_dicts(parts)]
 
 
 def _unwrapped(part: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from .pending import PendingWrite, Pruned, Stats
 from .reading import Reader
 from .rows import message_call_rows
 from .store import Append, AppendTo, Delete, Prune, PutMessage, PutSession, Step, Store
-from .store.values import JsonText, packed, plain
+from .store.values import JsonText, Snapshot, dumps, packed, plain, snapshot
 
 MOST_REMEMBERED = 10_000  # messages whose calls had no ids
 log = logging.getLogger("opencode_sessions")
@@ -95,30 +95,42 @@ class Recorder(Reader):
         """
         session_id = self._id(session)
         parts = _listed(parts)
-        row: Row = {
-            "id": new_id(),
-            "session_id": session_id,
-            "role": _said(role),
-            "content": parts_.extract_text(parts),
-            "parts": parts,
-            "created_at": self._now(),
-            "opencode_id": _said(message_id) or parts_.message_id(parts),
-            "source": "service",
-        }
-        row = self._clean(row)
+        said = snapshot(parts)
+        self._scrubbed += said.replaced
+        row = self._clean(
+            {
+                "id": new_id(),
+                "session_id": session_id,
+                "role": _said(role),
+                "content": parts_.extract_text(said.given),
+                "parts": None,
+                "created_at": self._now(),
+                "opencode_id": _said(message_id) or parts_.message_id(said.given),
+                "source": "service",
+            }
+        )
+        row["parts"] = None if parts is None else said.text
         steps: list[Step] = [PutMessage(row)]
         unnamed: list[Row] = []
         named = ""
         if events:
             named = f"{session_id}/{row['opencode_id']}" if row["opencode_id"] else ""
             before = self._unnamed.get(named, ())
-            within = self._within(parts, row["parts"], row["id"], row["created_at"], before)
+            within = self._within(said, row["id"], row["created_at"], before)
             calls, _events = within(row["id"])
             if calls.rows:
                 steps.append(AppendTo(row["id"], within))
                 unnamed = [call for call in calls.rows if not call["call_id"]]
-        stored = await self._outbox.write(session_id, steps)
-        message = detached(OpencodeMessage, stored[0] if stored else plain(row))
+        given = {
+            "content": row["content"],
+            "parts": said.given if said.is_plain else said.text.value,
+        }
+        message = detached(OpencodeMessage, row | given)
+        if stored := await self._outbox.write(session_id, steps):
+            if stored[0]["id"] != message.id:
+                message = detached(OpencodeMessage, stored[0] | given)
+            # As a load does it: no change that the caller has made.
+            message.__dict__.update(seq=stored[0]["seq"], turn=stored[0]["turn"])
         if unnamed:
             self._remember(message.id, unnamed)
             if named:
@@ -132,35 +144,37 @@ class Recorder(Reader):
         """
         message_id = self._id(message)
         unnamed = self._unnamed.get(identity(message), ())
-        parts = _listed(parts)
-        then = packed({"parts": parts})[0]["parts"]
-        within = self._within(parts, then, message_id, self._now(), unnamed)
+        within = self._within(snapshot(_listed(parts)), message_id, self._now(), unnamed)
         if within(message_id)[0].rows:
             # None on an object of the caller's own that a commit has expired.
             session_id = message.__dict__.get("session_id") or message_id
             await self._outbox.write(session_id, [AppendTo(message_id, within)])
 
     def _within(
-        self, parts: Any, then: JsonText, message_id: str, at: datetime, unnamed: Sequence[Row]
+        self, said: Snapshot, message_id: str, at: datetime, unnamed: Sequence[Row]
     ) -> Callable[[str], Sequence[Append]]:
         """The calls and events in a message's parts, by the id it is stored under.
 
         That may turn out to be another than it was given, and a call without an id of its own is
-        known by the message's. `then` is what the parts say now: the caller's own may change.
+        known by the message's.
         """
         place: Row = {"session_id": None, "source": "service"}  # its session is the message's
 
-        def rows(parts: Any, id: str, unnamed: Sequence[Row]) -> Sequence[Append]:
-            found = message_call_rows(parts, id, place, at, unnamed)
-            calls, events = ([self._clean(row) for row in listed] for listed in found)
+        def rows(parts: Any, is_plain: bool, id: str, unnamed: Sequence[Row]) -> Sequence[Append]:
+            calls, events = message_call_rows(parts, id, place, at, unnamed)
+            if is_plain:
+                for call in calls:
+                    call["input"] = JsonText(dumps(call["input"]))
+            else:
+                calls, events = ([self._clean(row) for row in rows] for rows in (calls, events))
             return Append("tool_calls", calls), Append("file_events", events)
 
-        first = rows(parts, message_id, unnamed)
+        first = rows(said.given, said.is_plain, message_id, unnamed)
         under = {message_id: first}
 
         def within(id: str) -> Sequence[Append]:
             if id not in under:
-                under[id] = rows(then.value, id, first[0].rows)
+                under[id] = rows(said.text.value, True, id, first[0].rows)
             return under[id]
 
         return within

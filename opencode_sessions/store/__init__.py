@@ -34,7 +34,7 @@ MONEY = (
 TOTALS = ("messages", "turns", *MONEY, "tool_calls", "file_events")
 # What an Append leaves as it is in a row that is there already.
 KEPT_BY_APPEND = {"id", "session_id", "seq", "created_at"}
-# What a stored message says as it was given: large, so not read back.
+# What a stored message says as it was given: large, so not read back, nor given by a Put.
 GIVEN = {"content", "parts"}
 
 
@@ -47,7 +47,10 @@ class PutSession:
 
 @dataclass(frozen=True, slots=True)
 class PutMessage:
-    """Adds a message to its session, or updates the one with its opencode_id; gives it."""
+    """Adds a message to its session, or updates the one with its opencode_id; gives it.
+
+    What is `GIVEN` may come back as it was packed.
+    """
 
     row: Row
 

@@ -12,22 +12,19 @@ given is known by both to all that comes after it.
 
 from collections import defaultdict
 from collections.abc import Collection, Generator, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..models import Row
-from . import GIVEN, Append, AppendTo, PutMessage, PutSession, Step, TableName, statements
+from . import Append, AppendTo, PutMessage, PutSession, Step, TableName, statements
 from .statements import Text
-from .values import plain
 
 ADDING = PutSession | PutMessage | Append | AppendTo
 
 Appending = Generator["Run", Sequence[Sequence[Any]] | None, list[Row]]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One statement to run for several rows; each gives one back if the statement has columns."""
 
     text: Text
@@ -43,27 +40,30 @@ def appending(dialect: str, steps: Sequence[Step]) -> Appending:
     """Says what to run for these steps; returns a row for each PutSession and PutMessage."""
     stored: dict[int, Row] = {}
     aliases: dict[str, str] = {}
-    sessions = [(n, step.row) for n, step in enumerate(steps) if isinstance(step, PutSession)]
-    yield from _put("sessions", dialect, sessions, stored, aliases)
+    if sessions := [(n, step.row) for n, step in enumerate(steps) if isinstance(step, PutSession)]:
+        yield from _put("sessions", dialect, sessions, stored, aliases)
     messages = [
-        (n, statements.message_parameters(_known(step.row, aliases)))
+        (n, _known(step.row, aliases))
         for n, step in enumerate(steps)
         if isinstance(step, PutMessage)
     ]
-    yield from _put("messages", dialect, messages, stored, aliases)
+    if messages:
+        yield from _put("messages", dialect, messages, stored, aliases)
     lots: dict[tuple[TableName, frozenset[str]], list[Row]] = defaultdict(list)
     for step in steps:
         for append in _appends(step, aliases):
             if append.rows:
-                rows = [_known(row, aliases) for row in append.rows]
-                lots[append.table, frozenset(rows[0])] += rows
+                lots[append.table, frozenset(append.rows[0])] += (
+                    [_known(row, aliases) for row in append.rows] if aliases else append.rows
+                )
     places = {stored[n]["id"]: stored[n] for n, _row in messages}
     asked = {row["message_id"] for rows in lots.values() for row in rows} - places.keys()
-    yield from _places(dialect, asked, places)
+    if asked:
+        yield from _places(dialect, asked, places)
     for (table, columns), rows in lots.items():
         placed = [statements.append_parameters(row, places[row["message_id"]]) for row in rows]
         yield Run(_append_text(dialect, table, columns), placed)
-    return [plain(stored[n]) for n in sorted(stored)]
+    return [stored[n] for n in sorted(stored)]
 
 
 def _put(
@@ -74,35 +74,40 @@ def _put(
     aliases: dict[str, str],
 ) -> Generator[Run, Sequence[Sequence[Any]] | None, None]:
     """Puts sessions or messages; those that opencode has named are known by that name."""
+    is_message = table == "messages"
     for is_named in (True, False):
         lot = [(n, row) for n, row in asked if (row["opencode_id"] is not None) is is_named]
         if not lot:
             continue
         text = _put_text(dialect, table, is_named, frozenset(lot[0][1]))
-        found = yield Run(text, [row for _n, row in lot])
+        rows = [row for _n, row in lot]
+        if is_message:
+            rows = [statements.message_parameters(row) for row in rows]
+        found = yield Run(text, rows)
         for (n, row), values in zip(lot, found or (), strict=True):
-            stored[n] = text.row(values) | {name: row[name] for name in GIVEN & row.keys()}
+            stored[n] = row | text.row(values)
             if stored[n]["id"] != row["id"]:
                 aliases[row["id"]] = stored[n]["id"]
+    if is_message and (others := [n for n, row in asked if row["id"] in aliases]):
+        text = _message_text(dialect)
+        found = yield Run(text, [{"in_message": stored[n]["id"]} for n in others])
+        for n, values in zip(others, found or (), strict=True):
+            stored[n] |= text.row(values)
 
 
 def _places(
     dialect: str, ids: Collection[str], places: dict[str, Row]
 ) -> Generator[Run, Sequence[Sequence[Any]] | None, None]:
     """Looks up where messages are that were stored before."""
-    if ids:
-        text = _place_text(dialect)
-        found = yield Run(text, [{"in_message": id} for id in ids])
-        places |= {id: text.row(values) for id, values in zip(ids, found or (), strict=True)}
+    text = _place_text(dialect)
+    found = yield Run(text, [{"in_message": id} for id in ids])
+    places |= {id: text.row(values) for id, values in zip(ids, found or (), strict=True)}
 
 
 def _appends(step: Step, aliases: dict[str, str]) -> Sequence[Append]:
-    match step:
-        case AppendTo(message_id, within):
-            return within(aliases.get(message_id, message_id))
-        case Append():
-            return [step]
-    return []
+    if isinstance(step, AppendTo):
+        return step.within(aliases.get(step.message_id, step.message_id))
+    return [step] if isinstance(step, Append) else []
 
 
 def _known(row: Row, aliases: dict[str, str]) -> Row:
@@ -122,6 +127,11 @@ def _put_text(dialect: str, table: TableName, is_named: bool, columns: frozenset
 @cache
 def _place_text(dialect: str) -> Text:
     return statements.driver_text(statements.place(), dialect, frozenset({"in_message"}))
+
+
+@cache
+def _message_text(dialect: str) -> Text:
+    return statements.driver_text(statements.message(), dialect, frozenset({"in_message"}))
 
 
 @cache

@@ -7,7 +7,6 @@ from sqlalchemy import Executable, delete, select
 
 from ..models import TABLES, Row
 from . import (
-    GIVEN,
     TABLE_NAMES,
     Append,
     AppendTo,
@@ -66,8 +65,11 @@ async def _applied(executor: Executor, dialect: str, step: Step) -> list[Row]:
         case PutMessage(row):
             row = plain(row)
             statement = statements.put_message(dialect, row["opencode_id"] is not None)
-            rows = await _returned(executor, statement, statements.message_parameters(row))
-            return [rows[0] | {name: row[name] for name in GIVEN}]
+            put = await _returned(executor, statement, statements.message_parameters(row))
+            if put[0]["id"] != row["id"]:
+                its = {"in_message": put[0]["id"]}
+                put = await _returned(executor, statements.message(), its)
+            return [row | put[0]]
         case Append(table, rows) if rows:
             places: dict[str, Row] = {}
             for id in {row["message_id"] for row in rows}:

@@ -96,11 +96,12 @@ def _same(value: Any) -> Any:
 
 def bound(rows: Iterable[Row], names: Sequence[str]) -> Iterator[list[Any]]:
     """Rows as SQLite's driver takes them, as SQLAlchemy's types would have it."""
-    values = itemgetter(*names)
     for row in rows:
         yield [
-            value if (kind := type(value)) in AS_IT_IS else BOUND.get(kind, _other)(value)
-            for value in values(row)
+            value
+            if (kind := type(value := row[name])) in AS_IT_IS
+            else BOUND.get(kind, _other)(value)
+            for name in names
         ]
 
 

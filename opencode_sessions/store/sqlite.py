@@ -7,14 +7,14 @@ statements do. Reads go through the engine's pool and see what is committed.
 import asyncio
 import sqlite3
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..models import Row
-from . import Step, bulk, engine, finish
+from . import Step, bulk, engine
 from .appending import Appending, Run, appending
+from .visits import VisitedThread
 
 
 class SqliteWriter:
@@ -24,18 +24,17 @@ class SqliteWriter:
         self._turn = turn
         names, options = database.dialect.create_connect_args(database.url)
         self._at: Any = names, {**options, "check_same_thread": False}
-        self._thread = ThreadPoolExecutor(1, "opencode_sessions")
+        self._thread = VisitedThread("opencode_sessions")
         self._connection: sqlite3.Connection | None = None
 
     async def append(self, steps: Sequence[Step]) -> list[Row]:
         """Appends in one transaction; gives a row for each PutSession and PutMessage."""
         async with self._turn:
-            loop = asyncio.get_running_loop()
-            return await finish(loop.run_in_executor(self._thread, self._append, steps))
+            return await self._thread.visit(self._append, steps)
 
     async def close(self) -> None:
         """Lets go of the file; the next write opens it again."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        await self._thread.visit(self._close)
 
     def _append(self, steps: Sequence[Step]) -> list[Row]:
         if self._connection is None:

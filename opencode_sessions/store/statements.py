@@ -261,7 +261,7 @@ def put_session(dialect: str, is_named: bool) -> Executable:
 
 @cache
 def put_message(dialect: str, is_named: bool) -> Executable:
-    """Adds a message to its session or updates the one that has its opencode id; returns it."""
+    """Adds a message to its session or updates the one with its opencode id; returns its place."""
     table, insert = TABLES["messages"], _insert(dialect, "messages")
     new = insert.excluded
     in_session = table.c.session_id == bindparam("in_session", type_=Id)
@@ -277,9 +277,17 @@ def put_message(dialect: str, is_named: bool) -> Executable:
             index_elements=[table.c.session_id, table.c.opencode_id] if is_named else [table.c.id],
             set_={"role": new.role, "content": new.content, "parts": new.parts},
         )
-        .returning(*(column for column in table.c if column.name not in GIVEN))
+        .returning(table.c.id, table.c.session_id, table.c.seq, table.c.turn)
     )
     return statement
+
+
+@cache
+def message() -> Select[Any]:
+    """What is stored of a message (`in_message`), but for what it was given."""
+    messages = TABLES["messages"].c
+    said = (column for column in messages if column.name not in GIVEN)
+    return select(*said).where(messages.id == bindparam("in_message", type_=Id))
 
 
 def message_parameters(row: Row) -> Row:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import JSON
@@ -72,6 +72,31 @@ class JsonText:
 
     def __repr__(self) -> str:
         return f"JsonText({self.text!r})"
+
+
+class Snapshot(NamedTuple):
+    """A JSON value as it was when it was given: whoever gave it may go on changing it."""
+
+    text: JsonText
+    is_plain: bool
+    """Whether it is of JSON's own types alone, and every text in it, or a part of one, storable."""
+    given: Any
+    """A copy if it is plain, else the value itself."""
+    replaced: int
+    """How many values in it no database can hold."""
+
+
+def snapshot(value: Any) -> Snapshot:
+    """What a value is now."""
+    try:
+        encoded = orjson.dumps(value)
+        plain = orjson.loads(encoded)
+        if plain == value and b"\\u0000" not in encoded:  # NaN equals nothing, not even itself
+            return Snapshot(JsonText(encoded.decode()), True, plain, 0)
+    except Exception:  # what it is made of may have code of its own
+        pass
+    text, replaced = _json_text(value)
+    return Snapshot(text, False, value, replaced)
 
 
 def fingerprint(value: Any) -> int:
