@@ -135,6 +135,54 @@ async def test_each_returns_when_its_own_rows_are_durable(
             assert [turn for n, turn in said if n == number] == [*"01234567"], "in order"
 
 
+async def test_what_comes_again_is_updated_and_leaves_no_gap(
+    service: OpencodeSessionService, session: OpencodeSession, gate: Gate
+) -> None:
+    """A message that grows while it is stored: its calls come again with each of its versions."""
+
+    def parts(count: int) -> list[dict[str, Any]]:
+        last: dict[str, Any] = {"status": "completed", "title": f"last of {count}"}
+        return [
+            {
+                "type": "tool",
+                "tool": "read",
+                "id": f"prt_{n}",
+                "messageID": "msg_1",
+                "state": {"status": "running", "input": {"filePath": f"{n}.py"}}
+                | (last if n == count - 1 else {}),
+            }
+            for n in range(count)
+        ]
+
+    async def stored() -> list[tuple[Any, ...]]:
+        found = await service.store.select("tool_calls", ["id", "seq", "status", "title"])
+        return sorted(row for row in found if row[0].startswith("prt_"))
+
+    tasks = await begun(gate, service, session, ["before"])
+    tasks += [
+        asyncio.create_task(service.persist_message(session, "assistant", parts(n), events=True))
+        for n in (1, 2, 3)
+    ]
+    await asyncio.sleep(0)
+    gate.may_go_on.set()
+    ids = {message.id for message in (await asyncio.gather(*tasks))[1:]}
+    assert len(ids) == 1
+    assert len(gate.transactions) == 2
+    assert await stored() == [
+        ("prt_0", 3, "pending", None),
+        ("prt_1", 4, "pending", None),
+        ("prt_2", 5, "completed", "last of 3"),
+    ]
+    again = await service.persist_message(session, "assistant", parts(5), events=True)
+    assert {again.id} == ids
+    assert await stored() == [
+        *((f"prt_{n}", 3 + n, "pending", None) for n in range(4)),
+        ("prt_4", 7, "completed", "last of 5"),
+    ]
+    events = await service.store.select("file_events", ["seq"])
+    assert sorted(seq for (seq,) in events) == list(range(8))
+
+
 async def test_a_group_has_a_bound(
     service: OpencodeSessionService,
     session: OpencodeSession,

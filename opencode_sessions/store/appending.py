@@ -29,6 +29,8 @@ class Run(NamedTuple):
 
     text: Text
     rows: Sequence[Row]
+    into: TableName | None = None
+    """The table, where the rows are appended to messages."""
 
 
 def is_appending(steps: Sequence[Step]) -> bool:
@@ -62,7 +64,7 @@ def appending(dialect: str, steps: Sequence[Step]) -> Appending:
         yield from _places(dialect, asked, places)
     for (table, columns), rows in lots.items():
         placed = [statements.append_parameters(row, places[row["message_id"]]) for row in rows]
-        yield Run(_append_text(dialect, table, columns), placed)
+        yield Run(_append_text(dialect, table, columns), placed, table)
     return [stored[n] for n in sorted(stored)]
 
 

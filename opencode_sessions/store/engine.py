@@ -199,6 +199,7 @@ def _set_up_asyncpg(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")  # else for ever
     cursor.execute("SET timezone = 'UTC'")  # what a column without a zone is to hold
+    cursor.execute("SET jit = off")  # to compile a statement takes longer than most of them do
     cursor.close()
     connection.commit()  # or what its first user writes would be rolled back with this
 

@@ -217,29 +217,34 @@ def added_to(steps: Iterable[Step]) -> dict[str, list[str]]:
     """What `in_turn` wants to know: the sessions that steps add to, some by a message of theirs."""
     sessions: set[str] = set()
     messages: set[str] = set()
+    put: set[str] = set()
     for step in steps:
         if isinstance(step, AppendTo):
             messages.add(step.message_id)
         rows = [step.row] if isinstance(step, PutMessage) else ()
+        put |= {row["id"] for row in rows}
         for row in step.rows if isinstance(step, Append) else rows:
             if row.get("session_id"):
                 sessions.add(row["session_id"])
             else:
                 messages.add(row["message_id"])
-    return {"sessions": sorted(sessions), "messages": sorted(messages)}
+    return {"sessions": sorted(sessions), "messages": sorted(messages - put)}
 
 
 @cache
-def in_turn() -> Select[Any]:
+def in_turn(*, by_message: bool = True) -> Select[Any]:
     """Locks sessions in one order until the transaction ends, for PostgreSQL.
 
     Where rows are locked and not the database, two writers would count on from the same `seq`.
     """
     sessions, messages = TABLES["sessions"].c, TABLES["messages"].c
-    given = select(func.unnest(bindparam("sessions", type_=ARRAY(Id))))
-    of = messages.id == func.any(bindparam("messages", type_=ARRAY(Id)))
-    wanted = given.union(select(messages.session_id).where(of))
-    chosen = select(sessions.id).where(sessions.id.in_(wanted)).order_by(sessions.id)
+    given = bindparam("sessions", type_=ARRAY(Id))
+    wanted = sessions.id == func.any(given)
+    if by_message:
+        of = messages.id == func.any(bindparam("messages", type_=ARRAY(Id)))
+        its = select(messages.session_id).where(of)
+        wanted = sessions.id.in_(select(func.unnest(given)).union(its))
+    chosen = select(sessions.id).where(wanted).order_by(sessions.id)
     return chosen.with_for_update(key_share=True)
 
 
