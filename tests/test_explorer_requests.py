@@ -2,8 +2,9 @@
 
 import asyncio
 
+import pandas as pd
 import pytest
-from exploring import CLEAN_UP, FORK, RELEASE, Gate, Source, made_by, until
+from exploring import CLEAN_UP, FORK, RELEASE, WAIT, Gate, Source, made_by, until
 
 import opencode_sessions as ocs
 from opencode_sessions.widgets import loading
@@ -92,6 +93,28 @@ async def test_what_a_given_up_request_raises_is_nobodys_problem(gate: Gate) -> 
     await explorer.settled()
     assert gate.cancelled == [CLEAN_UP]
     assert explorer.problem is None
+
+
+async def test_a_problem_stays_whatever_was_under_way(gate: Gate) -> None:
+    """The message of the event before comes after the problem, and says nothing any more."""
+    is_asked, may_come = asyncio.Event(), asyncio.Event()
+
+    async def message(_id: str) -> pd.DataFrame:
+        is_asked.set()
+        await may_come.wait()
+        return pd.DataFrame({"message_id": ["?"]})
+
+    gate.message = message  # type: ignore[method-assign]
+    gate.let_through("sessions")
+    gate.let_through(RELEASE)
+    explorer = made_by(gate)
+    await asyncio.wait_for(is_asked.wait(), WAIT)
+    explorer.file = "no such file"
+    may_come.set()
+    await explorer.settled()
+    assert "no such file" in str(explorer.problem)
+    assert "no such file" in explorer._view.alert.value
+    assert explorer._view.change.value == explorer._view.message.value == ""
 
 
 async def test_many_choices_in_a_row_end_at_the_last(source: Source) -> None:

@@ -345,6 +345,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         self._clear()
 
     def _clear(self) -> None:
+        self._loading.cancel("event")  # it would write what is cleared here
         with self._painting():
             self.events, self.event = no_events(), None
             if self._story is None:
