@@ -48,7 +48,9 @@ ANSWERED = """async ([gesture, panels]) => {
     const isOld = ({ panel, said }, at) =>
         panel === null || (panel === before[at].panel && said === before[at].said);
     await new Promise((then) => {
-        const seen = new MutationObserver(() => { if (!look().some(isOld)) then(seen.disconnect()); });
+        const seen = new MutationObserver(() => {
+            if (!look().some(isOld)) then(seen.disconnect());
+        });
         const all = { subtree: true, childList: true, characterData: true, attributes: true };
         seen.observe(document.querySelector(".ocs-explorer"), all);
         eval(gesture);
