@@ -6,6 +6,7 @@ import logging
 import posixpath
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ParamSpec, TypeVar
@@ -158,12 +159,12 @@ def stored_columns(name: TableName, optional: bool) -> list[str]:
 
 async def _sessions(store: Store, where: Where | None = None) -> list[StoredRow]:
     columns = stored_columns("sessions", optional=False)
-    try:
-        texts = await store.texts("sessions", columns, where or {})
-        return await aside(lambda: rows_of(tabled(texts, types("sessions", columns), {})))
-    except NotAtOnce:
-        found = await store.select("sessions", columns, where)
-        return [dict(zip(columns, row, strict=True)) for row in found]
+    if where is None:
+        with suppress(NotAtOnce):
+            texts = await store.texts("sessions", columns, {})
+            return await aside(lambda: rows_of(tabled(texts, types("sessions", columns), {})))
+    found = await store.select("sessions", columns, where)
+    return [dict(zip(columns, row, strict=True)) for row in found]
 
 
 async def aside(make: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:

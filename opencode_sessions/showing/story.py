@@ -122,6 +122,8 @@ def reach(events: pd.DataFrame, wanted: pd.Series, *, by_session: bool) -> list[
 def _former_names(histories: pd.DataFrame) -> pd.Series:
     """The other names of each file that had some, by its last one."""
     moved = histories.loc[histories["new_file_path"].notna(), "file_id"]
+    if moved.empty:  # as of most sessions; the rest takes as long for none
+        return pd.Series(dtype="str")
     pairs = histories[["last_path", "file_path"]][histories["file_id"].isin(moved)]
     pairs = pairs.astype("str").drop_duplicates()
     pairs = pairs[pairs["last_path"] != pairs["file_path"]]

@@ -105,8 +105,13 @@ def counts(dialect: str, name: TableName, where: Where) -> Select[Any]:
 
 def with_prompt(message_id: str) -> CompoundSelect[Any]:
     """The row ids of a message and of the prompt it answers."""
+    return _with_prompt().params(message_id=message_id)
+
+
+@cache
+def _with_prompt() -> CompoundSelect[Any]:
     message, prompt = TABLES["messages"].alias(), TABLES["messages"].alias()
-    is_it = message.c.id == message_id
+    is_it = message.c.id == bindparam("message_id", type_=Id)
     answered = (
         select(prompt.c.id)
         .join(message, prompt.c.session_id == message.c.session_id)
