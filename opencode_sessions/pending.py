@@ -38,7 +38,7 @@ class PendingWrite:
     @cached_property
     def size(self) -> int:
         """How many rows that are."""
-        return len(self.rows)
+        return sum(len(_rows(step)) for step in self.steps)
 
     @property
     def asked(self) -> list[Row]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from sys import intern
 from typing import Any
 
 from sqlalchemy import (
@@ -374,7 +375,7 @@ def driver_text(statement: Any, dialect: str, columns: frozenset[str]) -> Text:
     columns -= BESIDE_COLUMNS
     spoken = DIALECTS[dialect]
     compiled = statement.compile(dialect=spoken, column_keys=sorted(columns))
-    names = compiled.positiontup or []
+    names = [intern(str(name)) for name in compiled.positiontup or ()]  # as keys of rows are
     gives = statement.is_select or compiled.effective_returning
     returned = list(statement.exported_columns) if gives else []
     made = {}
