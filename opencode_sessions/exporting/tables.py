@@ -10,13 +10,12 @@ import pyarrow.compute as pc
 
 from ..analytics import Frames
 from ..analytics.arrow import REPEATED, TEXT, Numbers, coded, to_frame
+from ..analytics.building import row_order
 from ..analytics.columns import COLUMNS
 from ..errors import ExportError
 from ..store import TableName
 from ..store.values import dumps, loads
 from .layout import arrow_type, encoded
-
-NO_SEQ = 2**31  # after every seq
 
 
 def table_of(name: TableName, frame: pd.DataFrame) -> pa.Table:
@@ -90,9 +89,9 @@ def frames_of(tables: Callable[[TableName], pa.Table]) -> Frames:
         table = tables(name)
         codes, values = coded(table["session_id"])
         ranks = np.array([*(rank.get(id or "", len(rank)) for id in values), len(rank)])
-        seq = pc.fill_null(table["seq"].cast(pa.int64()), NO_SEQ).to_numpy()
-        place = pa.array(ranks[codes] * (2 * NO_SEQ) + seq, pa.int64())
-        return frame_of(name, table, _order(place, table["time"], table[COLUMNS[name][0].name]))
+        keys = {"seq": "seq", "created_at": "time", "id": COLUMNS[name][0].name}
+        stored = {key: table[column] for key, column in keys.items()}
+        return frame_of(name, table, row_order(ranks[codes], stored))
 
     return Frames(
         sessions=frame_of("sessions", sessions, by_age),
