@@ -57,19 +57,18 @@ def _row(session: Row, depth: int, did: Row, anchors: Mapping[str, str]) -> str:
         )
     started: Any = session["created_at"]
     cells = [
-        _number(did["turns"]),
-        _number(did["calls"]),
-        f"<span class='state'>{did['failed']:,}</span>" if did["failed"] else "",
-        _number(did["files_changed"]),
-        lines,
-        lasting(did["active_s"]),
-        f"${did['own_cost_usd']:,.2f}" if is_known(did["own_cost_usd"]) else "",
+        _counted(did["turns"], "turn"),
+        _counted(did["calls"], "call"),
+        _counted(did["failed"], "failed"),
+        _counted(did["files_changed"], "file"),
+        _number(lines),
+        _number(lasting(did["active_s"])),
+        _number(f"${did['own_cost_usd']:,.2f}" if is_known(did["own_cost_usd"]) else ""),
     ]
-    numbers = "".join(f"<td class='number'>{cell}</td>" for cell in cells)
     when: str = "" if pd.isna(started) else f"{started:%Y-%m-%d %H:%M}"
     return (
         f"<tr><td class='soft'>{when}</td><th scope='row'>{inner}{name}</th>"
-        f"<td class='soft'>{model}</td>{numbers}</tr>"
+        f"<td class='soft'>{model}</td>{''.join(cells)}</tr>"
     )
 
 
@@ -90,5 +89,14 @@ def _in_order(sessions: Sequence[Row]) -> Iterator[tuple[Row, int]]:
             waiting += [(one, depth + 1) for one in inner[id][::-1]]
 
 
-def _number(count: Any) -> str:
-    return f"{count:,}" if is_known(count) and count else ""
+def _number(said: str) -> str:
+    return f"<td class='number'>{said}</td>"
+
+
+def _counted(count: Any, what: str) -> str:
+    """A cell that says itself what it counts, for a page too narrow for a head of the column."""
+    if not is_known(count) or not count:
+        return _number("")
+    many = what if count == 1 or what == "failed" else f"{what}s"
+    state = " state" if what == "failed" else ""
+    return f"<td class='number{state}' data-of='{many}'>{count:,}</td>"

@@ -134,6 +134,21 @@ def test_it_fits_and_both_themes_are_told_apart(show: Open, scheme: str, width: 
     keep(page, f"report-{scheme}-{width}")
 
 
+def test_on_a_phone_a_session_is_a_few_lines_and_nothing_is_cut(show: Open) -> None:
+    page = show()
+    page.set_viewport_size({"width": 400, "height": 1000})
+    wide, table = page.locator("#sessions .wide"), page.locator("table.sessions")
+    assert wide.evaluate("(wide) => wide.scrollWidth <= wide.clientWidth")
+    counts = table.locator("tr", has_text="Clean up before 0.3").locator("[data-of]")
+    said = counts.evaluate_all("(of) => of.map((one) => `${one.innerText} ${one.dataset.of}`)")
+    assert said == ["7 turns", "195 calls", "4 failed", "31 files"]
+    after = "(one) => getComputedStyle(one, '::after').content"
+    assert counts.first.evaluate(after) != "none"
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    expect(table.get_by_role("columnheader", name="turns")).to_be_visible()
+    assert counts.first.evaluate(after) == "none"
+
+
 @pytest.mark.parametrize("width", [1400, 400])
 def test_what_was_typed_does_nothing(page: Page, tmp_path: Path, width: int) -> None:
     async def fill() -> Path:
