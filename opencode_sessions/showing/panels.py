@@ -15,7 +15,7 @@ from ..shown import escaped, escaped_lines, number_of
 from . import diff
 from .sessions import title
 from .source import Row, is_known
-from .story import SHELL, Story
+from .story import Story
 
 STYLE = (Path(__file__).parent / "static" / "explorer.css").read_text(encoding="utf-8")
 ERROR_LETTERS = 1_500
@@ -26,11 +26,11 @@ DIFF_START = ("@@ -", "--- ", "diff --git ", "Index: ")
 def session_html(session: Row, story: Story) -> str:
     """A session's title and what it did in numbers."""
     events = story.events
-    is_own = events["session_id"] == session["session_id"]
-    files = story.names[is_own & (story.names != SHELL)].nunique()
+    is_own = (events["session_id"] == session["session_id"]).to_numpy(bool)
+    files = len({*story.names.cat.codes[is_own]} - {0})  # the first category is SHELL
     failed = int((is_own & events["status"].isin(FAILED)).sum())
-    is_change = is_own & is_counted(events) & is_mutation(events)
-    lines = events.loc[is_change, ["additions", "deletions"]].dropna().sum()
+    is_change = is_own & is_counted(events) & is_mutation(events).to_numpy(bool)
+    lines = events[["additions", "deletions"]][is_change].dropna().sum()
     whose = [session[name] for name in ("agent_name", "model", "origin") if is_known(session[name])]
     meta = [
         _time(session["created_at"]),

@@ -52,7 +52,7 @@ class Picture:
     bits), `lines` (u1: added and removed, as a logarithm), `time` (f8: milliseconds, NaN where not
     known). `turns` (u4) has for each turn the place where it begins, and its number.
 
-    `names` are the files of the events, where somebody has worked them out.
+    `names` are the files of the events as a `Story` has them, where somebody has made one.
 
     Raises:
         TypeError: the events are no DataFrame.
@@ -64,7 +64,7 @@ class Picture:
         events: pd.DataFrame,
         *,
         side_by_side: bool = False,
-        names: "pd.Series[str] | None" = None,
+        names: "pd.Series[Any] | None" = None,
     ) -> None:
         _check(events)
         sessions = codes(events["session_id"])
@@ -219,9 +219,8 @@ def _files(events: pd.DataFrame) -> "tuple[Column, pd.Index[str]]":
     return file, names
 
 
-def _coded(names: "pd.Series[str]") -> "tuple[Column, pd.Index[str]]":
-    files = names.astype("category").cat.remove_categories([SHELL])
-    return codes(files), files.cat.categories
+def _coded(names: "pd.Series[Any]") -> "tuple[Column, pd.Index[str]]":
+    return codes(names) - 1, names.cat.categories[1:]  # the first is SHELL
 
 
 def _runs(values: Column) -> Iterator[tuple[int, int]]:

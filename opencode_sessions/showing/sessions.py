@@ -71,7 +71,9 @@ class SessionList:
         """The first `LISTED` sessions with all these words in this order, and the chosen one."""
         if sort not in self._ordered:
             self._ordered[sort] = [self._entries[id] for id in self._in_order(*SORTS[sort])]
-        fitting = [e for e in self._ordered[sort] if all(map(e.has, words))]
+        fitting = self._ordered[sort]
+        if words:
+            fitting = [entry for entry in fitting if all(map(entry.has, words))]
         shown = fitting[:LISTED]
         if further := [entry for entry in fitting[LISTED:] if entry.id == chosen]:
             shown[-1:] = further

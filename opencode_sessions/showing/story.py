@@ -23,8 +23,9 @@ class Story:
     """File events by file, fork copies and undone turns included.
 
     `events` are all file events, in order; `names` the file each of them is about: its last name,
-    or SHELL. `files` has a row a name, the commands first, then the busiest: `events`, `failed`, a
-    column for each mark in `svg.MARK`, and `former`: its other names, joined by ", ".
+    or SHELL, which is the first of the categories. `files` has a row a name, the commands first,
+    then the busiest: `events`, `failed`, a column for each mark in `svg.MARK`, and `former`: its
+    other names, joined by ", ".
     """
 
     def __init__(self, events: pd.DataFrame) -> None:

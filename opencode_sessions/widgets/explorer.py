@@ -299,7 +299,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._view.timeline.file, self._view.timeline.selected = name, event
             what = "command" if name == SHELL else "change"
             self._view.show_step(int((stops <= place).sum()), len(stops), what)
-        shown = row(self.events, place)
+        shown = self.event.to_dict()
         self._loading.start("event", lambda: self._write(shown, place + 1, len(ids)))
 
     async def _write(self, event: Row, number: int, count: int) -> None:
