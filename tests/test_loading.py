@@ -25,7 +25,7 @@ from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
 from opencode_sessions.models import ODDLY_WRITTEN
 from opencode_sessions.showing.source import FromFrames
-from opencode_sessions.store import NotAtOnce, Put, Store, engine, statements
+from opencode_sessions.store import NotAtOnce, Put, Store, engine, queries
 from opencode_sessions.store.sql import SqlStore
 from opencode_sessions.store.sqlite_reading import SqliteReader
 from opencode_sessions.store.values import is_oddly_written
@@ -446,7 +446,7 @@ async def test_file_and_session_are_found_by_index(tmp_path: Path) -> None:
     """Each part of what finds a file's events reads an index, also in a store of any size."""
     async with await ocs.open(tmp_path / "x.db"):
         pass
-    compiled = statements.on_paths(["id"], {"a.py", "/w/a.py"}, "a.py").compile(
+    compiled = queries.on_paths(["id"], {"a.py", "/w/a.py"}, "a.py").compile(
         dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
     )
     with closing(sqlite3.connect(tmp_path / "x.db")) as connection:

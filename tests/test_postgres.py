@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import opencode_sessions as ocs
 from opencode_sessions import models
-from opencode_sessions.store import Put, statements
+from opencode_sessions.store import Put, queries
 
 ROOT = Path(__file__).parents[1]
 READ = [{"type": "tool_use", "name": "read", "input": {"path": "a.py"}}]
@@ -98,7 +98,7 @@ async def test_a_server_without_lz4_goes_on_without() -> None:
 
 
 def test_a_files_events_are_found_by_index(postgres: Server, postgres_store: str) -> None:
-    compiled = statements.on_paths(["id"], {"a.py", "/w/a.py"}, "a.py").compile(
+    compiled = queries.on_paths(["id"], {"a.py", "/w/a.py"}, "a.py").compile(
         dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}
     )
     plan = postgres.execute(

@@ -19,6 +19,7 @@ from . import (
     Step,
     TableName,
     bulk,
+    queries,
     statements,
 )
 from .engine import Executor, check_supported
@@ -80,7 +81,7 @@ async def _applied(executor: Executor, dialect: str, step: Step) -> list[Row]:
             statement = statements.append(dialect, table, frozenset(rows[0]))
             await executor.execute(statement, placed)
         case Prune(before):
-            idle = [id for (id,) in await executor.execute(statements.idle(before))]
+            idle = [id for (id,) in await executor.execute(queries.idle(before))]
             await _applied(executor, dialect, Delete("sessions", idle))
             return [{"id": id} for id in idle]
         case Delete(parents, ids):

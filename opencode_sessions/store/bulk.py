@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..models import TABLES, Row
-from . import TableName, statements
+from . import TableName, queries, statements
 from .engine import Executor
 from .values import JsonText, dumps, plain
 
@@ -59,7 +59,7 @@ async def _copied(
     left: list[Row] = []
     for start in range(0, len(rows), BATCH):
         some = rows[start : start + BATCH]
-        ids = statements.known(table, [row["id"] for row in some])
+        ids = queries.known(table, [row["id"] for row in some])
         there = set((await executor.execute(ids)).scalars())
         for row in some:
             (left if row["id"] in there else new).append(row)

@@ -36,7 +36,7 @@ from . import (
     Whole,
     callers,
     finish,
-    statements,
+    queries,
 )
 from . import engine as engines
 from . import room as rooms
@@ -158,7 +158,7 @@ class SqlStore:
         self, table: TableName, columns: Sequence[str], where: Where | None = None
     ) -> list[tuple[Any, ...]]:
         """Rows as tuples in the order of `columns`, in batches so that the loop goes on turning."""
-        return await self._read(self._all(statements.chosen(table, columns, where or {})))
+        return await self._read(self._all(queries.chosen(table, columns, where or {})))
 
     async def _all(self, statement: Executable) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
@@ -174,7 +174,7 @@ class SqlStore:
         self, table: TableName, columns: Sequence[str], where: Where | None, take: Take
     ) -> None:
         """Hands over rows as they come, in batches, so that few are in memory at once."""
-        await self._read(self._scan(statements.chosen(table, columns, where or {}), take))
+        await self._read(self._scan(queries.chosen(table, columns, where or {}), take))
 
     async def _scan(self, statement: Executable, take: Take) -> None:
         with translated():
@@ -195,33 +195,33 @@ class SqlStore:
     async def _texts(self, table: TableName, columns: Sequence[str], where: Where) -> Texts:
         with translated():
             async with self._transaction(False) as executor:
-                result = await executor.execute(statements.texts(table, columns, where))
+                result = await executor.execute(queries.texts(table, columns, where))
                 found, inexact = texts(table, columns, result.one())
                 if not inexact:
                     return found
                 # Rows come in any order, and not in the same one twice.
-                wanted = statements.chosen(table, ["id", *inexact], where)
+                wanted = queries.chosen(table, ["id", *inexact], where)
                 exact = {id: values for id, *values in await executor.execute(wanted)}
         ordered = [exact[id] for id in orjson.loads(found.columns["id"])]
         return found._replace(exact=dict(zip(inexact, zip(*ordered, strict=True), strict=True)))
 
     async def with_prompt(self, message_id: str) -> list[str]:
         """The row ids of a message and of the prompt it answers."""
-        return [id for (id,) in await self._read(self._all(statements.with_prompt(message_id)))]
+        return [id for (id,) in await self._read(self._all(queries.with_prompt(message_id)))]
 
     async def touched(self, since: datetime) -> set[str]:
         """The sessions in which something happened at or after this moment."""
-        return {id for (id,) in await self._read(self._all(statements.touched(since)))}
+        return {id for (id,) in await self._read(self._all(queries.touched(since)))}
 
     async def places(self) -> set[tuple[str | None, str | None]]:
         """Each different workdir and worktree."""
-        return {place for place in await self._read(self._all(statements.places()))}
+        return {place for place in await self._read(self._all(queries.places()))}
 
     async def on_paths(
         self, columns: Sequence[str], paths: Collection[str] | None, ending: str
     ) -> list[tuple[Any, ...]]:
         """File events on these paths, or on oddly written ones that may be shown like this."""
-        found = await self._read(self._all(statements.on_paths(columns, paths, ending)))
+        found = await self._read(self._all(queries.on_paths(columns, paths, ending)))
         return list(dict.fromkeys(found))
 
     async def texts_on_paths(
@@ -230,7 +230,7 @@ class SqlStore:
         """The same as texts, each row once or twice."""
         if self._dialect() != "sqlite":
             raise NotAtOnce
-        statement = statements.texts_on_paths(columns, paths, ending)
+        statement = queries.texts_on_paths(columns, paths, ending)
         try:
             (row,) = await self._read(self._all(statement))
         except PersistenceError as error:
@@ -247,7 +247,7 @@ class SqlStore:
         with translated():
             async with self._transaction(False) as executor:
                 for name in ("messages", "tool_calls", "file_events"):
-                    counts = statements.counts(self._dialect(), name, where)
+                    counts = queries.counts(self._dialect(), name, where)
                     rows = await executor.execute(counts)
                     found[name] = {row[0]: tuple(row[1:]) for row in rows}
         totals: dict[str, Totals] = {}

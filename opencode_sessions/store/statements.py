@@ -1,14 +1,12 @@
-"""The statements of the store, each made once: making one takes longer than running it.
+"""The statements that write, each made once: making one takes longer than running it.
 
 A statement takes a row's columns as its parameters, and what else it wants to know of a row under
 the names `in_session` and `prompts`. Its own numbers are in its text: a driver binds them to each
 row else.
 """
 
-import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from sys import intern
 from typing import Any
@@ -16,30 +14,21 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
-    CompoundSelect,
     Dialect,
     Executable,
     Float,
     Insert,
     Integer,
     Select,
-    String,
     bindparam,
-    case,
-    cast,
     func,
     literal_column,
-    or_,
     select,
-    text,
-    union,
-    union_all,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ..models import IS_MOVE, ODDLY_WRITTEN, TABLES, Id, Row
-from . import GIVEN, KEPT_BY_APPEND, MONEY, Append, AppendTo, PutMessage, Step, TableName, Where
-from .texts import expressions
+from ..models import TABLES, Id, Row
+from . import GIVEN, KEPT_BY_APPEND, Append, AppendTo, PutMessage, Step, TableName
 from .values import dumps, loads
 
 BESIDE_COLUMNS = {"in_session", "prompts"}
@@ -62,161 +51,6 @@ MADE_HERE = {name: {c.name for c in table.c if c.default} for name, table in TAB
 
 def _insert(dialect: str, table: TableName) -> Any:
     return INSERTS[dialect](TABLES[table])
-
-
-def chosen(name: TableName, columns: Sequence[str], where: Where) -> Select[Any]:
-    """Rows of a table; `where` gives each column's allowed values."""
-    return _where(_selected(name, tuple(columns)), name, where)
-
-
-def texts(name: TableName, columns: Sequence[str], where: Where) -> Select[Any]:
-    """The same as one row of texts, for SQLite."""
-    return _where(_texts(name, tuple(columns)), name, where)
-
-
-@cache
-def _texts(name: TableName, columns: tuple[str, ...]) -> Select[Any]:
-    return _as_texts(name, columns).select_from(TABLES[name])
-
-
-@cache
-def _selected(name: TableName, columns: tuple[str, ...]) -> Select[Any]:
-    return select(*(TABLES[name].c[column] for column in columns))
-
-
-def counts(dialect: str, name: TableName, where: Where) -> Select[Any]:
-    """By session, how many rows a table has; of messages also the prompts and the sums.
-
-    Floats are added up in the order of the session, so that where rows lie changes no sum: SQLite
-    reads them so from the index of the totals, PostgreSQL is told.
-    """
-    table = TABLES[name]
-    found = [table.c.session_id, func.count()]
-    if name == "messages":
-        found.append(func.count(case((table.c.role == "user", 1))))
-        own = table.c.is_fork_copy.is_not(True)
-        for column in MONEY:
-            # As floats: an SQLite sum of integers fails where it is too large for one.
-            total: Any = func.sum(case((own, cast(table.c[column], Float))))
-            if column == "cost_usd" and dialect == "postgresql":  # tokens are whole numbers
-                total = total.aggregate_order_by(table.c.seq, table.c.cost_usd)
-            found.append(total)
-    return _where(select(*found), name, where).group_by(table.c.session_id)
-
-
-def with_prompt(message_id: str) -> CompoundSelect[Any]:
-    """The row ids of a message and of the prompt it answers."""
-    return _with_prompt().params(message_id=message_id)
-
-
-@cache
-def _with_prompt() -> CompoundSelect[Any]:
-    message, prompt = TABLES["messages"].alias(), TABLES["messages"].alias()
-    is_it = message.c.id == bindparam("message_id", type_=Id)
-    answered = (
-        select(prompt.c.id)
-        .join(message, prompt.c.session_id == message.c.session_id)
-        .where(is_it, message.c.role != "user", prompt.c.role == "user")
-        .where(prompt.c.seq < message.c.seq)
-        .order_by(prompt.c.seq.desc(), prompt.c.id.desc())
-        .limit(1)
-    )
-    return union_all(select(message.c.id).where(is_it), select(answered.subquery().c.id))
-
-
-def touched(since: datetime) -> CompoundSelect[Any]:
-    """The sessions in which something happened at or after a moment."""
-    sessions, messages = TABLES["sessions"].c, TABLES["messages"].c
-    is_new = or_(sessions.created_at >= since, sessions.updated_at >= since)
-    with_messages = select(messages.session_id).where(messages.created_at >= since)
-    return union(select(sessions.id).where(is_new), with_messages)
-
-
-def idle(before: datetime) -> Select[Any]:
-    """The sessions in which something happened, but nothing since a moment."""
-    sessions, messages = TABLES["sessions"].c, TABLES["messages"].c
-    its = select(1).where(messages.session_id == sessions.id)
-    times = (sessions.created_at, sessions.updated_at)
-    return select(sessions.id).where(
-        *(func.coalesce(time < before, True) for time in times),
-        ~its.where(messages.created_at >= before).exists(),
-        or_(
-            *(time.is_not(None) for time in times),
-            its.where(messages.created_at.is_not(None)).exists(),
-        ),
-    )
-
-
-def places() -> Select[Any]:
-    """Each different place of a session."""
-    sessions = TABLES["sessions"].c
-    return select(sessions.workdir, sessions.worktree).distinct()
-
-
-def on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Any:
-    """File events on some paths, or on oddly written ones that may be shown with this ending.
-
-    With no paths, on any that may. Each part has an index of its own; a row may come twice.
-    Columns that events do not have, are those of their message.
-    """
-    return _on_paths(tuple(columns), paths is None).params(_searched(paths, ending))
-
-
-def texts_on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Any:
-    """The same as one row of texts, for SQLite."""
-    statement = _texts_on_paths(tuple(columns), paths is None)
-    return statement.params(_searched(paths, ending))
-
-
-def _searched(paths: Collection[str] | None, ending: str) -> dict[str, Any]:
-    given = {} if paths is None else {"paths": list(paths)}
-    return {"ending": "%" + re.sub("[%_/]", r"/\g<0>", ending)} | given
-
-
-@cache
-def _texts_on_paths(columns: tuple[str, ...], is_any: bool) -> Any:
-    return _as_texts("file_events", columns).select_from(_on_paths(columns, is_any).subquery())
-
-
-def _as_texts(name: TableName, columns: Sequence[str]) -> Select[Any]:
-    made: list[ColumnElement[Any]] = [literal_column(each) for each in expressions(name, columns)]
-    return select(*made)
-
-
-@cache
-def _on_paths(columns: tuple[str, ...], is_any: bool) -> Any:
-    events, messages = TABLES["file_events"], TABLES["messages"]
-    path, new_path = events.c.file_path, events.c.new_file_path
-    ending = bindparam("ending", type_=String())
-    paths = bindparam("paths", type_=String(), expanding=True)
-    has = [(events if name in events.c else messages).c[name] for name in columns]
-    found = select(*has).select_from(
-        events.outerjoin(messages, messages.c.id == events.c.message_id)
-    )
-
-    def may_end(path: ColumnElement[str | None]) -> ColumnElement[bool]:
-        closings = (path.endswith(mark, autoescape=True) for mark in ("/", "\\", "."))
-        return or_(path.like(ending, escape="/"), path == "", *closings)
-
-    if is_any:
-        return union_all(found.where(may_end(path)), found.where(text(IS_MOVE), may_end(new_path)))
-    return union_all(
-        found.where(path.in_(paths)),
-        found.where(text(f"({ODDLY_WRITTEN})"), may_end(path)),
-        found.where(text(IS_MOVE), or_(new_path.in_(paths), may_end(new_path))),
-    )
-
-
-def known(name: TableName, ids: Sequence[str]) -> Select[Any]:
-    """Those of these ids that a table has, in one parameter on PostgreSQL."""
-    id = TABLES[name].c.id
-    return select(id).where(id == func.any(bindparam(None, ids, type_=ARRAY(Id))))
-
-
-def _where(statement: Select[Any], name: TableName, where: Where) -> Select[Any]:
-    for column, values in where.items():
-        statement = statement.where(TABLES[name].c[column].in_(list(values)))
-    return statement
 
 
 def added_to(steps: Iterable[Step]) -> dict[str, list[str]]:
