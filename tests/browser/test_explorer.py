@@ -350,7 +350,7 @@ for text in (long, hostile):
 def test_nothing_of_it_runs_loads_or_breaks_the_layout(lab: Lab) -> None:
     """The page itself notes each dialog, each error and each request to the outside."""
     lab.page.set_viewport_size({"width": 1400, "height": 3000})  # far below, it would not be shown
-    lab.show(
+    lab.start(
         "import opencode_sessions as ocs" + STORE_HOSTILE,
         "from IPython.display import display\nfor one in (svc, session, message): display(one)\n"
         "display(ocs.FileTimeline(await svc.file_events()))",
