@@ -174,8 +174,33 @@ def test_failed_edits_show_what_was_asked_for(trailmap: Recording) -> None:
         html = panels.change_html(row, 1, 1)
         assert "asked for and not done" in html
         assert escaped(row["error"][:60], keep="\n") in html
+        lines = read_lines(row["diff"], panels.kind_of(row))
+        for sign, other in ("-+", "+-"):
+            asked = [line[1:] for line in row["diff"].split("\n") if line[0] == sign]
+            kept = [line.text for line in lines if line.mark not in (other, "@")]
+            assert kept == asked
         page = Page(diff_html(row["diff"], panels.kind_of(row)))
-        assert page.count("del") and page.count("add")
+        assert page.count("del") + page.count("add") > 0
+
+
+SOME_LINES = st.lists(st.sampled_from(["", "a", "b", "c()", "-d", "+e", "@@ f"]), max_size=12)
+
+
+@given(st.lists(SOME_LINES, min_size=4, max_size=4))
+def test_of_an_edit_without_a_place_both_texts_stay_whole(edits: list[list[str]]) -> None:
+    """Two edits of a call, each its old lines and then its new ones."""
+    old, new = edits[0] + edits[2], edits[1] + edits[3]
+    marked = [mark + line for mark, lines in zip("-+-+", edits, strict=True) for line in lines]
+    lines = read_lines("\n".join(marked))
+    assert [line.text for line in lines if line.mark != "+"] == old
+    assert [line.text for line in lines if line.mark != "-"] == new
+
+
+def test_of_an_edit_without_a_place_what_stays_is_one_line() -> None:
+    text = "-def f(a):\n-    return a\n+def f(a):\n+    check(a)\n+    return a + 1"
+    assert [line.mark for line in read_lines(text)] == [" ", "-", "+", "+"]
+    many = diff.LINES_COMPARED + 1
+    assert len(read_lines("-a\n" * many + "+a\n" * many)) == 2 * many  # too long to compare
 
 
 @pytest.mark.parametrize(

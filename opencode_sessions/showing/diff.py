@@ -21,6 +21,7 @@ Range = tuple[int, int]  # of characters of a line
 LINES_SHOWN = 400  # more is slow to lay out and nobody reads it here
 WIDTH_SHOWN = 2_000  # characters of a line: minified code is one line of a megabyte
 WORDS_COMPARED = 300  # words of a line: finding the changed ones takes time squared
+LINES_COMPARED = 1_000  # of an edit that failed: the same
 ALIKE = 0.4  # of two lines' words, above which marking the changed ones helps
 
 HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
@@ -74,7 +75,8 @@ def has_marks(text: str) -> bool:
 def read_lines(text: str, kind: Kind = "diff") -> list[Line]:
     """What each line of a change is.
 
-    A diff without hunk headers (an edit that failed has no place) gives lines without numbers.
+    A diff without hunk headers (an edit that failed has no place) gives lines without numbers; what
+    is in both its old lines and its new ones is one line that stays.
     """
     lines = text.split("\n")
     if lines[-1] == "":
@@ -87,7 +89,7 @@ def read_lines(text: str, kind: Kind = "diff") -> list[Line]:
         return [Line("+", None, None, line) for line in lines]
     if has_hunks(text):
         return list(_unified(lines))
-    return [_unnumbered(line) for line in lines]
+    return list(_unnumbered([_line(line) for line in lines]))
 
 
 def _unified(lines: Sequence[str]) -> Iterator[Line]:
@@ -118,7 +120,32 @@ def _unified(lines: Sequence[str]) -> Iterator[Line]:
             old, old_left, new, new_left = old + 1, old_left - 1, new + 1, new_left - 1
 
 
-def _unnumbered(line: str) -> Line:
+def _unnumbered(lines: Sequence[Line]) -> Iterator[Line]:
+    """An edit that failed has all its old lines, then all its new ones: each in its place."""
+    start = 0
+    while start < len(lines):
+        middle = _end_of_run(lines, start, "-")
+        end = _end_of_run(lines, middle, "+")
+        yield from _in_place(lines[start:middle], lines[middle:end])
+        if end == start:
+            yield lines[start]
+        start = max(end, start + 1)
+
+
+def _in_place(removed: Sequence[Line], added: Sequence[Line]) -> Iterator[Line]:
+    if max(len(removed), len(added)) > LINES_COMPARED:
+        yield from (*removed, *added)
+        return
+    before, after = ([line.text for line in lines] for lines in (removed, added))
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    for what, i, j, k, m in matcher.get_opcodes():
+        if what == "equal":
+            yield from (line._replace(mark=" ") for line in added[k:m])
+        else:
+            yield from (*removed[i:j], *added[k:m])
+
+
+def _line(line: str) -> Line:
     if line.startswith("@@"):
         return Line("@", None, None, line)
     if line.startswith("+"):
