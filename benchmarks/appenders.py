@@ -8,7 +8,8 @@ import asyncio
 import json
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -17,6 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import opencode_sessions as ocs
+from opencode_sessions.store import sqlite
+from opencode_sessions.store.appending import Run
+from opencode_sessions.store.bulk import bound
 
 BOTH, MESSAGE = "message, calls, events", "message"
 PARTS: list[dict[str, Any]] = [
@@ -333,6 +337,61 @@ class SQLiteFloor:
         self._connection.close()
 
 
+class OurFloor:
+    """Our own rows, made beforehand, by stdlib sqlite3: what no Python of ours can be faster than.
+
+    A message is one of ours under another id, which is in the ids of all that belongs to it.
+    """
+
+    name, stores = "floor: our rows, stdlib sqlite3", BOTH
+
+    async def open(self, place: str, writers: int) -> None:
+        """Opens it, and has the service append what is appended again and again."""
+        with recorded() as self._runs:
+            service = Ours()
+            await service.open(place, writers)
+            self._runs.clear()
+            await service.append(0)
+            await service.close()
+        ((self._id, *_),) = (values for _, values in self._runs[0])
+        self._connection = sqlite3.connect(place, isolation_level=None)
+        self._connection.execute("PRAGMA foreign_keys=ON").close()
+
+    async def append(self, writer: int) -> None:
+        """Appends."""
+        id, execute = _id(), self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        for run in self._runs:
+            for sql, values in run:
+                execute(sql, [_renamed(value, self._id, id) for value in values]).fetchall()
+        execute("COMMIT")
+
+    async def close(self) -> None:
+        """Closes it."""
+        self._connection.close()
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    return value.replace(old, new) if isinstance(value, str) and value.startswith(old) else value
+
+
+@contextmanager
+def recorded() -> Iterator[list[list[tuple[str, list[Any]]]]]:
+    """What the service runs meanwhile: of each run the statement and values of each row."""
+    runs: list[list[tuple[str, list[Any]]]] = []
+    real = sqlite._run
+
+    def record(connection: sqlite3.Connection, run: Run) -> list[Any]:
+        runs.append([(run.text.sql, values) for values in bound(run.rows, run.text.names)])
+        return real(connection, run)
+
+    sqlite._run = record
+    try:
+        yield runs
+    finally:
+        sqlite._run = real
+
+
 class AsyncpgFloor:
     """asyncpg, prepared statements, one transaction a message."""
 
@@ -364,7 +423,7 @@ def on_sqlite(writers: int) -> Sequence[Appender]:
     """Who appends to a file; the design to compare with is the second."""
     ours: list[Appender] = [Ours(), Naive(session_per_call=writers > 1)]
     if writers == 1:
-        ours += [Ours("two calls"), SQLiteFloor()]
+        ours += [Ours("two calls"), OurFloor(), SQLiteFloor()]
     return [*ours, OpenAISQLite(), LangGraph(), OpenAISQLAlchemy(), GoogleAdk()]
 
 
