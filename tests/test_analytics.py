@@ -21,6 +21,7 @@ from opencode_sessions.analytics import (
     file_timeline,
     session_summary,
 )
+from opencode_sessions.showing.story import Story
 
 OF_EVENTS = [file_timeline, file_summary, activity]
 OF_FRAMES = [session_summary, compare_with_opencode]
@@ -337,13 +338,53 @@ def test_session_counts_what_happened(recording: Recording, frames: Frames) -> N
             if event.status == "completed" and not (event.is_fork_copy or event.is_undone)
         ]
         changes = [event for event in events if event.event_type in MUTATIONS]
-        paths = {e.path for e in changes} | {e.moved_to for e in changes if e.moved_to}
+        names = [(e.event_type, last_name(e.path, events[n:])) for n, e in enumerate(events)]
         found = summary.loc[session["session_id"]]
-        assert found["files_read"] == len({e.path for e in events if e.event_type == "read"})
-        assert found["files_changed"] == len(paths)
+        assert found["files_read"] == len({name for kind, name in names if kind == "read"})
+        assert found["files_changed"] == len({name for kind, name in names if kind in MUTATIONS})
         assert [found[f"{kind}s"] for kind in MUTATIONS] == [
             sum(event.event_type == kind for event in changes) for kind in MUTATIONS
         ]
+
+
+def last_name(path: str, later: list[Any]) -> str:
+    """What the file at this path is called once all that happened later has happened."""
+    for event in later:
+        if event.event_type == "move" and event.path == path:
+            path = event.moved_to
+    return path
+
+
+def test_a_session_counts_the_files_that_the_explorer_lists(frames: Frames) -> None:
+    summary = session_summary(frames, include=("fork_copies", "undone", "user"))
+    for session, events in frames.file_events.groupby("session_id", observed=True):
+        story = Story(events.reset_index(drop=True))
+        is_done, kind = story.events["status"].eq("completed"), story.events["event_type"]
+        found = summary.set_index("session_id").loc[session]
+        assert found["files_read"] == story.names[is_done & kind.eq("read")].nunique()
+        assert found["files_changed"] == story.names[is_done & kind.isin(MUTATIONS)].nunique()
+
+
+@pytest.mark.parametrize(
+    ("events", "read_and_changed"),
+    [
+        ([read("a"), edit("a"), move("a", "b"), read("b"), edit("b")], (1, 1)),
+        ([move("a", "b"), move("b", "c"), move("c", "a")], (0, 1)),
+        ([read("a"), move("a", "b"), write("a"), read("a")], (2, 2)),
+        ([edit("a"), move("a", "b", status="error"), edit("b")], (0, 2)),
+        ([edit("a"), edit("b"), move("c", "d", session_id="s2")], (0, 2)),
+        ([edit("a"), move("a", "b", session_id="s2"), edit("b")], (0, 2)),
+    ],
+)
+def test_what_a_session_moved_is_one_file(
+    events: list[dict[str, Any]], read_and_changed: tuple[int, int]
+) -> None:
+    made = example()
+    twice = made.sessions.assign(session_id=pd.Categorical(["s2"]))
+    sessions = pd.concat([made.sessions, twice], ignore_index=True)
+    frames = Frames(sessions, made.messages, made.tool_calls, file_events(*events))
+    summary = session_summary(frames).set_index("session_id").loc["s1"]
+    assert (summary["files_read"], summary["files_changed"]) == read_and_changed
 
 
 def test_session_counts_its_own_calls(recording: Recording, frames: Frames) -> None:

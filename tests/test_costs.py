@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import RECORDINGS, TRAILMAP, Recording
-from handmade import START, WHO, example, frame, read, write
+from handmade import START, WHO, example, file_events, frame, move, read, write
 from handmade import edit as edit_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -229,6 +229,18 @@ def test_subagents_come_after_who_called_them(trail: Frames) -> None:
         "Missing tests",
     ]
     assert (tree["children"][place], tree["descendants"][place]) == (4, 4)
+
+
+def test_a_file_that_a_subagent_moved_is_one_with_all_above() -> None:
+    made = example()
+    sessions = pd.concat([made.sessions] * 2, ignore_index=True).assign(
+        session_id=pd.Categorical(["s1", "s2"]), parent_session_id=pd.Categorical([None, "s1"])
+    )
+    events = file_events(edit_of("a"), move("a", "b", session_id="s2"), edit_of("b"))
+    tree = session_tree(Frames(sessions, made.messages, made.tool_calls, events))
+    assert list(tree["session_id"]) == ["s1", "s2"]
+    assert list(tree["own_files"]) == [2, 1], "by itself it cannot know"
+    assert list(tree["inclusive_files"]) == [1, 1]
 
 
 def test_parents_in_a_circle_are_all_there() -> None:

@@ -78,6 +78,8 @@ def test_a_session_is_told_with_all_that_happened(one: Page, as_frames: Frames) 
         "Clean up before 0.3",
         "Before 0.3 I want to clean up",
         "+290 \N{MINUS SIGN}49",
+        "<b>27</b> files changed",  # four of them moved
+        "<h3>30 files</h3>",  # read or changed
         "$2.01",
     ):
         assert text in one.html

@@ -66,31 +66,17 @@ def file_timeline(
     rows = rows[places_in_order(events[["session_id", "seq", "time"]].iloc[rows])]
     ordered = events[KEY].iloc[rows]
     names = all_names(ordered)
-    path = numbered(ordered["file_path"], names)
-    target = numbered(ordered["new_file_path"], names)
-    lasts = ~(ordered["is_fork_copy"] | ordered["is_undone"]).to_numpy(bool)
-    is_change = is_mutation(ordered).to_numpy(bool) & lasts
-    is_move = is_change & ordered["event_type"].eq("move").to_numpy(bool) & (target >= 0)
-    is_delete = is_change & ordered["event_type"].eq("delete").to_numpy(bool)
-    is_proof = lasts & ordered["status"].eq("completed").to_numpy(bool)
-    project = codes(ordered["project"]) + 1
-    file_id = _file_ids(
-        project * len(names) + path,
-        np.where(is_move, project * len(names) + target, -1),
-        is_delete=is_delete,
-        is_proof=is_proof,
-    )
-    after = pd.Series(np.where(is_move, target, path))
-    last = after.where(is_proof).groupby(file_id).transform("last").fillna(after).astype("int64")
+    told = _followed(ordered, codes(ordered["project"]), names)
+    file_id = told["file_id"].to_numpy()
     added = {
         "file_id": pd.array(file_id, dtype="Int32"),
-        "last_path": pd.Categorical.from_codes(last, names).remove_unused_categories(),
-        "version": pd.Series(is_change).groupby(file_id).cumsum().astype("Int32").array,
+        "last_path": pd.Categorical.from_codes(told["last"], names).remove_unused_categories(),
+        "version": told["is_change"].groupby(file_id).cumsum().astype("Int32").array,
     }
     shown = np.arange(len(rows))
     if file_path is not None:
         wanted = names.get_indexer(pd.Index([file_path]))[0]
-        is_named = (wanted >= 0) & ((path == wanted) | (is_move & (target == wanted)))
+        is_named = (wanted >= 0) & told[["path", "target"]].eq(wanted).any(axis=1).to_numpy(bool)
         shown = np.flatnonzero(np.isin(file_id, file_id[is_named]))
     timeline = events.iloc[rows[shown]].reset_index(drop=True)
     return timeline.assign(**{name: values[shown] for name, values in added.items()})
@@ -194,11 +180,53 @@ def distinct(rows: pd.DataFrame, group: pd.Series, columns: list[str]) -> pd.Ser
     return found.groupby(found).size().astype("Int64")
 
 
+def last_names(events: pd.DataFrame, owner: "pd.Series[Any]") -> "pd.Series[int]":
+    """The last name of the file each event is about, a number; -1 where it names none.
+
+    Completed moves are followed among the events of one owner, a number from 0, as `file_timeline`
+    follows them in a project: what was moved is one file under both names.
+    """
+    names = all_names(events)
+    last, target = (numbered(events[column], names) for column in PATHS)
+    keys = owner.to_numpy("int64") * len(names)
+    is_move = is_mutation(events).to_numpy(bool) & (target >= 0)
+    moved = np.append((keys + last)[is_move], (keys + target)[is_move])
+    rows = np.flatnonzero((last >= 0) & np.isin(keys + last, moved))  # few: the others keep theirs
+    rows = rows[places_in_order(events[["session_id", "seq", "time"]].iloc[rows])]
+    last[rows] = _followed(events[KEY].iloc[rows], owner.to_numpy("int64")[rows], names)["last"]
+    return pd.Series(last, events.index)
+
+
 def all_names(rows: pd.DataFrame) -> "pd.Index[str]":
     """Every path these rows name, sorted."""
     old, new = (rows[column].astype("category").cat.categories for column in PATHS)
     names: pd.Index[str] = pd.Index(old.union(new), dtype="str")
     return names
+
+
+def _followed(events: pd.DataFrame, owner: Numbers, names: "pd.Index[str]") -> pd.DataFrame:
+    """The file each event is about, events in order; two owners never share one.
+
+    Columns: file_id; path, target (-1 for what is no lasting move) and last, as places among the
+    names; is_change.
+    """
+    path, target = (numbered(events[column], names) for column in PATHS)
+    lasts = ~(events["is_fork_copy"] | events["is_undone"]).to_numpy(bool)
+    is_change = is_mutation(events).to_numpy(bool) & lasts
+    is_move = is_change & events["event_type"].eq("move").to_numpy(bool) & (target >= 0)
+    is_proof = lasts & events["status"].eq("completed").to_numpy(bool)
+    keys = (owner + 1) * len(names)
+    file_id = _file_ids(
+        keys + path,
+        np.where(is_move, keys + target, -1),
+        is_delete=is_change & events["event_type"].eq("delete").to_numpy(bool),
+        is_proof=is_proof,
+    )
+    after = pd.Series(np.where(is_move, target, path))
+    last = after.where(is_proof).groupby(file_id).transform("last").fillna(after).astype("int64")
+    target = np.where(is_move, target, -1)
+    told = {"file_id": file_id, "path": path, "target": target, "is_change": is_change}
+    return pd.DataFrame({**told, "last": last})
 
 
 def _file_ids(path: Numbers, target: Numbers, *, is_delete: Flags, is_proof: Flags) -> Numbers:

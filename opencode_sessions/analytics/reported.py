@@ -21,12 +21,13 @@ from .counting import (
     is_counted,
     is_mutation,
     mutations,
+    numbered,
 )
-from .files import all_names, event_totals
+from .files import PATHS, all_names, event_totals
 from .frames import Frames
 from .lineage import WHO, ancestry, oldest_first, parents, session_of
 from .results import AMOUNT, COUNT, gives, tidy
-from .sessions import CALL, CHANGE, MESSAGE, files_changed, paths_changed, turn_spans
+from .sessions import CALL, CHANGE, MESSAGE, turn_spans
 
 OURS = ["files", "additions", "deletions"]
 REPORTED = [f"reported_{name}" for name in OURS]
@@ -76,7 +77,8 @@ def compare_with_opencode(
         turns_files, turns_additions, turns_deletions (Int64): opencode's diffs of its turns, added
             up: a file counts in each turn that changed it; NA where it keeps none;
         files, additions, deletions (Int64): what completed tool calls changed: different paths, a
-            move's two, and lines; lines are NA where there were changes and none's are known;
+            move's two as opencode counts them, and lines; lines are NA where there were changes and
+            none's are known;
         lines_unknown (Int64): changes whose lines are not known, as an overwriting write's;
         diff_files, diff_additions, diff_deletions (Int64): ours minus `reported_*`; NA where
             either is;
@@ -108,8 +110,9 @@ def compare_with_opencode(
     by_turn = of_turns.sum(min_count=1).reindex(table.index)
     for name in OURS:
         table[f"turns_{name}"] = by_turn[f"reported_{name}"]
-    paths = paths_changed(events, session)
-    table["files"] = files_changed(paths).reindex(table.index, fill_value=0)
+    paths = _paths_changed(events, session)
+    different = paths.drop_duplicates(["session", "path"])["session"]
+    table["files"] = np.bincount(different, minlength=len(ids))
     for name in ("additions", "deletions", "lines_unknown"):
         table[name] = totals[name].reindex(table.index, fill_value=0)
     for name in OURS:
@@ -124,6 +127,21 @@ def compare_with_opencode(
     facts["copied_cost_usd"] = costs["copied_cost_usd"]
     why = ["; ".join(_reasons(fact)) for fact in facts.itertuples()]
     return tidy(table.assign(why=why), compare_with_opencode)
+
+
+def _paths_changed(events: pd.DataFrame, session: pd.Series) -> pd.DataFrame:
+    """The paths that completed changes name, a move's both: session, turn, path, changes.
+
+    `path` is a number, its place among `all_names(events)`.
+    """
+    is_change = is_mutation(events).to_numpy(bool)
+    changed, names = events[is_change], all_names(events)
+    left, went = (numbered(changed[column], names) for column in PATHS)
+    keys = pd.DataFrame({"session": session[is_change].to_numpy(), "turn": changed["turn"].array})
+    both = pd.concat([keys.assign(path=left), keys[went >= 0].assign(path=went[went >= 0])])
+    both = both[both["path"] >= 0]
+    number, first = grouped(both, ["session", "turn", "path"])
+    return both.iloc[first].assign(changes=np.bincount(number)).reset_index(drop=True)
 
 
 def _facts(

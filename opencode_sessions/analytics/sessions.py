@@ -9,8 +9,8 @@ import pandas as pd
 from ..store import MONEY
 from .columns import TIME
 from .costs import session_costs
-from .counting import FAILED, Extra, Numbers, counted, grouped, is_mutation, numbered
-from .files import LINES, PATHS, all_names, distinct, event_totals
+from .counting import FAILED, Extra, Numbers, counted, grouped, is_mutation
+from .files import LINES, PATHS, distinct, event_totals, last_names
 from .frames import Frames
 from .lineage import WHO, oldest_first, session_of
 from .results import AMOUNT, COUNT, Column, gives, tidy
@@ -22,8 +22,8 @@ MESSAGE = [
 ]
 CALL = ["session_id", "turn", "seq", "time", "duration_s", "status", "tool"]
 CHANGE = [
-    *("session_id", "turn", "time", "event_type", "status", "evidence", *PATHS, *LINES),
-    *("is_fork_copy", "is_undone"),
+    *("session_id", "project", "turn", "seq", "time", "event_type", "status", "evidence"),
+    *(*PATHS, *LINES, "is_fork_copy", "is_undone"),
 ]
 # What is inclusive counts for every session above it: it adds up to nothing.
 OWN = {f"own_{name}": AMOUNT if name == "cost_usd" else COUNT for name in MONEY}
@@ -78,8 +78,8 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
         turns (Int64): user messages;
         calls, failed, denied, aborted (Int64): tool calls; `failed` are those that ended in an
             error, were denied or aborted;
-        files_read, files_changed (Int64): different paths with a completed read, or change: a move
-            changes two;
+        files_read, files_changed (Int64): different files with a completed read, or change; one
+            that the session moved is one under both names;
         reads, writes, edits, deletes, moves (Int64): completed file events;
         additions, deletions, churn (Int64, lines): summed over the changes whose lines are known,
             NA where there were changes and none's are; churn = additions + deletions;
@@ -100,12 +100,14 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     2  Miles and feet, and a settings file     59              9        12.469
     """
     sessions, ids = oldest_first(frames)
-    events = counted(frames.file_events, include, [*CHANGE, "seq", "tool"])
+    events = counted(frames.file_events, include, [*CHANGE, "tool"])
     calls = counted(frames.tool_calls, include, CALL)
     messages = counted(frames.messages, include, MESSAGE)
     session, caller, writer = (session_of(rows, ids) for rows in (events, calls, messages))
     prompts = messages[messages["role"].eq("user")]
-    reads = events[events["event_type"].eq("read") & events["status"].eq("completed")]
+    is_read = (events["event_type"].eq("read") & events["status"].eq("completed")).to_numpy(bool)
+    is_change = is_mutation(events).to_numpy(bool)
+    files = last_names(events, session).to_frame("file")
     totals = event_totals(events, session)
     spans = turn_spans(messages, calls, ids)
     in_session = spans.groupby("session")
@@ -116,8 +118,8 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
         "failed": calls["status"].isin(FAILED).groupby(caller).sum(),
         "denied": calls["status"].eq("denied").groupby(caller).sum(),
         "aborted": calls["status"].eq("aborted").groupby(caller).sum(),
-        "files_read": distinct(reads, session_of(reads, ids), ["file_path"]),
-        "files_changed": files_changed(paths_changed(events, session)),
+        "files_read": distinct(files[is_read], session[is_read], ["file"]),
+        "files_changed": distinct(files[is_change], session[is_change], ["file"]),
         **{name: totals[name] for name in ("reads", "writes", "edits", "deletes", "moves")},
         **{name: totals[name] for name in ("additions", "deletions", "churn", "lines_unknown")},
     }
@@ -127,7 +129,6 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     summary["duration_s"] = (in_session["end"].max() - start).dt.total_seconds()
     spans["active"] = (spans["end"] - spans["start"]).dt.total_seconds()
     summary["active_s"] = in_session["active"].sum()
-    is_change = is_mutation(events).to_numpy(bool)
     changed = events[["seq", "time", "tool"]][is_change].assign(session=session[is_change])
     first = changed.sort_values("seq").drop_duplicates("session").set_index("session")
     summary["first_edit_s"] = (first["time"] - start).dt.total_seconds()
@@ -136,27 +137,6 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     summary["first_edit_tokens"] = _tokens_before(first, messages, writer.to_numpy(), of_all)
     costs = session_costs(frames)
     return tidy(summary.join(costs[list(SPENT)]), session_summary)
-
-
-def files_changed(paths: pd.DataFrame) -> pd.Series:
-    """How many different paths each session changed (Int64), of what `paths_changed` gives."""
-    different = paths.drop_duplicates(["session", "path"])
-    return different.groupby("session").size().astype("Int64")
-
-
-def paths_changed(events: pd.DataFrame, session: pd.Series) -> pd.DataFrame:
-    """The paths that completed changes name, a move's both: session, turn, path, changes.
-
-    `path` is a number, its place among `all_names(events)`.
-    """
-    is_change = is_mutation(events).to_numpy(bool)
-    changed, names = events[is_change], all_names(events)
-    left, went = (numbered(changed[column], names) for column in PATHS)
-    keys = pd.DataFrame({"session": session[is_change].to_numpy(), "turn": changed["turn"].array})
-    both = pd.concat([keys.assign(path=left), keys[went >= 0].assign(path=went[went >= 0])])
-    both = both[both["path"] >= 0]
-    number, first = grouped(both, ["session", "turn", "path"])
-    return both.iloc[first].assign(changes=np.bincount(number)).reset_index(drop=True)
 
 
 def turn_spans(messages: pd.DataFrame, calls: pd.DataFrame, ids: pd.Index) -> pd.DataFrame:

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from .costs import session_costs
-from .counting import Extra, Numbers, counted
+from .counting import Extra, Numbers, counted, is_mutation
+from .files import distinct, last_names
 from .frames import Frames
 from .lineage import WHO, ancestry, oldest_first, parents, session_of
 from .results import AMOUNT, gives, tidy
-from .sessions import CHANGE, paths_changed
+from .sessions import CHANGE
 
 
 @gives(
@@ -43,8 +44,8 @@ def session_tree(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> 
         children, descendants (Int64): sessions it called, and all below it;
         own_cost_usd, inclusive_cost_usd (float64, US dollars): its own, and with all below it; NA
             where none is known;
-        own_files, inclusive_files (Int64): different paths that completed changes name, its own,
-            and with all below it: a file that two of them changed is one.
+        own_files, inclusive_files (Int64): different files with a completed change, its own, and
+            with all below it: a file that two of them changed is one, and so is one they moved.
 
     >>> tree = session_tree(frames)[["title", "depth", "descendants", "inclusive_files"]]
     >>> tree[tree["title"].str.startswith("Review")]
@@ -64,12 +65,19 @@ def session_tree(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> 
     table["descendants"] = np.bincount(above, minlength=len(ids)) - 1
     table["children"] = np.bincount(parent[parent >= 0], minlength=len(ids))
     events = counted(frames.file_events, include, CHANGE)
-    changed = paths_changed(events, session_of(events, ids))[["session", "path"]].drop_duplicates()
-    table["own_files"] = np.bincount(changed["session"], minlength=len(ids))
-    pairs = pd.DataFrame({"session": below, "above": above}).merge(changed, on="session")
-    pairs = pairs.drop_duplicates(["above", "path"])
-    table["inclusive_files"] = np.bincount(pairs["above"], minlength=len(ids))
+    changed = events[is_mutation(events)]
+    session = session_of(changed, ids)
+    table["own_files"] = _files(changed, session).reindex(table.index, fill_value=0)
+    places = pd.DataFrame({"session": session, "place": np.arange(len(changed))})
+    places = places.merge(pd.DataFrame({"session": below, "above": above}), on="session")
+    within = _files(changed.iloc[places["place"]].reset_index(drop=True), places["above"])
+    table["inclusive_files"] = within.reindex(table.index, fill_value=0)
     return tidy(table.iloc[_in_order(parent)], session_tree)
+
+
+def _files(changed: pd.DataFrame, owner: "pd.Series[int]") -> pd.Series:
+    """How many different files these changes of each owner are about (Int64)."""
+    return distinct(last_names(changed, owner).to_frame("file"), owner, ["file"])
 
 
 def _in_order(parent: Numbers) -> list[int]:
