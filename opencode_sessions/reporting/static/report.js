@@ -48,9 +48,13 @@ for (const call of calls) {
 }
 let here = null;
 
-/** Into the middle of the window; what was not laid out yet only then gets its height, so twice. */
-function bring(element) {
-  const go = () => element.scrollIntoView({ block: "center", behavior: "instant" });
+let brought = null;
+
+/** Into the middle of the window, or another part of it; what was not laid out yet only then gets its
+ * height, so thrice, unless something else is to be brought by then. */
+function bring(element, block = "center") {
+  brought = element;
+  const go = () => { if (brought === element) element.scrollIntoView({ block, behavior: "instant" }); };
   go();
   requestAnimationFrame(() => { go(); requestAnimationFrame(go); });
 }
@@ -79,7 +83,7 @@ document.addEventListener("click", (event) => {
     const timeline = drawn(prefix);
     if (!timeline) return; // of a page that has its picture alone
     timeline.set("row", Number(row.dataset.row));
-    document.querySelector(`figure.timeline[data-prefix="${prefix}"]`).scrollIntoView({ block: "center" });
+    bring(document.querySelector(`figure.timeline[data-prefix="${prefix}"]`));
     return;
   }
   const call = event.target.closest?.(".call > summary, .call > .head")?.parentElement;
@@ -105,7 +109,7 @@ function step(list, by) {
 function stepTurn(by) {
   const turns = all(".turn"), tops = turns.map((turn) => turn.getBoundingClientRect().top - 70);
   const at = by > 0 ? tops.findIndex((top) => top > 4) : tops.findLastIndex((top) => top < -4);
-  if (at >= 0) turns[at].scrollIntoView({ block: "start", behavior: "instant" });
+  if (at >= 0) bring(turns[at], "start");
 }
 
 // -- open and close ----------------------------------------------------------------------------
