@@ -1,13 +1,17 @@
 """What the explorer asks for: on a loop or without one, the newest request first."""
 
 import asyncio
+from typing import Any
 
+import comm
 import pandas as pd
 import pytest
+from comm.base_comm import BaseComm
 from exploring import CLEAN_UP, FORK, RELEASE, WAIT, Gate, Source, made_by, until
 
 import opencode_sessions as ocs
 from opencode_sessions.widgets import loading
+from opencode_sessions.widgets.view import parts
 
 
 def test_frames_need_no_loop(as_frames: ocs.analytics.Frames) -> None:
@@ -115,6 +119,51 @@ async def test_a_problem_stays_whatever_was_under_way(gate: Gate) -> None:
     assert "no such file" in str(explorer.problem)
     assert "no such file" in explorer._view.alert.value
     assert explorer._view.change.value == explorer._view.message.value == ""
+
+
+async def test_what_a_choice_changes_reaches_the_page_in_one_burst(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two points where others run, Python is done first; then each widget tells once."""
+    bursts: list[list[tuple[str, str]]] = [[]]
+
+    class Wire(BaseComm):
+        def publish_msg(self, *_: Any, **__: Any) -> None:
+            bursts[-1].append(("sent", self.comm_id))
+
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    for name in ("sessions", RELEASE, CLEAN_UP):
+        gate.let_through(name)
+    explorer = made_by(gate)
+    await explorer.settled()
+    aside = explorer._loading.aside
+
+    async def between(*make: Any, **options: Any) -> Any:
+        bursts.append([])
+        made = await aside(*make, **options)
+        bursts.append([])
+        return made
+
+    monkeypatch.setattr(explorer._loading, "aside", between)
+    for part in parts(explorer):
+        part.observe(lambda change: bursts[-1].append(("changed", change.owner.model_id)))
+    explorer.session = CLEAN_UP
+    await explorer.settled()
+
+    view = explorer._view
+    (burst,) = (one for one in bursts if ("changed", view.heading.model_id) in one)
+    burst = [(what, id) for what, id in burst if id != view.slider.model_id]  # this tells at once
+    assert [what for what, _ in burst] == sorted(what for what, _ in burst)
+    told = [id for what, id in burst if what == "sent"]
+    assert len(set(told)) == len(told)
+    panels = (
+        view.heading,
+        view.timeline,
+        view.step,
+        explorer._files.list,
+        explorer._sessions.first,
+    )
+    assert {panel.model_id for panel in panels} <= set(told)
 
 
 async def test_many_choices_in_a_row_end_at_the_last(source: Source) -> None:
