@@ -113,6 +113,7 @@ def keep_all(page: Page, root: Locator, name: str) -> None:
 def theme(lab: Lab, name: str) -> None:
     lab.command("apputils:change-theme", theme=f"JupyterLab {name}")
     lab.page.wait_for_function(THEMED, arg=str(name == "Light").lower())
+    expect(lab.page.locator("#jupyterlab-splash")).to_have_count(0)  # it fades over all there is
 
 
 # The page's, and the canvas's, which is painted a frame later.
