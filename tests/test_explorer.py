@@ -227,8 +227,6 @@ async def test_events_bring_their_session_and_file(
     explorer.events = as_frames.file_events.query("event_type == 'bash'").head(1)
     await explorer.settled()
     assert explorer.file == ""
-    with pytest.raises(traitlets.TraitError, match="here are none"):
-        explorer.events = moved.head(0)
 
 
 async def test_a_selection_is_brushed_and_what_is_brushed_is_the_selection(
@@ -344,6 +342,7 @@ async def test_what_is_on_view_is_not_read_again_to_stand_beside_another(
         ("session", "ses_nope", "SessionNotFound: No session"),
         ("file", "trailmap/elevation.pi", "Try 'trailmap/elevation.py'"),
         ("selected", "prt_nope", "See `explorer.events.event_id`"),
+        ("beside", "ses_nope", "SessionNotFound: No session"),
     ],
 )
 async def test_a_wrong_choice_is_said_and_the_next_one_works(
@@ -360,20 +359,47 @@ async def test_a_wrong_choice_is_said_and_the_next_one_works(
     assert said in alert
     assert explorer.events.empty
     assert explorer._view.change.value == explorer._view.message.value == ""
-    assert explorer.file is explorer.event is None
+    assert explorer.file is explorer.event is explorer.beside is None
+    is_gone = trait in ("session", "beside")
+    assert text_of(explorer._view.heading.value).startswith("" if is_gone else "Clean up before")
 
-    explorer.file = "trailmap/planner.py" if trait == "session" else "trailmap/cli.py"
+    explorer.file = "trailmap/planner.py" if is_gone else "trailmap/cli.py"
     await explorer.settled()
-    if trait == "session":  # which has none, so the newest is tried
+    if is_gone:  # there is none, so the newest is tried
         assert explorer.session == RELEASE
         assert "This session has no events of 'trailmap/planner.py'" in str(explorer.problem)
     else:
         assert (explorer.session, explorer.problem) == (CLEAN_UP, None)
+        assert "Clean up before 0.3" in explorer._view.heading.value
     explorer.session = FORK
     await explorer.settled()
     assert explorer.problem is None
     assert explorer._view.alert.value == ""
     assert not explorer.events.empty
+
+
+async def test_what_is_no_event_is_refused_and_leaves_all_as_it_was(
+    source: Source, as_frames: ocs.analytics.Frames
+) -> None:
+    explorer = ocs.explore(source)
+    await explorer.settled()
+    events = as_frames.file_events
+    ids = events[["event_id"]]
+    for trait, value, said in (
+        ("event", ids.iloc[0], "here is no session_id, event_type, file_path"),
+        ("events", ids, "here is no session_id, event_type, file_path"),
+        ("selection", ids, "here is no session_id, event_type, file_path"),
+        ("events", events.head(0), "here are none"),
+        ("selection", events.head(0), "here are none"),
+    ):
+        before = getattr(explorer, trait)
+        with pytest.raises(traitlets.TraitError, match=f"`{trait}` can only be set .* {said}"):
+            setattr(explorer, trait, value)
+        assert getattr(explorer, trait) is before
+    explorer.event = events.iloc[0]
+    await explorer.settled()
+    assert explorer.problem is None
+    assert explorer.selected == events["event_id"].iloc[0]
 
 
 async def test_an_error_of_the_store_is_said_with_its_traceback_behind(
@@ -508,6 +534,21 @@ async def test_what_an_agent_typed_is_text_everywhere() -> None:
     for text in shown:
         assert "<script" not in text or text in shown[:3]  # a label is text, no HTML
         assert not {"\u202e", "\x1b"} & set(text)
+
+
+async def test_a_long_name_takes_a_line_and_lines_nobody_knows_are_not_none() -> None:
+    service = ocs.OpencodeSessionService()
+    session = await service.get_or_create_session("ses_1", "a" * 4_000, "/home/dev", title="Long")
+    parts = [{"type": "tool_use", "name": "write", "input": {"path": "a.py", "content": "x"}}]
+    message = await service.persist_message(session, "assistant", parts)
+    await service.persist_file_events(message, parts)
+    explorer = ocs.explore(service)
+    await explorer.settled()
+    view = explorer._view
+    assert "1 event · 1 file · aaa" in text_of(view.heading.value)
+    for panel in (view.heading, view.message, view.change):
+        assert f"{'a' * 60}…" in panel.value
+        assert "a" * 61 not in panel.value
 
 
 # -- in a notebook ---------------------------------------------------------------------------------

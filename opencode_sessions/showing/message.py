@@ -11,7 +11,7 @@ from ..loose import as_text
 from ..parts import ToolCall, listed, tool_calls
 from ..rows import row_id
 from ..shown import cut, escaped, escaped_lines, number_of
-from .panels import note_html
+from .panels import note_html, whose
 from .source import Row, is_known, row
 
 LETTERS, LINES = 8_000, 120  # of a text, an input or an output: what one looks through here
@@ -47,7 +47,7 @@ def _prompt(messages: pd.DataFrame, message: Row) -> Iterator[str]:
     is_before &= messages["seq"].le(message["seq"]).fillna(False)
     prompts = np.flatnonzero(is_before)
     about = [f"turn {message['turn']}"] if is_known(message["turn"]) else []
-    about += [escaped(str(message[n])) for n in ("agent_name", "model") if is_known(message[n])]
+    about += whose(message, "agent_name", "model")
     meta = f"<span class='ocs-meta'>{' · '.join(about)}</span>"
     yield f"<div class='ocs-head'><b>Message</b> {meta}</div>"
     if len(prompts) and message["role"] != "user":

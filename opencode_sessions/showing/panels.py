@@ -4,6 +4,7 @@ Everything here that an agent typed goes through `shown.escaped`.
 """
 
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .story import Story
 
 STYLE = (Path(__file__).parent / "static" / "explorer.css").read_text(encoding="utf-8")
 ERROR_LETTERS = 1_500
+NAME_LETTERS = 60
 PATCH_TOOLS = ("apply_patch", "patch")
 DIFF_START = ("@@ -", "--- ", "diff --git ", "Index: ")
 
@@ -30,15 +32,15 @@ def session_html(session: Row, story: Story) -> str:
     files = len({*story.names.cat.codes[is_own]} - {0})  # the first category is SHELL
     failed = int((is_own & events["status"].isin(FAILED)).sum())
     is_change = is_own & is_counted(events) & is_mutation(events).to_numpy(bool)
-    lines = events[["additions", "deletions"]][is_change].dropna().sum()
-    whose = [session[name] for name in ("agent_name", "model", "origin") if is_known(session[name])]
+    lines = events[["additions", "deletions"]][is_change].dropna()
+    added, removed = lines.sum()
     meta = [
         _time(session["created_at"]),
         number_of(int(is_own.sum()), "event"),
         number_of(files, "file"),
-        f"+{lines['additions']:,} \N{MINUS SIGN}{lines['deletions']:,}" if is_change.any() else "",
+        "" if lines.empty else f"+{added:,} \N{MINUS SIGN}{removed:,}",
         f"{failed:,} failed" if failed else "",
-        *(escaped(str(name)) for name in whose),
+        *whose(session, "agent_name", "model", "origin"),
         "subagent" if is_known(session["parent_session_id"]) else "",
     ]
     said = " · ".join(word for word in meta if word)
@@ -55,7 +57,7 @@ def change_html(event: Row, number: int, count: int) -> str:
         _time(event["time"]),
         f"turn {event['turn']}" if is_known(event["turn"]) else "",
         _lines(event),
-        *(escaped(str(event[name])) for name in ("agent_name", "model") if is_known(event[name])),
+        *whose(event, "agent_name", "model"),
         "undone later" if event["is_undone"] else "",
         "copied by a fork" if event["is_fork_copy"] else "",
     ]
@@ -79,6 +81,12 @@ def problem_html(problem: Exception) -> str:
         f"{escaped(str(problem)[:ERROR_LETTERS])}{advice}"
         f"<details><summary>Traceback</summary><pre>{escaped_lines(trace)}</pre></details></div>"
     )
+
+
+def whose(row: Row, *columns: str) -> Iterator[str]:
+    """The names in these columns that are known, so much of each that a line holds them."""
+    for name in (str(row[column]) for column in columns if is_known(row[column])):
+        yield escaped(name if len(name) <= NAME_LETTERS else f"{name[:NAME_LETTERS]}…")
 
 
 def note_html(text: str) -> str:

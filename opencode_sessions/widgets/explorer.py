@@ -27,7 +27,7 @@ from .loading import Loading
 from .painting import Painting
 from .pickers import FilePicker, SessionPicker
 from .status import LOADING, NEVER_LOADED, NO_EVENTS, NO_SESSIONS
-from .traits import Pandas
+from .traits import OfEvents
 from .view import View, held, parts
 
 
@@ -65,9 +65,9 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
     beside = traitlets.Unicode(None, allow_none=True)
     file = traitlets.Unicode(None, allow_none=True)
     selected = traitlets.Unicode(None, allow_none=True)
-    event = Pandas(pd.Series, allow_none=True)
-    events = Pandas(pd.DataFrame)
-    selection = Pandas(pd.DataFrame)
+    event = OfEvents(pd.Series, allow_none=True)
+    events = OfEvents(pd.DataFrame)
+    selection = OfEvents(pd.DataFrame)
     problem = traitlets.Instance(Exception, allow_none=True)
 
     def __init__(self, source: OpencodeSessionService | Frames) -> None:
@@ -92,7 +92,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self._source, self._painting, self._loading, self._go, lambda: self._say("")
         )
         rows = self._view.rows(self._sessions, self._files, self._find)
-        super().__init__(rows, events=no_events(), selection=no_events())
+        with self._painting():
+            super().__init__(rows, events=no_events(), selection=no_events())
         self.add_class("ocs-explorer")
         self._wire()
         close_with_cell(self)
@@ -176,6 +177,13 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
         stays = self.event is not None and self.event["session_id"] == session.get("session_id")
         self._chosen(self._open, *(() if stays else ("file", "selected")))
 
+    @traitlets.validate("events", "selection")
+    def _has_events(self, proposal: Any) -> Any:
+        if proposal.value.empty and not self._painting.is_ours:
+            name = proposal.trait.name
+            raise traitlets.TraitError(f"`{name}` can only be set to events; here are none.")
+        return proposal.value
+
     def _go_to(self, change: Any) -> None:
         """Someone set events: their session, and their file or themselves, are chosen."""
         if self._painting.is_ours:
@@ -184,8 +192,6 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             if change.new is not None:
                 self._bring(change.new)
             self.selected = None if change.new is None else change.new["event_id"]
-        elif change.new.empty:
-            raise traitlets.TraitError(f"`{change.name}` can only be set to events; here are none.")
         elif change.name == "events":
             first = row(change.new, 0)
             self._bring(first)
@@ -339,7 +345,8 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
     def _show_problem(self, problem: Exception) -> None:
         self._say("", problem)  # first of all: what follows shows something as well
         with self._painting():  # what is not on view is not chosen: choosing it again tries again
-            self.session = None if self._story is None else self.session
+            if self._story is None:
+                self.session = self.beside = None
             self.file = self.selected = None
         self._list_sessions()
         self._clear()
@@ -350,6 +357,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
             self.events, self.event = no_events(), None
             if self._story is None:
                 self._view.timeline.events, self.selection = None, no_events()
+                self._view.heading.value = ""
             self._view.clear()
         has_events = self._story is not None and not self._story.events.empty
         self._view.unfold_events(has_events)

@@ -74,10 +74,9 @@ class View:
         return "".join([*above, timeline, below])
 
     def clear(self) -> None:
-        """Takes away what was said of a session, and what was chosen in it."""
+        """Takes away what was chosen, and what was said of it."""
         self.timeline.selected = self.timeline.file = None
-        for panel in (self.heading, self.message, self.change):
-            panel.value = ""
+        self.message.value = self.change.value = ""
         self.show_step(0, 0, "")
 
 
