@@ -69,7 +69,8 @@ class ImportReport:
         title = escaped(f"Imported {', '.join(self.sources) or 'nothing'} in {self.seconds:.1f} s")
         remarks = "".join(f"<li>{escaped(line)}</li>" for line in self._remarks())
         listed = f"<ul>{remarks}</ul>" if remarks else ""
-        return f"<p>{title}</p><table><thead><tr>{head}</tr></thead>{rows}</table>{listed}"
+        table = f"<table><thead><tr>{head}</tr></thead>{rows}</table>"
+        return f"<div style='overflow-wrap:anywhere'><p>{title}</p>{table}{listed}</div>"
 
     def skip(self, problem: Problem) -> None:
         """Notes something that could not be read or stored."""

@@ -326,6 +326,7 @@ def test_a_reloaded_page_has_the_whole_state(show: Show) -> None:
 # -- what an agent typed ---------------------------------------------------------------------------
 
 STORE_HOSTILE = f"""
+from opencode_sessions.import_report import ImportReport
 hostile, long = {HOSTILE!r}, {LONG!r}
 svc = ocs.OpencodeSessionService()
 for text in (long, hostile):
@@ -341,11 +342,14 @@ for text in (long, hostile):
             {{"type": "tool_use", "id": path, "name": "edit", "input": {{
                 "path": path, "new_string": text}}}},
             {{"type": "tool", "tool": "bash", "callID": text, "state": {{
-                "status": "error", "input": {{"command": text}}, "title": text, "error": text}}}},
+                "status": "error" if number else "completed", "input": {{"command": text}},
+                "title": text, "error": text if number else None, "output": text}}}},
         ]
     message = await svc.persist_message(session, "assistant", parts)
     await svc.persist_file_events(message, parts)
+report = ImportReport(sources=[hostile, long], notes=[hostile, long])
 """
+HARMFUL = "script, img, iframe, object, [onload]"
 
 
 def test_nothing_of_it_runs_loads_or_breaks_the_layout(lab: Lab) -> None:
@@ -353,7 +357,8 @@ def test_nothing_of_it_runs_loads_or_breaks_the_layout(lab: Lab) -> None:
     lab.page.set_viewport_size({"width": 1400, "height": 3000})  # far below, it would not be shown
     lab.start(
         "import opencode_sessions as ocs" + STORE_HOSTILE,
-        "from IPython.display import display\nfor one in (svc, session, message): display(one)\n"
+        "from IPython.display import display\n"
+        "for one in (svc, session, message, report, await svc.frames()): display(one)\n"
         "display(ocs.FileTimeline(await svc.file_events()))",
         "explorer = ocs.explore(svc)\nexplorer",
     )
@@ -375,16 +380,34 @@ def test_nothing_of_it_runs_loads_or_breaks_the_layout(lab: Lab) -> None:
                     summary.click()
         explorer.timeline.canvas.hover(position={"x": 40, "y": 50})
         explorer.timeline.click(4)
-        said = explorer.root.inner_text()
-        assert not set("\u202e\u2066\x1b\x00") & set(said)
-        if session == 0:
-            assert "⟨U+202E⟩" in said and "<script>alert(1)" in said
-            assert explorer.root.locator("script, img, iframe, object, [onload]").count() == 0
-        wide = explorer.page.evaluate(WIDER_THAN_THE_EXPLORER)
-        assert wide == []
-        explorer.shot(f"hostile-{session}")
+        is_harmless(explorer, f"hostile-{session}")
+    explorer.sessions.locator("option").first.click()
+    explorer.lab.python_until("explorer._list.newest() == explorer.session", "True")
+    box = explorer.root.get_by_placeholder("search all sessions…")
+    box.fill("alert")
+    box.press("Enter")
+    found = explorer.root.locator(".ocs-found option", has_text="<script>alert(1)")
+    expect(found.first).to_be_attached(timeout=PATIENCE * 1000)
+    explorer.do(f"explorer.beside = {listed}[1][1]")
+    explorer.timeline.painted(18)
+    is_harmless(explorer, "hostile-beside")
+    explorer.do("explorer.file = hostile")
+    expect(explorer.alert).to_contain_text("This session has no events of '<script>alert(1)")
+    is_harmless(explorer, "hostile-alert")
     foreign = ".jp-OutputArea script, .jp-OutputArea img, .jp-OutputArea [onload]"
     assert explorer.page.locator(foreign).count() == 0
+    too_wide = "(shown) => shown.filter((one) => one.scrollWidth > one.clientWidth).length"
+    assert explorer.page.locator(".jp-OutputArea-output").evaluate_all(too_wide) == 0
+
+
+def is_harmless(explorer: ExplorerPage, name: str) -> None:
+    """Nothing of what was typed is an element, hides or reorders text, or needs more room."""
+    said = explorer.root.inner_text()
+    assert not set("\u202e\u2066\x1b\x00") & set(said)
+    assert "⟨U+202E⟩" in said and "<script>alert(1)" in said  # in the list at least
+    assert explorer.root.locator(HARMFUL).count() == 0
+    assert explorer.page.evaluate(WIDER_THAN_THE_EXPLORER) == []
+    explorer.shot(name)
 
 
 WIDER_THAN_THE_EXPLORER = """() => {
