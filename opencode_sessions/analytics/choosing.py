@@ -115,11 +115,14 @@ def _shown_as(
     """The events whose path is shown like this, each once; in these sessions, or in any."""
     at, ids = coded(found["session_id"])
     elsewhere = (None, None) if is_any else None
-    places = [place_of.get(id or "", elsewhere) for id in ids]
+    of_session = [place_of.get(id or "", elsewhere) for id in ids]
+    places = list(dict.fromkeys(of_session))  # few: what is shown there is worked out once
+    number = {place: n for n, place in enumerate(places)}
+    at = np.array([number[place] for place in of_session], dtype=np.int32)[at]
 
     @cache
-    def is_it(session: int, path: str | None) -> bool:
-        place = places[session]
+    def is_it(number: int, path: str | None) -> bool:
+        place = places[number]
         return place is not None and path is not None and posix_path(path, *place) == file_path
 
     is_wanted = np.zeros(found.num_rows, dtype=bool)
