@@ -1,14 +1,16 @@
-"""An export to an object store that speaks S3: a server of its own on loopback."""
+"""An export to object stores, one that speaks S3 and one as Google's: servers on loopback."""
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
 
 import pandas as pd
 import pytest
 from conftest import Recording
+from fsspec.core import url_to_fs
+from gcp_storage_emulator.server import create_server
 from moto.server import ThreadedMotoServer
 
 import opencode_sessions as ocs
@@ -16,27 +18,42 @@ from opencode_sessions.analytics import Frames
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
+GOOGLE = {
+    "GOOGLE_CLOUD_PROJECT": "x",
+    "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # else it asks for a bucket's kind by TLS
+}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """Where it listens. One for all: s3fs remembers the first."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
-    server.stop()
+def stores() -> Iterator[Mapping[str, Mapping[str, str]]]:
+    """What finds each store, in a process's environment. One for all tests: drivers remember."""
+    s3 = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    s3.start()
+    google = create_server("127.0.0.1", 0, in_memory=True)
+    google.start()
+    ports = s3.get_host_and_port()[1], google._api._httpd.server_address[1]
+    endpoints = [f"http://127.0.0.1:{port}" for port in ports]
+    yield {
+        "s3": KEYS | {"AWS_ENDPOINT_URL": endpoints[0]},
+        "gs": GOOGLE | {"STORAGE_EMULATOR_HOST": endpoints[1]},
+    }
+    google.stop()
+    s3.stop()
 
 
-@pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(params=["s3", "gs"])
+def bucket(
+    stores: Mapping[str, Mapping[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> str:
     """The URL of a folder in a bucket of one's own."""
-    import s3fs
-
-    for name, value in (KEYS | {"AWS_ENDPOINT_URL": server}).items():
+    for name, value in stores[request.param].items():
         monkeypatch.setenv(name, value)
-    name = f"team-{uuid4()}"
-    s3fs.S3FileSystem().mkdir(name)
-    return f"s3://{name}/sessions"
+    url = f"{request.param}://team-{uuid4()}"
+    store, name = url_to_fs(url)
+    store.mkdir(name)
+    return f"{url}/sessions"
 
 
 def assert_equal(back: Frames, frames: Frames) -> None:
