@@ -9,11 +9,8 @@ from .counting import Extra, Floats, Numbers, counted, grouped, is_mutation
 from .files import KEY, LINES, file_timeline
 from .results import COUNT, gives, tidy
 
-READ = [
-    *KEY,
-    *("session_id", "turn", "seq", "time", "actor"),
-    *("is_new_file", "start_line", "end_line", "additions", "deletions"),
-]
+TOUCHED = ["start_line", "end_line"]
+READ = [*KEY, "session_id", "turn", "seq", "time", "actor", "is_new_file", *TOUCHED, *LINES]
 
 
 @gives(
@@ -29,11 +26,11 @@ READ = [
 def hotspots(events: pd.DataFrame, *, include: Extra | Collection[Extra] = ()) -> pd.DataFrame:
     """The files that are both long and changed in many turns, the hottest first.
 
-    score = turns_rank * lines_rank, from 0 to 1: what Tornhill's *Your Code as a Crime Scene* makes
-    of revisions and lines of code, with turns for revisions. A rank is the share of the project's
-    files here that have as many or fewer, ties in the middle (`rank(pct=True)`). A file that was
-    renamed is one under its last name; one that is deleted is no hotspot any more. Fork copies,
-    undone turns and the user's own calls are left out unless `include` names them.
+    score = turns_rank * lines_rank, from 0 to 1. A rank is the share of the project's files here
+    that have as many or fewer, ties in the middle (`rank(pct=True)`). A file that was renamed is
+    one under its last name; one that is deleted is no hotspot any more. Fork copies, undone turns
+    and the user's own calls are left out unless `include` names them. Source: what Tornhill's *Your
+    Code as a Crime Scene* makes of revisions and lines of code, with turns for revisions.
 
     Returns, one row a project and file with a completed change:
         project, file_path (category): the file under its last name;
@@ -85,8 +82,10 @@ def _lines(timeline: pd.DataFrame, file: Numbers, last: Numbers) -> Floats:
     is_anew = rows["event_type"].isin(["write", "delete"]).to_numpy(bool)
     added, removed = (rows[name].to_numpy("float64", na_value=0) for name in LINES)
     grown = np.where(is_change & ~is_anew, added - removed, 0)
-    # Where lines were removed at the end, the line after it was touched.
-    seen = rows["end_line"].to_numpy("float64", na_value=np.nan) - (is_change & (removed > 0))
+    start, seen = (rows[name].to_numpy("float64", na_value=np.nan) for name in TOUCHED)
+    # Where lines were removed at the end, the line after it was touched; what was added is there.
+    least = np.where(is_change, start + added - 1, np.nan)
+    seen = np.fmax(seen - (is_change & (removed > 0)), least)
     is_first = np.append(True, np.diff(file[order]) != 0)[: len(order)]
     stretch = np.cumsum(is_anew | is_first)
     total = pd.Series(grown).groupby(stretch).cumsum()
