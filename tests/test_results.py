@@ -111,6 +111,8 @@ def test_docstring_says_what_comes_out(name: str, demo: Frames) -> None:
     assert test.examples
     said: list[str] = []
     assert doctest.DocTestRunner().run(test, out=said.append).failed == 0, "".join(said)
+    assert " Source: " in " ".join(measure.__doc__.split())
+    assert "NA" in measure.__doc__
     columns = RESULTS.get(name, GIVES)
     said = [word.strip("`*:;.,()") for word in measure.__doc__.split()]
     stems = [word.removesuffix("_*") for word in said if word.endswith("_")]

@@ -40,6 +40,7 @@ def activity(
     has 23 or 25 hours where the clock changes, and the hour it repeats is two. `by` splits further:
     "project", "agent_name", "model" or any other columns. Fork copies, undone turns and the user's
     own calls are left out unless `include` names them ("fork_copies", "undone", "user").
+    Source: plain counts; lines are added and removed as git's `--numstat` has them.
 
     Returns:
         the columns of `by`;

@@ -46,7 +46,7 @@ def diagnostics(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> p
     a server slower than that the numbers belong to the change before. Completed changes whose file
     a server had looked at, which takes opencode's `lsp` to be on; a file is seen at its own changes
     alone. Fork copies, undone turns and the user's own calls are left out unless `include` names
-    them ("fork_copies", "undone", "user").
+    them ("fork_copies", "undone", "user"). Source: this package's, of opencode's diagnostics.
 
     Returns, one row a change, session by session, in order:
         session_id, project, agent_name, model, event_id, turn, seq, time, tool (as in
@@ -114,7 +114,8 @@ def verification(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> 
     A check is a command that runs one (`commands.checks`: pytest, npm test, make, cargo build, tsc,
     ...) and ran to its end, whatever came out. Changes are completed ones, those that commands made
     as well; what a subagent checks is its own. Fork copies, undone turns and the user's own calls
-    are left out unless `include` names them ("fork_copies", "undone", "user").
+    are left out unless `include` names them ("fork_copies", "undone", "user"). Source: this
+    package's.
 
     Returns, for sessions with a change or a check, sorted by session:
         session_id, project (category);

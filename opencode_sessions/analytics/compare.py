@@ -49,8 +49,9 @@ def compare(
     What is compared is a session that nobody called, its subagents' costs and tokens with it, all
     else its own. Sessions that began with the same prompt make pairs, the fairest comparison there
     is: of each such prompt the group's median minus the baseline's. Intervals are 95 % bootstrap
-    percentile intervals of the median (Efron 1979), NA of fewer than 8. Fork copies, undone turns
-    and the user's own calls are left out unless `include` names them; what they cost is not.
+    percentile intervals of the median, NA of fewer than 8. Fork copies, undone turns and the user's
+    own calls are left out unless `include` names them; what they cost is not. Source: Efron's
+    bootstrap (Annals of Statistics 7, 1979, 1-26).
 
     Args:
         frames: all frames of the sessions.

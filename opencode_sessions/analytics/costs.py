@@ -54,6 +54,7 @@ def session_costs(frames: Frames) -> pd.DataFrame:
     not in these frames, in the earliest session that has a copy. So the own costs of all sessions
     add up to those of all different requests, which opencode's own numbers do not: there a fork's
     copies count again, and subagents are left out. A request that was undone later was paid for.
+    Source: what opencode stored of each request.
 
     Returns:
         session_id, opencode_session_id, parent_session_id, root_session_id, project, title, model:
@@ -147,14 +148,14 @@ def cost_by_file(
     tokens among the context's (a token is four bytes): those read before in the session, copies of
     a fork among them, since the last compaction, and not pruned. All else is `<conversation>`:
     prompts, answers, reasoning, the outputs of other tools. Up to 0.5, where a message is a whole
-    turn, what was read earlier in the turn is not seen either.
+    turn, what was read earlier in the turn is not seen either. Source: this package's.
 
     Args:
         frames: all frames of the sessions.
         prices: by model, what input, output, reasoning, cache read and cache write cost, in any
             unit; 1 : 5 : 5 : 0.1 : 1.25 where it says none.
 
-    Returns, sorted by session, the costliest first:
+    Returns, sorted by session, the costliest first, no number NA:
         session_id, project (category); file_path (str): as it was then called, or "<conversation>";
         estimate_usd (float64, US dollars): the parts of `session_costs`' own cost, summing up to it
             where any is known; sessions of none have no row;

@@ -37,11 +37,11 @@ def coupling(
     """Which files change together: each pair of a project, the closest first.
 
     A transaction is a turn, or a session (`by`). degree = 100 * shared / ((revisions +
-    coupled_revisions) / 2), cut to a whole percentage: code-maat's logical coupling, with its
-    thresholds. `min_revs` is one for the mean of the two files' revisions, and a transaction of
-    more than `max_changeset` files tells nothing of who belongs together: it is no revision
-    either. A file that was renamed is one under its last name. Fork copies, undone turns and the
-    user's own calls are left out unless `include` names them.
+    coupled_revisions) / 2), cut to a whole percentage. `min_revs` is one for the mean of the two
+    files' revisions, and a transaction of more than `max_changeset` files tells nothing of who
+    belongs together: it is no revision either. A file that was renamed is one under its last name.
+    Fork copies, undone turns and the user's own calls are left out unless `include` names them.
+    Source: code-maat's logical coupling (Tornhill), with its thresholds and its rounding.
 
     Returns:
         project, file_path, coupled_path (category): the pair, in the order of the names;
@@ -113,12 +113,12 @@ def read_edit_lift(
     """Which files are edited in turns that read another: each pair of a project, strongest first.
 
     lift = P(edit b in turn | read a in turn) / P(edit b in turn), over the project's turns with a
-    completed read or change: 1 says the one tells nothing of the other. It is the lift of
-    association rules (Brin et al. 1997). A few turns make any lift large, so pairs need `min_read`
-    turns that read a, and `min_shared` that also edit b; turns that change more than
-    `max_changeset` files are left out altogether. Any completed change is an edit here, and a file
-    with itself is no pair. Fork copies, undone turns and the user's own calls are left out unless
-    `include` names them.
+    completed read or change: 1 says the one tells nothing of the other. A few turns make any lift
+    large, so pairs need `min_read` turns that read a, and `min_shared` that also edit b; turns that
+    change more than `max_changeset` files are left out altogether. Any completed change is an edit
+    here, and a file with itself is no pair. Fork copies, undone turns and the user's own calls are
+    left out unless `include` names them. Source: the lift of association rules (Brin et al., SIGMOD
+    1997).
 
     Returns:
         project, read_path, edited_path (category): the pair; a renamed file has its last name;

@@ -60,8 +60,11 @@ def blind_edits(
     of nothing either, but a move by any means takes along what is known. A write is judged where
     the file is known to have been there; a move that changes no line is not judged. With `region`
     it is lines that must have been seen: those the change touches, or the ones beside an insertion,
-    since the context was last compacted (`is_blind` is NA where the lines are not known). The rate
-    is `1 - mean(informed)`: `rates(blind_edits(frames), "is_blind", by="model")`.
+    since the context was last compacted (`is_blind` is NA where the lines are not known). What a
+    search or a command printed of a file is no read of it: who edits by the results of `grep` edits
+    blind. The rate is `1 - mean(informed)`: `rates(blind_edits(frames), "is_blind", by="model")`.
+    Source: this package's; up to 1.2 opencode's `edit` and `write` refused what was not read
+    before.
 
     Returns, one row a change, in the order they happened:
         session_id, project, agent_name, model, event_id, turn, seq, time, tool, event_type,
@@ -219,9 +222,9 @@ def overwrites(
 
     Completed calls alone; a write that is not known to have found a file is not counted, nor is
     what commands changed. `by` is one or several columns of the events. Fork copies, undone turns
-    and the user's own calls are left out unless `include` names them.
+    and the user's own calls are left out unless `include` names them. Source: this package's.
 
-    Returns, one row a group with any of them, sorted by `by`:
+    Returns, one row a group with any of them, sorted by `by`, so that no rate is NA:
         the columns of `by`;
         writes (Int64): writes over a file that was there; edits (Int64);
         changes (Int64): both; overwrite_rate (float64): writes / changes, from 0 to 1.

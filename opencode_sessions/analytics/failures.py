@@ -53,7 +53,8 @@ def edit_failures(
     The next attempt is the session's next on that path, by whatever tool. What commands changed is
     no attempt: of those that changed nothing there is no trace. `by` is one or several columns of
     the events, or "extension", the file name's. Fork copies, undone turns and the user's own calls
-    are left out unless `include` names them ("fork_copies", "undone", "user").
+    are left out unless `include` names them ("fork_copies", "undone", "user"). Source: this
+    package's; the interval is Wilson's.
 
     Returns, one row a group, sorted by `by`:
         the columns of `by`, as in the events; extension (category): ".py", "" without one;

@@ -45,9 +45,9 @@ def file_timeline(
     a path that was moved away or deleted is another file. Two projects never share a file. Commands
     have no path and are left out, and so are fork copies, undone turns and the user's own calls
     unless `include` names them ("fork_copies", "undone", "user"); shown, they rename nothing and
-    make no version.
+    make no version. Source: this package's; `git log --follow`, of tool calls.
 
-    Returns the columns of `events` and:
+    Returns the columns of `events` and, never NA:
         file_id (Int32): the file, whatever its name; from 0 as files first appear in `events`.
         last_path (category): the last name it had.
         version (Int32): its completed changes so far, this one included; 0 is the file as found.
@@ -109,6 +109,7 @@ def file_summary(events: pd.DataFrame, *, include: Extra | Collection[Extra] = (
     Reads, writes, edits, deletes and moves are completed ones, `failed` those that ended in an
     error, were denied or aborted; a move counts for the path it left. Fork copies, undone turns and
     the user's own calls are left out unless `include` names them ("fork_copies", "undone", "user").
+    Source: plain counts; lines are added and removed as git's `--numstat` has them.
 
     Returns:
         project, file_path (category);

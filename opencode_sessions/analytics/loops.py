@@ -58,14 +58,15 @@ def retries(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> pd.Da
     asks for next is no retry), with a command between them that ran and was for more than looking
     (`cat`, `grep`, `git diff`, ...: see `commands.looks`). What commands changed themselves is no
     change here. Fork copies, undone turns and the user's own calls are left out unless `include`
-    names them ("fork_copies", "undone", "user").
+    names them ("fork_copies", "undone", "user"). Source: this package's.
 
     Returns, for paths with a retry, the most first:
         session_id, project, file_path (category);
         changes (Int64): completed changes of the path in the session;
         retries (Int64); failed_retries (Int64): those with a command between them that ended with
             another exit code than 0, or was stopped;
-        first_time, last_time (datetime64[us, UTC]), last_event_id (str): the first and last retry.
+        first_time, last_time (datetime64[us, UTC]), last_event_id (str): the first and last retry;
+            a time is NA where none has one.
 
     >>> retries(frames)[["file_path", "changes", "retries", "failed_retries"]].head(3)
                    file_path  changes  retries  failed_retries
@@ -132,15 +133,15 @@ def churn_windows(
 
     A message is a prompt or one request to the model (before 1.0 a whole turn), counted with the
     session's others. Windows of one path that overlap are one. Completed changes by calls that name
-    the path. Fork copies, undone turns and the user's own
-    calls are left out unless `include` names them ("fork_copies", "undone", "user").
+    the path. Fork copies, undone turns and the user's own calls are left out unless `include` names
+    them ("fork_copies", "undone", "user"). Source: this package's.
 
     Returns, one row a window, the most changes first:
         session_id, project, file_path (category);
         mutations (Int64): changes in the window; messages (Int64): from the first one's to the last
             one's, both counted;
         first_turn, last_turn (Int32); first_time, last_time (datetime64[us, UTC]);
-        additions, deletions (Int64, lines): where they are known, summed;
+        additions, deletions (Int64, lines): where they are known, summed; NA where none are;
         first_event_id, last_event_id (str).
 
     >>> columns = ["file_path", "mutations", "messages", "additions", "deletions"]
@@ -195,11 +196,12 @@ def loops(
     Calls are the same if they ask the same tool for the same (`input_hash`: the arguments in any
     order, without how a command was described), however they ended and whatever other calls came
     between. What ends a run is a change of any file in the session, by a command too. Fork copies,
-    undone turns and the user's own calls are left out unless `include` names them.
+    undone turns and the user's own calls are left out unless `include` names them. Source: this
+    package's.
 
     Returns, the longest first:
         session_id, project, tool (category), title (str): opencode's of the first call that has
-            one; input_hash (Int64): of all of them, as in `frames.tool_calls`;
+            one, NA where none has; input_hash (Int64): of all of them, as in `frames.tool_calls`;
         calls, failed (Int64): calls in the run, and those of them that ended in an error, were
             denied or aborted; turns (Int64): how many prompts it goes over;
         first_time, last_time (datetime64[us, UTC]); first_tool_call_id, last_tool_call_id (str).

@@ -21,7 +21,7 @@ def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None)
     """How often a flag is set: one row a group of `by`, or one for all, sorted by the groups.
 
     For any measure with a row a case, as `blind_edits` or `redundant_reads`. Rows whose flag is NA
-    are not counted.
+    are not counted. Source: plain counts; the interval is Wilson's.
 
     Returns the columns of `by` and:
         count, total (Int64): rows with the flag set, and all that say;

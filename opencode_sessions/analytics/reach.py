@@ -31,9 +31,10 @@ def blast_radius(events: pd.DataFrame, *, include: Extra | Collection[Extra] = (
     """How widely each turn's changes are spread, one row a turn that changed something, in order.
 
     entropy H = -sum p_d log2 p_d in bits, p_d being the share of the turn's churn in folder d: 0 is
-    all in one folder, log2(folders) evenly over all of them (Hassan's history complexity, of
-    folders). A folder is the one the file is in; `top_folders` are the first ones of the paths.
-    Fork copies, undone turns and the user's own calls are left out unless `include` names them.
+    all in one folder, log2(folders) evenly over all of them. A folder is the one the file is in;
+    `top_folders` are the first ones of the paths. Fork copies, undone turns and the user's own
+    calls are left out unless `include` names them. Source: Hassan's complexity of changes (ICSE
+    2009), with folders for files and turns for months.
 
     Returns:
         session_id, project (category), turn (Int32), time (of the first change);
@@ -90,9 +91,9 @@ def contention(events: pd.DataFrame, *, include: Extra | Collection[Extra] = ())
     other's way where these overlap, so that one changed what the other had made and went on from.
     A file that was renamed is one under its last name; what was imported from another machine
     (`origin`) is another file. Fork copies, undone turns and the user's own calls are left out
-    unless `include` names them.
+    unless `include` names them. Source: this package's.
 
-    Returns, by project, file and time:
+    Returns, by project, file and time, no number or time NA (changes without a time are left out):
         project, file_path (category): the file under its last name;
         session_id, other_session_id (category): the one that came first, and the other;
         is_related (bool): one is the other's subagent, or both are of one session;

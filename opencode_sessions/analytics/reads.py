@@ -59,7 +59,8 @@ def scope(
     asks. A file was there unless the first change of it in the group made it, or may have, or a
     move brought it to this path. A move counts for the path it left. `by` is one or several columns
     of the events. Fork copies, undone turns and the user's own calls are left out unless `include`
-    names them ("fork_copies", "undone", "user").
+    names them ("fork_copies", "undone", "user"). Source: precision and recall of information
+    retrieval, of files: read is found, changed is wanted.
 
     Returns:
         the columns of `by`;
@@ -147,7 +148,8 @@ def redundant_reads(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     session changed the path in between. A subagent has a context of its own; a fork has what was
     copied into it. `is_repeat` is what path names alone would say: read before in this session,
     whatever happened since. Tokens are an estimate, a quarter of the output's bytes. Fork copies,
-    undone turns and the user's own calls are left out unless `include` names them.
+    undone turns and the user's own calls are left out unless `include` names them. Source: this
+    package's.
 
     Returns, in the order they happened:
         session_id, project, agent_name, model, event_id, turn, seq, time, file_path, start_line,

@@ -67,7 +67,8 @@ def compare_with_opencode(
 
     opencode compares git trees before and after; tool calls say what the session itself changed.
     Fork copies, undone turns and the user's own calls are left out of `turns_*` and of ours unless
-    `include` names them ("fork_copies", "undone", "user").
+    `include` names them ("fork_copies", "undone", "user"). Source: this package's, of opencode's
+    summaries.
 
     Returns, one row a session, the oldest first:
         session_id, opencode_session_id, parent_session_id, root_session_id, project, title,

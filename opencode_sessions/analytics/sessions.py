@@ -70,7 +70,7 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     """What each session did: one row a session, the oldest first; what its subagents did is theirs.
 
     Fork copies, undone turns and the user's own calls are left out unless `include` names them
-    ("fork_copies", "undone", "user").
+    ("fork_copies", "undone", "user"). Source: plain counts and sums; see `session_costs`.
 
     Returns:
         session_id, opencode_session_id, parent_session_id, root_session_id, project, title,
@@ -89,8 +89,8 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
         active_s (float64): of that, from each prompt to the end of its turn;
         first_edit_s, first_edit_calls, first_edit_tokens (float64, Int64, Int64): from the first
             message to the start of the first completed change, tool calls before it, and tokens
-            the model wrote in the requests before, reasoning included; NA where nothing was
-            changed;
+            the model wrote in the requests before, reasoning included (up to 0.5, where a message
+            is a whole turn, those of its turn are not among them); NA where nothing was changed;
         own_cost_usd, own_tokens_*, inclusive_cost_usd, inclusive_tokens_*: as `session_costs` says.
 
     >>> session_summary(frames)[["title", "calls", "files_changed", "first_edit_s"]].head(3)

@@ -35,7 +35,7 @@ def session_tree(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> 
 
     The oldest root comes first, and after each session its children, the oldest first. Fork copies,
     undone turns and the user's own calls are left out of the files unless `include` names them;
-    costs are those of `session_costs`.
+    costs are those of `session_costs`. Source: opencode's `parentID`.
 
     Returns:
         session_id, opencode_session_id, parent_session_id, root_session_id, project, title,
