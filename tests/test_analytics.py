@@ -470,6 +470,50 @@ def test_times_of_a_session_are_the_databases(recording: Recording, frames: Fram
     assert len(seconds) > 2
 
 
+def test_ends_and_tokens_of_a_session_are_the_databases(
+    recording: Recording, frames: Frames
+) -> None:
+    """How long it took, and what the model wrote before it changed something: in SQL again."""
+    own = """from session s join message m on m.session_id = s.id
+        left join part p on p.message_id = m.id and p.data ->> '$.type' = 'tool'
+        where m.data ->> '$.time.created' >= s.time_created and s.revert is null"""
+    with sqlite3.connect(f"file:{recording.database}?immutable=1", uri=True) as database:
+        took = dict(
+            database.execute(
+                f"""select s.id, max(max(
+                    coalesce(m.data ->> '$.time.completed', m.data ->> '$.time.created'),
+                    coalesce(p.data ->> '$.state.time.end', 0)
+                )) - min(m.data ->> '$.time.created') {own} group by s.id"""
+            )
+        )
+        wrote = {
+            id: (output, reasoning)
+            for id, output, reasoning in database.execute(
+                f"""with edited as (
+                    select s.id, min(p.data ->> '$.state.time.start'), m.data as message {own}
+                    and p.data ->> '$.tool' in ('edit', 'write', 'apply_patch')
+                    and p.data ->> '$.state.status' = 'completed' group by s.id
+                ) select e.id, sum(m.data ->> '$.tokens.output'),
+                sum(m.data ->> '$.tokens.reasoning')
+                from edited e join session s on s.id = e.id left join message m
+                on m.session_id = e.id and m.data ->> '$.time.created' >= s.time_created
+                and m.data ->> '$.time.created' < e.message ->> '$.time.created'
+                group by e.id"""
+            )
+        }
+    database.close()
+    summary = session_summary(frames).set_index("opencode_session_id")
+    summary = summary[summary["duration_s"].notna() & summary.index.isin(took)]
+    seconds = {id: took[id] / 1000 for id in summary.index}
+    assert summary["duration_s"].to_dict() == pytest.approx(seconds)
+    versions = frames.sessions.set_index("opencode_session_id")["opencode_version"].astype("str")
+    # Until 1.3 the reasoning was counted in the output.
+    splits = {id: int(str(versions[id]).split(".")[1]) >= 14 for id in wrote}
+    tokens = {id: (said[0] or 0) + (said[1] or 0) * splits[id] for id, said in wrote.items()}
+    assert summary["first_edit_tokens"].dropna().to_dict() == tokens
+    assert sum(map(bool, tokens.values())) > 1
+
+
 def test_durations_by_hand() -> None:
     summary = session_summary(example())
     assert summary["duration_s"][0] == 200 + 10 + 180 + 20  # to the end of the second answer

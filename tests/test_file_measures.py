@@ -5,6 +5,7 @@ written down a second time, and what the recordings' ground truth says of the fi
 """
 
 import math
+import posixpath
 from collections import Counter, defaultdict
 from fractions import Fraction
 from itertools import combinations, permutations
@@ -284,6 +285,14 @@ def test_entropy_is_between_none_and_even(events: pd.DataFrame) -> None:
         key: n for *key, n in rows_of(table, "session_id", "turn", "paths") for key in [tuple(key)]
     }
     assert found == {key: len(paths) for key, paths in changed.items()}
+    churn: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    for row in events[events["status"] == "completed"].itertuples():
+        if row.event_type == "edit":
+            churn[row.session_id, row.turn][posixpath.dirname(row.file_path)] += row.additions
+    for *turn, entropy in rows_of(known, "session_id", "turn", "entropy"):
+        of_folders = churn[tuple(turn)]
+        shares = [n / of_folders.total() for n in of_folders.values() if n]
+        assert entropy == pytest.approx(-sum(p * math.log2(p) for p in shares), abs=1e-12)
 
 
 def test_entropy_by_hand() -> None:
