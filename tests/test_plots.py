@@ -484,8 +484,11 @@ def test_dots_are_rates_on_their_intervals(demo: Frames) -> None:
     assert ends == [*zip(failures["low"], failures["high"], strict=True)]
     assert texts(ax) == ["1 of 36", "7 of 192", "0 of 33", "1 of 157", "1 of 9"]
     assert ax.get_title("left") == "10 of 427 attempts failed, by model and tool"
-    blind = drawn(plots.failure_rates(rates(blind_edits(demo), "is_blind")))
+    of_all = rates(blind_edits(demo), "is_blind")
+    blind = drawn(plots.failure_rates(of_all, said=("blind", "changes")))
     assert (rows(blind), texts(blind)) == (["all"], ["52 of 365"])
+    assert blind.get_title("left") == "52 of 365 changes blind"
+    assert blind.get_xlabel().startswith("blind / changes, ")
     with pytest.raises(KeyError, match="edit_failures"):
         plots.failure_rates(demo.sessions)
 

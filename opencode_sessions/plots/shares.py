@@ -37,6 +37,7 @@ INSIDE: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "bbox":
 INSIDE |= {"parse_math": False}
 # What a table of rates may call them: of `rates`, and of `edit_failures`.
 RATES = (("count", "total", "rate"), ("failures", "attempts", "failure_rate"))
+FAILED = ("failed", "attempts")
 
 
 def tool_mix(
@@ -89,7 +90,9 @@ def tool_mix(
     return legend_below(name_rows(ax, list(shown)), columns=9)
 
 
-def failure_rates(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def failure_rates(
+    table: pd.DataFrame, ax: Axes | None = None, *, said: tuple[str, str] | None = None
+) -> Axes:
     """How often changes fail, and how sure that is: a dot a group, on its 95 % interval.
 
     Beside each: failures of attempts. Where intervals overlap widely, the data do not tell the
@@ -98,6 +101,7 @@ def failure_rates(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Args:
         table: what `edit_failures` gives, or `rates`, of whatever.
         ax: where to draw; None makes a figure as tall as its rows.
+        said: what a table of `rates` counts, and of what: `("blind", "changes")`.
 
     Raises:
         KeyError: the table is none of these.
@@ -124,13 +128,16 @@ def failure_rates(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xlim(0, min(max(np.nanmax(high, initial=0.01) * 1.18, 0.02), 1.15))
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    ax.set_xlabel(f"{above} / {below}, with its 95 % interval (Wilson)")
+    if above == "failures":
+        said = said or FAILED
+    ratio = " / ".join(said or (above, below))
+    ax.set_xlabel(f"{ratio}, with its 95 % interval (Wilson)")
     ax.grid(axis="x", color=RULE, linewidth=0.6)
     ax.set_axisbelow(True)
-    names = " and ".join(columns) or "all"
+    names = f", by {' and '.join(columns)}" if columns else ""
     whole = f"{table[above].sum():,} of {table[below].sum():,}"
-    whole += " attempts failed" if above == "failures" else ""
-    ax.set_title(f"{whole}, by {names}{_left_out(len(table))}", **TITLE)
+    whole += f" {said[1]} {said[0]}" if said else ""
+    ax.set_title(f"{whole}{names}{_left_out(len(table))}", **TITLE)
     return name_rows(ax, list(_names(shown, columns)) if columns else ["all"] * len(shown))
 
 
