@@ -194,6 +194,9 @@ def test_a_renamed_file_is_found_by_both_names(as_frames: ocs.analytics.Frames) 
         assert explorer.problem is None
         assert moved["event_id"] in set(explorer.events["event_id"])
         assert explorer._files.list.value == moved["new_file_path"]
+    moves = as_frames.file_events.query("event_type == 'move'")
+    explorer.event = moves[moves["diff"].isna()].iloc[0]
+    assert "The file was moved" in explorer._view.change.value
 
 
 # -- pandas in and out -----------------------------------------------------------------------------

@@ -89,6 +89,8 @@ def test_words_look_at_more_than_the_label() -> None:
         assert ids(sessions, words=words) == found
     some = sessions.listed(NEWEST, ["fix"], None)
     assert listed_note(some, len(sessions)) == "1 of 2"
+    none = sessions.listed(NEWEST, ["xyzzy"], None)
+    assert listed_note(none, len(sessions)) == "none of 2 sessions has these words"
     assert listed_note(sessions.listed(NEWEST, [], None), len(sessions)) == "2 sessions"
 
 
@@ -150,6 +152,8 @@ def test_words_look_at_former_names_and_failures(story: Story) -> None:
     assert len(labels(story, "failed")) == 3
     assert len(labels(story, "failed storage")) == 1
     assert labels(story, "nothing like it") == []
+    none = files.listed(story.files, ["xyzzy"], is_unfolded=False)
+    assert none.note == "none of 30 files has these words"
     assert files.listed(story.files, ["failed"], is_unfolded=False).note == "3 of 30 files"
 
 

@@ -129,6 +129,8 @@ def _body(event: Row) -> str:
             "`ocs.read_opencode(diffs=True)`."
         )
     if not is_known(event["diff"]):
+        if event["event_type"] == "move" and event["status"] == "completed":
+            return note_html("The file was moved; no change of its text was recorded.")
         return note_html("No text of this change was recorded.")
     kind = kind_of(event)
     note = "The new text; what it replaced was not recorded." if kind == "new text" else ""

@@ -132,6 +132,8 @@ def title(session: Row) -> str:
 def listed_note(listed: Listed, total: int) -> str:
     """How many sessions there are, and how many of them the list shows."""
     shown = len(listed.options)
+    if total and not listed.total:
+        return f"none of {number_of(total, 'session')} has these words"
     of = "" if listed.total == total else f" of {total:,}"
     if shown == listed.total:
         return f"{number_of(shown, 'session') if not of else f'{shown:,}'}{of}"

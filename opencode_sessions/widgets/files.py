@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..showing.story import SHELL
 from ..showing.svg import MARK
-from ..shown import visible
+from ..shown import number_of, visible
 
 FOLDED_FROM = 60  # files shown before the rest is folded into one option
 FOLD = "\x00more"  # as an option's value: no path holds a NUL
@@ -48,7 +48,10 @@ def listed(files: pd.DataFrame, words: Sequence[str], *, is_unfolded: bool) -> L
     count = int((fitting.index != SHELL).sum())
     total = int((files.index != SHELL).sum())
     of = "" if count == total else f" of {total:,}"
-    return Listed(tuple(options), f"{count:,}{of} file{'' if total == 1 else 's'}")
+    note = f"{count:,}{of} file{'' if total == 1 else 's'}"
+    if len(files) and not options:
+        note = f"none of {number_of(total, 'file')} has these words"
+    return Listed(tuple(options), note)
 
 
 def file_label(name: str, file: Mapping[Any, Any], width: int, worst: int) -> str:
