@@ -1,8 +1,10 @@
 """What a store holds, as DataFrames and as objects; and `read_opencode`, which needs none."""
 
 import asyncio
+import sys
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .errors import SessionNotFound
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
     from .analytics import Frames
     from .sources import Place
     from .store.searching.answers import Kind
+
+
+async def _imported(module: str) -> None:
+    """Imports one of ours, the first time in a thread: with pandas it takes a third of a second."""
+    if f"{__package__}.{module}" not in sys.modules:
+        await asyncio.to_thread(import_module, f".{module}", __package__)
 
 
 class Reader:
@@ -74,6 +82,7 @@ class Reader:
             parts: add the messages' parts and the calls' input.
             progress: show a bar when it takes long.
         """
+        await _imported("analytics.loading")
         from .analytics import load
 
         return await load(
@@ -103,6 +112,7 @@ class Reader:
         Of the frame of messages these two rows, the prompt first; one if it is a prompt itself or
         answers none, none if there is no such message.
         """
+        await _imported("analytics.loading")
         from .analytics.loading import load_message
 
         return await load_message(self, message_id)
@@ -161,12 +171,14 @@ class Reader:
         Raises:
             OpencodeSessionsError: there is no such kind.
         """
+        await _imported("answering")
         from .answering import search
 
         return await search(self.store, text, project, kind, limit, progress=progress)
 
     async def reindex(self, *, progress: bool = True) -> None:
         """Makes the index that `search` uses anew, or for the first time."""
+        await _imported("answering")
         from .answering import reindex
 
         await reindex(self.store, progress=progress)
@@ -179,6 +191,7 @@ class Reader:
         *,
         optional: bool = False,
     ) -> "pd.DataFrame":
+        await _imported("analytics.loading")
         from .analytics.loading import load_frame
 
         ids = None if session is None else [self._said(session)]

@@ -69,6 +69,35 @@ def test_importing_is_light(name: str) -> None:
     assert HEAVY.isdisjoint(run.stdout.split())
 
 
+WHO_IMPORTS_PANDAS = """
+import asyncio, sys, threading
+import opencode_sessions as ocs
+
+threads = {}
+
+
+class Seen:
+    def find_spec(name, *_):
+        threads.setdefault(name, threading.current_thread())
+
+
+async def ask():
+    await getattr(ocs.OpencodeSessionService(), sys.argv[1])(*sys.argv[2:])
+
+
+sys.meta_path.insert(0, Seen)
+asyncio.run(ask())
+print(threads["pandas"] is threading.main_thread())
+"""
+
+
+@pytest.mark.parametrize("asked", [["frames"], ["message", "m"], ["sessions"], ["search", "a"]])
+def test_the_loop_goes_on_while_pandas_is_imported(asked: list[str]) -> None:
+    command = [sys.executable, "-c", WHO_IMPORTS_PANDAS, *asked]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
 def test_layers_import_downwards_only() -> None:
     # In a process of its own: it turns off every logger that it finds.
     command = [

@@ -8,7 +8,7 @@ A word begins with the week of its row: the beginning of a word that stands ever
 in the newest week alone, where FTS5 would first put together all rows that have it.
 """
 
-import json
+import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy import text
 from ...words import goes_on
 from .. import TableName
 from ..engine import Executor
+from ..values import dumps
 from .answers import KINDS, TIE_BITS, Kind, Search
 from .entries import Entry
 
@@ -78,7 +79,7 @@ async def forget(executor: Executor, table: TableName, ids: Sequence[str]) -> No
         "UPDATE opencode_search_rows SET id = NULL WHERE tab = :tab AND id IN "
         "(SELECT value FROM json_each(:ids))"
     )
-    await executor.execute(statement, {"tab": table, "ids": json.dumps(list(ids))})
+    await executor.execute(statement, {"tab": table, "ids": dumps(list(ids))})
 
 
 async def taken(executor: Executor, numbers: Sequence[int]) -> set[int]:
@@ -93,16 +94,15 @@ async def taken(executor: Executor, numbers: Sequence[int]) -> set[int]:
             UNION SELECT d.doc FROM run JOIN opencode_search_rows d ON d.doc = run.doc + 1
         ) SELECT doc FROM run"""
     )
-    found = await executor.execute(statement, {"numbers": json.dumps(list(numbers))})
+    found = await executor.execute(statement, {"numbers": dumps(list(numbers))})
     return {row.doc for row in found}
 
 
 async def add(executor: Executor, table: TableName, entries: Sequence[Entry]) -> None:
     """Puts rows into the index, in the order of their numbers."""
     rows = [[entry.number, entry.id, entry.session_id] for entry in entries]
-    await executor.execute(text(PUT_ROWS), {"tab": table, "rows": json.dumps(rows)})
-    lines = [[entry.number, *(_line(entry, kind) for kind in KINDS)] for entry in entries]
-    await executor.execute(text(PUT_WORDS), {"rows": json.dumps(lines, ensure_ascii=False)})
+    await executor.execute(text(PUT_ROWS), {"tab": table, "rows": dumps(rows)})
+    await executor.execute(text(PUT_WORDS), {"rows": await asyncio.to_thread(_lines, entries)})
 
 
 async def done(executor: Executor, notes: Sequence[int]) -> None:
@@ -110,7 +110,12 @@ async def done(executor: Executor, notes: Sequence[int]) -> None:
     statement = text(
         "DELETE FROM opencode_search_pending WHERE n IN (SELECT value FROM json_each(:notes))"
     )
-    await executor.execute(statement, {"notes": json.dumps(list(notes))})
+    await executor.execute(statement, {"notes": dumps(list(notes))})
+
+
+def _lines(entries: Sequence[Entry]) -> str:
+    """The words of many rows, which take longer than a loop may be held up."""
+    return dumps([[entry.number, *(_line(entry, kind) for kind in KINDS)] for entry in entries])
 
 
 def _line(entry: Entry, kind: Kind) -> str | None:
@@ -134,7 +139,7 @@ async def page(executor: Executor, search: Search, before: int | None, size: int
     if search.sessions is not None:
         newest = NEWEST_OF_SESSIONS
         of_sessions = "AND d.session_id IN (SELECT value FROM json_each(:sessions))"
-        asked["sessions"] = json.dumps(list(search.sessions))
+        asked["sessions"] = dumps(list(search.sessions))
     found: list[Any] = []
     weeks = 1
     while len(found) < size:
