@@ -7,6 +7,7 @@ stands what it would show on an exported page, as a PNG: GitHub takes styles and
 
 import base64
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -75,8 +76,10 @@ def keep_what_anyone_may_see(notebook: nbformat.NotebookNode) -> None:
         tags = cell.metadata.get("tags")  # "parameters": the reader's to set
         cell.metadata = {"tags": tags} if tags else {}
         for output in cell.get("outputs", ()):
-            if WIDGET in output.get("data", {}):
-                del output["data"][WIDGET]
+            data = output.get("data", {})
+            data.pop(WIDGET, None)
+            if "text/plain" in data:  # where an object lay in memory
+                data["text/plain"] = re.sub(" at 0x[0-9a-f]+>", ">", data["text/plain"])
         if cell.cell_type == "code":  # a progress bar has text alone
             cell.outputs = [each for each in cell.outputs if not _is_bar(each)]
         if "SparkSession.builder" in cell.source:  # its JVM tells of itself as it starts
