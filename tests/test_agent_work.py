@@ -726,6 +726,17 @@ def test_loops_and_windows_as_plain_loops_find_them(
     assert sorted(rows(churn_windows(frames), *columns)) == sorted(expected)
 
 
+def test_a_window_is_ten_messages_with_both_ends() -> None:
+    def told(*places: int) -> list[list[Any]]:
+        steps = [("edit" if n in places else "read", "a.py", "s1", 1, 1) for n in range(30)]
+        return rows(churn_windows(made(steps)), "mutations", "messages")
+
+    assert told(0, 5, 9) == [[3, 10]]
+    assert told(0, 5, 10) == []
+    assert told(0, 5, 9, 14) == [[4, 15]]  # two that overlap
+    assert told(0, 1, 2, 13, 14, 15) == [[3, 3], [3, 3]]
+
+
 @settings(max_examples=20)
 @given(SOME)
 def test_counts_are_bounded_and_rates_are_rates(

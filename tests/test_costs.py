@@ -30,8 +30,9 @@ from opencode_sessions.analytics import (
 )
 from opencode_sessions.analytics.compare import VALUES
 from opencode_sessions.analytics.compare import _median as median_with_interval
-from opencode_sessions.analytics.costs import PRICES
 
+# Of input, output, reasoning, cache read and cache write, as docs and docstring have them.
+PRICES = (1.0, 5.0, 5.0, 0.1, 1.25)
 MONEY = ("cost_usd", "tokens_input", "tokens_output", "tokens_reasoning")
 FORK = "Plan walks over a network of paths (fork #1)"
 REVIEW = "Review before the release"
@@ -437,7 +438,7 @@ def test_single_sessions_side_by_side(trail: Frames) -> None:
         compare(trail, "colour")
 
 
-@pytest.mark.parametrize("n", [8, 9, 31, 64])
+@pytest.mark.parametrize("n", [8, 9, 12, 31, 64])
 def test_interval_is_that_of_resamples_drawn_one_by_one(n: int) -> None:
     rng = np.random.default_rng(n)
     values = rng.lognormal(0, 1, n)

@@ -304,6 +304,8 @@ def test_entropy_by_hand() -> None:
         edit("/etc/hosts", turn=2, additions=0, deletions=0),
         move("x/a.py", "y/a.py", turn=3, additions=3, deletions=1),
         write("x/b.py", turn=3),
+        move("x/q.py", "y/q.py", turn=4, additions=1, deletions=1),
+        edit("y/r.py", turn=4),
     )
     columns = ["turn", "paths", "folders", "top_folders", "churn", "lines_unknown"]
     table = blast_radius(events)
@@ -311,10 +313,12 @@ def test_entropy_by_hand() -> None:
         (1, 4, 3, 2, 8, 0),
         (2, 1, 1, 1, 0, 0),
         (3, 3, 2, 2, 4, 1),
+        (4, 3, 2, 2, 4, 0),
     ]
     # Half, a quarter and a quarter of the churn: 1/2 * 1 + 2 * 1/4 * 2.
     assert table["entropy"][0] == pytest.approx(1.5)
-    assert math.isnan(table["entropy"][1]) and table["entropy"][2] == 0
+    assert math.isnan(table["entropy"][1])
+    assert table["entropy"][2] == table["entropy"][3] == 0  # a move's lines are where it went
 
 
 def test_spread_of_the_recordings_turns(events: pd.DataFrame, trailmap: Recording) -> None:

@@ -1,8 +1,10 @@
 """Measures as plain loops find them, of anything: one event after the other, in dictionaries."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
+from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,28 +29,35 @@ FAILED = ("error", "denied", "aborted")
 COMMANDS = ["pytest -q", "git diff", "python -m app", "make && ls", "cat pytest.ini"]
 Row = dict[str, Any]
 
-few = st.none() | st.integers(0, 3)
-happening = st.fixed_dictionaries(
-    {
-        "event_type": st.sampled_from(["read", "edit", "edit", "write", "delete", "move", "bash"]),
-        "file_path": st.sampled_from("abc"),
-        "new_file_path": st.sampled_from("abc"),
-        "session_id": st.sampled_from(["s1", "s2"]),
-        "project": st.sampled_from(["/p", "/p", "/q"]),
-        "status": st.sampled_from(["completed"] * 4 + ["error", "denied", "aborted", "pending"]),
-        "is_fork_copy": st.sampled_from([False] * 5 + [True]),
-        "is_undone": st.sampled_from([False] * 5 + [True]),
-        "starts_turn": st.sampled_from([False] * 4 + [True]),
-        "of_last_call": st.sampled_from([False] * 3 + [True]),
-        "command": st.sampled_from(COMMANDS),
-        "exit_code": st.sampled_from([0, 0, 1, None]),
-        "additions": few,
-        "deletions": few,
-        "errors_left": few,
-        "minutes": st.integers(1, 90),
-    }
-)
-happenings = st.lists(happening, max_size=40)
+FEW = [None, 0, 1, 2, 3]
+HAPPENS: dict[str, Sequence[Any]] = {
+    "event_type": ["read", "edit", "edit", "write", "delete", "move", "bash", "bash"],
+    "file_path": "abc",
+    "new_file_path": "abc",
+    "session_id": ["s1", "s2"],
+    "project": ["/p", "/p", "/q"],
+    "status": ["completed"] * 6 + ["error", "denied", "aborted", "pending"],
+    "is_fork_copy": [False] * 7 + [True],
+    "is_undone": [False] * 7 + [True],
+    "starts_turn": [False] * 4 + [True],
+    "of_last_call": [False, False, True],
+    "command": COMMANDS,
+    "exit_code": [0, 0, 1, None],
+    "additions": FEW,
+    "deletions": FEW,
+    "errors_left": FEW,
+    "minutes": range(1, 91),
+}
+
+
+def many(seed: int) -> list[Row]:
+    """So many that what takes three of them does happen."""
+    random = Random(seed)
+    return [{name: random.choice(of) for name, of in HAPPENS.items()} for _ in range(40)]
+
+
+happening = st.fixed_dictionaries({name: st.sampled_from(of) for name, of in HAPPENS.items()})
+happenings = st.lists(happening, max_size=9) | st.builds(many, st.integers(0, 2**32))
 MAKE: dict[str, Any] = {"read": read, "edit": edit, "write": write, "delete": delete}
 
 

@@ -3,6 +3,7 @@
 import doctest
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -157,6 +158,20 @@ def test_text_does_as_well_as_categories(name: str, frames: Frames) -> None:
         categories = [c for c in table if table[c].dtype == "category"]
         table[categories] = table[categories].astype("str")
     pd.testing.assert_frame_equal(found, wanted)
+
+
+OF_SESSIONS = [name for name in RESULTS if "session" in name or "compare" in name or "cost" in name]
+
+
+@pytest.mark.parametrize("name", OF_SESSIONS)
+def test_sessions_left_out_take_their_rows_with_them(name: str, frames: Frames) -> None:
+    some = frames.sessions.iloc[::2]
+    is_left = {of: getattr(frames, of)["session_id"].isin(some["session_id"]) for of in NAMES}
+    assert not is_left["messages"].all()
+    whole = Frames(**{of: getattr(frames, of)[is_left[of]] for of in NAMES})
+    found = measured(name, replace(frames, sessions=some))
+    pd.testing.assert_frame_equal(found, measured(name, whole))
+    assert measured(name, replace(frames, sessions=frames.sessions[:0])).empty
 
 
 # Beyond one machine measures run project by project.

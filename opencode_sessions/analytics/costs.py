@@ -10,7 +10,7 @@ from ..store import MONEY
 from .counting import MUTATIONS, SHELL_MADE, Flags, Floats, Numbers, grouped, numbered, places_of
 from .files import LINES
 from .frames import Frames
-from .lineage import WHO, ancestry, oldest_first, parents
+from .lineage import WHO, ancestry, of_sessions, oldest_first, parents
 from .results import AMOUNT, COUNT, gives, tidy
 
 TOKENS = MONEY[1:]
@@ -77,6 +77,7 @@ def session_costs(frames: Frames) -> pd.DataFrame:
     15  Review storage (@reviewer subagent)         0.062               0.062
     16      Review web (@reviewer subagent)         0.055               0.055
     """
+    frames = of_sessions(frames)
     sessions, ids = oldest_first(frames)
     requests = frames.messages[frames.messages["role"].eq("assistant")]
     session = numbered(requests["session_id"], ids)
@@ -109,8 +110,7 @@ def session_costs(frames: Frames) -> pd.DataFrame:
 def is_original(requests: pd.DataFrame, session: Numbers) -> Flags:
     """Whether each message is the one of its copies that counts; `session` numbers by age.
 
-    A copy counts if nothing it was copied from is there, and it is the earliest; -1, a session that
-    is not there, never.
+    A copy counts if nothing it was copied from is there, and it is the earliest.
     """
     is_copy = requests["is_fork_copy"].to_numpy(bool)
     counts = ~is_copy
@@ -125,7 +125,7 @@ def is_original(requests: pd.DataFrame, session: Numbers) -> Flags:
     order = np.lexsort((session[rows], is_copy[rows]))
     first = order[~pd.Series(same[order]).duplicated().to_numpy()]
     counts[rows[first]] = True
-    return counts & (session >= 0)
+    return counts
 
 
 @gives(
@@ -170,11 +170,12 @@ def cost_by_file(
     2    trailmap/cli.py        0.0158       0.0065    0.0093
     3  tests/test_gpx.py        0.0082       0.0062    0.0020
     """
+    frames = of_sessions(frames)
     sessions, ids = oldest_first(frames)
     steps = frames.messages[STEP][frames.messages["role"].eq("assistant").to_numpy(bool)]
     session = numbered(steps["session_id"], ids)
     order = np.lexsort((steps["seq"], session))
-    steps, session = steps.iloc[order[session[order] >= 0]], session[order[session[order] >= 0]]
+    steps, session = steps.iloc[order], session[order]
     cost = np.where(is_original(steps, session), steps["cost_usd"].to_numpy("float64"), np.nan)
     spent = _spent(steps, np.nan_to_num(cost), prices or {})
     parts = pd.concat(

@@ -1,5 +1,7 @@
 """Which session is which: numbered by age, and who called whom."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +9,17 @@ from .counting import Numbers, numbered
 from .frames import Frames
 
 WHO = ["session_id", "opencode_session_id", "parent_session_id", "root_session_id", "project"]
+
+
+def of_sessions(frames: Frames) -> Frames:
+    """The frames without rows of sessions that are not there, as when somebody left some out."""
+    ids = pd.Index(frames.sessions["session_id"], dtype="str")
+    kept = {}
+    for name in ("messages", "tool_calls", "file_events"):
+        rows = getattr(frames, name)
+        is_here = numbered(rows["session_id"], ids) >= 0
+        kept[name] = rows if is_here.all() else rows[is_here]
+    return replace(frames, **kept)
 
 
 def oldest_first(frames: Frames) -> tuple[pd.DataFrame, pd.Index]:

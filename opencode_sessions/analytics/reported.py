@@ -25,7 +25,7 @@ from .counting import (
 )
 from .files import PATHS, all_names, event_totals
 from .frames import Frames
-from .lineage import WHO, ancestry, oldest_first, parents, session_of
+from .lineage import WHO, ancestry, of_sessions, oldest_first, parents, session_of
 from .results import AMOUNT, COUNT, gives, tidy
 from .sessions import CALL, CHANGE, MESSAGE, turn_spans
 
@@ -100,6 +100,7 @@ def compare_with_opencode(
     5 files changed more than once in a turn, net in opencode
     lines of 2 changes not known
     """
+    frames = of_sessions(frames)
     sessions, ids = oldest_first(frames)
     events = counted(frames.file_events, include, CHANGE)
     messages = counted(frames.messages, include, ["session_id", *REPORTED])
@@ -161,7 +162,7 @@ def _facts(
     session = session_of(everything, ids).to_numpy()
 
     def number(of: Flags) -> pd.Series:
-        return pd.Series(np.bincount(session[of & (session >= 0)], minlength=len(ids)))
+        return pd.Series(np.bincount(session[of], minlength=len(ids)))
 
     events = everything[counts_here]
     outside = all_names(events).str.match(OUTSIDE)

@@ -12,7 +12,7 @@ from .costs import session_costs
 from .counting import FAILED, Extra, Numbers, counted, grouped, is_mutation
 from .files import LINES, PATHS, distinct, event_totals, last_names
 from .frames import Frames
-from .lineage import WHO, oldest_first, session_of
+from .lineage import WHO, of_sessions, oldest_first, session_of
 from .results import AMOUNT, COUNT, Column, gives, tidy
 
 WRITTEN = ("output", "reasoning")
@@ -99,6 +99,7 @@ def session_summary(frames: Frames, *, include: Extra | Collection[Extra] = ()) 
     1       Elevation gain is far too high     55              5         4.908
     2  Miles and feet, and a settings file     59              9        12.469
     """
+    frames = of_sessions(frames)
     sessions, ids = oldest_first(frames)
     events = counted(frames.file_events, include, [*CHANGE, "tool"])
     calls = counted(frames.tool_calls, include, CALL)
@@ -161,7 +162,7 @@ def _calls_before(
     first: pd.DataFrame, calls: pd.DataFrame, caller: Numbers, sessions: int
 ) -> "pd.Series[Any]":
     """Tool calls before each session's first change; `first` is indexed by session number."""
-    began = np.full(sessions + 1, np.datetime64("NaT", "us"))  # the last is of no session, -1
+    began = np.full(sessions, np.datetime64("NaT", "us"))
     began[first.index] = first["time"].to_numpy("datetime64[us]")
     is_near = calls["time"].to_numpy("datetime64[us]") == began[caller]
     near = calls[["seq", "tool"]][is_near].assign(session=caller[is_near])
@@ -169,11 +170,11 @@ def _calls_before(
     place = (
         near[near["tool"].astype("str").to_numpy(object) == tool].groupby("session")["seq"].min()
     )
-    edit = np.full(sessions + 1, -1)
+    edit = np.full(sessions, -1)
     edit[place.index] = place
     is_before = calls["seq"].to_numpy("int64", na_value=0) < edit[caller]
     before = np.bincount(caller[is_before], minlength=sessions)
-    return pd.Series(before, dtype="Int64").where(pd.Series(edit[:-1]) >= 0)
+    return pd.Series(before, dtype="Int64").where(pd.Series(edit) >= 0)
 
 
 def _tokens_before(
@@ -182,12 +183,12 @@ def _tokens_before(
     """Tokens the model wrote before the request of each session's first change."""
     is_request = messages["role"].eq("assistant").to_numpy(bool)
     asked, writer = messages[is_request], writer[is_request]
-    changed = np.full(sessions + 1, np.datetime64("NaT", "us"))
+    changed = np.full(sessions, np.datetime64("NaT", "us"))
     changed[first.index] = first["time"].to_numpy("datetime64[us]")
     begun = asked["time"].to_numpy("datetime64[us]") <= changed[writer]
     seq = asked["seq"].to_numpy("int64", na_value=0)
-    request = np.full(sessions + 1, -1)  # the last one that had begun made the change
+    request = np.full(sessions, -1)  # the last one that had begun made the change
     np.maximum.at(request, writer[begun], seq[begun])
     wrote = sum(asked[f"tokens_{of}"].to_numpy("float64", na_value=0) for of in WRITTEN)
     before = np.bincount(writer, np.where(seq < request[writer], wrote, 0), minlength=sessions)
-    return pd.Series(before, dtype="Int64").where(pd.Series(request[:-1]) >= 0)
+    return pd.Series(before, dtype="Int64").where(pd.Series(request) >= 0)

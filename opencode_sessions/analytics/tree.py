@@ -9,7 +9,7 @@ from .costs import session_costs
 from .counting import Extra, Numbers, counted, is_mutation
 from .files import distinct, last_names
 from .frames import Frames
-from .lineage import WHO, ancestry, oldest_first, parents, session_of
+from .lineage import WHO, ancestry, of_sessions, oldest_first, parents, session_of
 from .results import AMOUNT, gives, tidy
 from .sessions import CHANGE
 
@@ -55,6 +55,7 @@ def session_tree(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> 
     14  Review storage (@reviewer subagent)      1            0                0
     15      Review web (@reviewer subagent)      1            0                0
     """
+    frames = of_sessions(frames)
     sessions, ids = oldest_first(frames)
     parent = parents(sessions, ids)
     below, above = ancestry(parent)
