@@ -46,8 +46,12 @@ class PostgresWhole:
     def batches(
         self, table: TableName, columns: Sequence[str], sessions: Collection[str] | None = None
     ) -> Iterator[Any]:
-        """The rows of a table, as something with an Arrow stream."""
-        yield self._execute(f"SELECT {', '.join(columns)} FROM {TABLES[table].name}").fetch_arrow()
+        """The rows of a table, as things with an Arrow stream: one comes while another is parsed."""
+        sql = f"SELECT {', '.join(columns)} FROM {TABLES[table].name}"
+        try:
+            yield from self._execute(sql).fetch_record_batch()
+        except (Error, OSError, ValueError) as error:
+            raise NotAtOnce(str(error)) from error
 
     def marks(self) -> None:
         """Changes are not kept track of."""
