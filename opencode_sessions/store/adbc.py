@@ -46,7 +46,7 @@ class PostgresWhole:
     def batches(
         self, table: TableName, columns: Sequence[str], sessions: Collection[str] | None = None
     ) -> Iterator[Any]:
-        """The rows of a table, as things with an Arrow stream: one comes while another is parsed."""
+        """The rows of a table, as Arrow streams: one comes while another is parsed."""
         sql = f"SELECT {', '.join(columns)} FROM {TABLES[table].name}"
         try:
             yield from self._execute(sql).fetch_record_batch()
