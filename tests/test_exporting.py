@@ -11,8 +11,10 @@ import random
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 from uuid import uuid4
 
@@ -622,6 +624,23 @@ def test_file_that_cannot_be_read_is_named(
     assert len(rest.file_events) < len(small.file_events)
 
 
+def test_rest_of_an_export_may_be_nothing(small: Frames, tmp_path: Path) -> None:
+    ocs.export(small, tmp_path)
+    for file in tmp_path.glob("frame=sessions/*/*.parquet"):
+        _truncate(file)
+    rest = ocs.read_export(tmp_path, on_damage="log")
+    assert_equal(rest, of_sessions(small, []))
+
+
+def test_files_that_spark_is_still_writing_are_passed_over(small: Frames, tmp_path: Path) -> None:
+    ocs.export(small, tmp_path)
+    (file,) = tmp_path.glob("frame=messages/*/*.parquet")
+    under_way = file.parent / "_temporary" / "0" / file.name
+    under_way.parent.mkdir(parents=True)
+    under_way.write_bytes(file.read_bytes()[:1000])
+    assert_equal(ocs.read_export(tmp_path), small)
+
+
 def test_no_bit_that_flips_changes_a_value(small: Frames, tmp_path: Path) -> None:
     """A file that a disk or a network has changed is named, or nothing of it was lost."""
     one = of_sessions(small, small.file_events["session_id"].head(1))
@@ -786,6 +805,67 @@ def test_store_that_cannot_put_at_once_gets_a_move(small: Frames, tmp_path: Path
     assert len(moved) == len([f for f in tmp_path.rglob("*.parquet")])
     assert not [f for f in tmp_path.rglob(".*")]
     assert_equal(ocs.read_export(tmp_path), small)
+
+
+def _broken(file: Any, path: str) -> bytes:
+    raise RuntimeError("Unable to locate credentials")
+
+
+def _silent(file: Any, path: str) -> bytes:
+    Event().wait()
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [(_broken, "Unable to locate credentials"), (_silent, "no answer within 0.2 s")],
+)
+def test_store_that_does_not_answer_is_named(
+    answer: Any, says: str, small: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drivers raise anything, and some try for many minutes where there is no network."""
+    from fsspec.implementations.memory import MemoryFileSystem
+    from fsspec.registry import register_implementation
+
+    class Away(MemoryFileSystem):  # type: ignore[misc]
+        protocol = "away"
+        cat_file = answer
+
+    register_implementation("away", Away, clobber=True)
+    monkeypatch.setattr(folders, "FIRST_ANSWER", 0.2)
+    for ask in (ocs.read_export, partial(ocs.export, small)):
+        with pytest.raises(ocs.ExportError, match=f"away://team/x cannot be reached: {says}"):
+            ask("away://team/x")
+
+
+def test_store_that_goes_away_is_not_taken_for_damage(
+    small: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    target = f"memory://{uuid4()}/team"
+    ocs.export(small, target)
+    read = MemoryFileSystem.cat_file
+
+    def gone(self: Any, path: str, *args: Any, **options: Any) -> Any:
+        if "/frame=messages/" in path:
+            raise RuntimeError("connection lost")
+        return read(self, path, *args, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", gone)
+    with pytest.raises(ocs.ExportError, match=f"{target} cannot be reached: connection lost"):
+        ocs.read_export(target, on_damage="log")
+
+
+@pytest.mark.parametrize("target", ["", "s3:/team/sessions", "gs:/team"])
+def test_target_that_is_no_folder_and_no_url(
+    target: str, small: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for ask in (ocs.read_export, partial(ocs.export, small)):
+        with pytest.raises(ocs.ExportError, match="neither a folder nor a URL"):
+            ask(target)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_without_fsspec_it_says_what_to_install(

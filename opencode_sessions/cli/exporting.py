@@ -1,5 +1,6 @@
 """`export`: sessions out of the store, for other programs and for other people."""
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -81,6 +82,7 @@ def export(
             exporter=exporter,
         )
 
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it raises, line by line
     report = read(db, run)
     say(repr(report))
     if not report.sessions and not report.unchanged:

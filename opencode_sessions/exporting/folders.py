@@ -5,18 +5,24 @@ over, and renamed; an object store shows an object when all of it has arrived.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from ..errors import ExportError
+from .layout import MANIFEST
 
 # A put is there whole or not at all; a move would be a copy.
 OBJECT_STORES = {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
 AT_ONCE = 16  # files of an object store that are read at a time: each takes its while
+FIRST_ANSWER = 60.0  # seconds; a driver that finds no network or no credentials asks for minutes
 PASSED_OVER = ("_", ".")  # what a name begins with that Spark, Arrow and this package read past
+ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.]+:/(?!/)")  # s3:/team is no folder anybody wants
 Found = TypeVar("Found")
 
 
@@ -60,9 +66,11 @@ def folder_at(
     """The folder that a path or URL names.
 
     Raises:
-        ExportError: it is a file, or nothing installed reaches it.
+        ExportError: it names nothing, is a file, or cannot be reached.
     """
     text = os.fspath(target)
+    if not text or ONE_SLASH.match(text):
+        raise ExportError(f"{text!r} is neither a folder nor a URL (s3://, gs://, ...).")
     if text.startswith("file://"):
         from urllib.parse import unquote, urlsplit
 
@@ -90,11 +98,7 @@ class _Local:
 
     def files(self, under: str) -> list[str]:
         found = (file for file in (self._path / under).rglob("*") if file.is_file())
-        return sorted(
-            file.relative_to(self._path).as_posix()
-            for file in found
-            if not file.name.startswith(PASSED_OVER)
-        )
+        return _shown(file.relative_to(self._path).as_posix() for file in found)
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -135,11 +139,16 @@ class _Remote:
             raise ExportError(
                 f"{url} needs fsspec: `pip install 'opencode-sessions[remote]'`."
             ) from error
-        try:
-            self._fs, self._root = url_to_fs(url, **storage_options)
-        except (ImportError, ValueError) as error:  # its driver is missing, or nobody has one
-            raise ExportError(f"{url} cannot be reached: {error}") from error
         self.place = url
+
+        def reach() -> tuple[Any, str]:
+            fs, root = url_to_fs(url, **storage_options)
+            with suppress(FileNotFoundError):
+                fs.cat_file(f"{root.rstrip('/')}/{MANIFEST}")
+            return fs, root
+
+        with self._errors():
+            self._fs, self._root = _in_time(reach)
         protocol = self._fs.protocol
         names = {protocol} if isinstance(protocol, str) else {*protocol}
         self._puts_at_once = not names.isdisjoint(OBJECT_STORES)
@@ -148,15 +157,16 @@ class _Remote:
         self._fs.invalidate_cache()  # others write here as well
         root = self._root.rstrip("/") + "/"
         try:
-            found = self._fs.find(root + under)
+            with self._errors():
+                found = self._fs.find(root + under)
         except FileNotFoundError:
             return []
-        names = (str(file).removeprefix(root) for file in found)
-        return sorted(n for n in names if not n.rpartition("/")[2].startswith(PASSED_OVER))
+        return _shown(str(file).removeprefix(root) for file in found)
 
     def read(self, name: str) -> bytes | None:
         try:
-            return bytes(self._fs.cat_file(self._at(name)))
+            with self._errors():
+                return bytes(self._fs.cat_file(self._at(name)))
         except FileNotFoundError:
             return None
 
@@ -167,15 +177,18 @@ class _Remote:
         return f"{self.place.rstrip('/')}/{name}"
 
     def write(self, name: str, data: Any) -> None:
-        file = self._at(name)
+        with self._errors():
+            self._write(self._at(name), bytes(data))
+
+    def _write(self, file: str, data: bytes) -> None:
         if self._puts_at_once:
-            self._fs.pipe_file(file, bytes(data))
+            self._fs.pipe_file(file, data)
             return
         above, _, last = file.rpartition("/")
         self._fs.makedirs(above, exist_ok=True)
         under_way = f"{above}/.{last}.{uuid4().hex[:8]}"
         try:
-            self._fs.pipe_file(under_way, bytes(data))
+            self._fs.pipe_file(under_way, data)
             self._fs.mv(under_way, file)
         except BaseException:
             if self._fs.exists(under_way):
@@ -183,8 +196,48 @@ class _Remote:
             raise
 
     def remove(self, name: str) -> None:
-        if self._fs.exists(self._at(name)):
-            self._fs.rm_file(self._at(name))
+        with self._errors():
+            if self._fs.exists(self._at(name)):
+                self._fs.rm_file(self._at(name))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What a driver raises, which may be anything, as one error that names the place."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            said = str(error) or type(error).__name__
+            raise ExportError(f"{self.place} cannot be reached: {said}") from error
 
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
+
+
+def _shown(files: Iterable[str]) -> list[str]:
+    """Those of these files that neither have nor lie under a name that is passed over, sorted."""
+    return sorted(
+        file for file in files if not any(n.startswith(PASSED_OVER) for n in file.split("/"))
+    )
+
+
+def _in_time(ask: Callable[[], Found]) -> Found:
+    """The answer to the first question of a store, which may not be there.
+
+    Raises:
+        TimeoutError: there was none.
+    """
+    answer: Future[Found] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:
+            answer.set_exception(error)
+
+    Thread(target=run, daemon=True).start()  # so that a program can end before it does
+    try:
+        return answer.result(FIRST_ANSWER)
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"no answer within {FIRST_ANSWER:g} s") from error

@@ -55,7 +55,7 @@ def from_partitions(folder: Folder, on_damage: OnDamage) -> Frames:
         ExportError: there is no export, or a file cannot be read; the message names it.
     """
     read = [*_tables(folder, "sessions", on_damage)]  # first: it says what is whole
-    if not read:
+    if not read and not parquet_files(folder, "sessions"):
         raise ExportError(
             f"There is no export in {folder.place}: it has no frame=sessions and no {MANIFEST}. "
             "`opencode-sessions export --to FOLDER` makes one."
@@ -140,8 +140,9 @@ def _tables(
     repeated = [column for column, type_ in types(name).items() if type_ == REPEATED]
 
     def read(file: str) -> pa.Table | ExportError:
+        data = folder.read(file)  # a place that cannot be reached is no damage
         try:
-            table = _table(folder, file, name, repeated)
+            table = _table(data, f"{folder.place}/{file}", name, repeated)
         except ExportError as error:
             return error
         return table if counts is None else _chosen(table, counts)
@@ -155,9 +156,7 @@ def _tables(
             log.warning("passed over: %s", found)
 
 
-def _table(folder: Folder, file: str, name: TableName, repeated: list[str]) -> pa.Table:
-    place = f"{folder.place}/{file}"
-    data = folder.read(file)
+def _table(data: bytes | None, place: str, name: TableName, repeated: list[str]) -> pa.Table:
     if data is None:
         raise ExportError(f"{place} was there and is gone.")
     try:

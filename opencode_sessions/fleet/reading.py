@@ -96,12 +96,13 @@ def _frame(
     optional: set[str],
     on_damage: OnDamage,
 ) -> "DataFrame":
-    files = _sound(folder, parquet_files(folder, name), on_damage)
-    if name == "sessions" and not files:
+    there = parquet_files(folder, name)
+    if name == "sessions" and not there:
         raise ExportError(
             f"There is no Parquet export in {folder.place}: it has no frame=sessions. "
             "`opencode-sessions export --to FOLDER` makes one."
         )
+    files = _sound(folder, there, on_damage)
     columns = {
         column.name: spark_type(column.dtype)
         for column in COLUMNS[name]
