@@ -40,7 +40,7 @@ def run(measure: Measure, frames: Fleet, by: str | Sequence[str] = "project") ->
         texts for categories. The rows are in no order.
 
     Raises:
-        ValueError: the frames have no such column.
+        ValueError: the frames have no such column; the function takes or gives something else.
     """
     columns = [by] if isinstance(by, str) else list(by)
     names = _wanted(measure)
@@ -54,6 +54,8 @@ def run(measure: Measure, frames: Fleet, by: str | Sequence[str] = "project") ->
         for name in names
     }
     empty = _measured(measure, nothing)
+    if not isinstance(empty, pd.DataFrame):
+        raise ValueError(f"{measure} gave a {type(empty).__name__}, and no DataFrame.")
     types = {c: spark_type(dtype) for c, dtype in empty.dtypes.items()}
     before = [column for column in columns if column not in types]
     given = dict(getattr(frames, names[0]).dtypes)
@@ -68,7 +70,12 @@ def run(measure: Measure, frames: Fleet, by: str | Sequence[str] = "project") ->
 
 def _wanted(measure: Measure) -> list[TableName]:
     """The frames a measure is given: its first argument is called `events`, or `frames`."""
-    (first, *_) = inspect.signature(measure).parameters
+    first = next(iter(inspect.signature(measure).parameters), "")
+    if first not in ("events", "frames"):
+        raise ValueError(
+            f"{measure} takes neither `events` nor `frames` first: what its first argument is "
+            "called says what it is given."
+        )
     return ["file_events"] if first == "events" else list(COLUMNS)
 
 
