@@ -72,6 +72,14 @@ async def test_an_export_grows_there_by_what_is_new(bucket: str, trailmap: Recor
     assert_equal(ocs.read_export(bucket), frames)
 
 
+def test_bucket_that_is_none_is_named(bucket: str, trailmap: Recording) -> None:
+    nowhere = bucket.replace("team-", "nobody-")
+    with pytest.raises(ocs.ExportError, match=f"{nowhere} cannot be written to"):
+        ocs.export(ocs.read_opencode(trailmap.database), nowhere)
+    with pytest.raises(ocs.ExportError, match=f"no export in {nowhere}"):
+        ocs.read_export(nowhere)
+
+
 async def test_exporters_at_once_lose_nothing(
     bucket: str, recordings: dict[str, Recording], tmp_path: Path
 ) -> None:

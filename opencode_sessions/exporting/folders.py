@@ -177,8 +177,11 @@ class _Remote:
         return f"{self.place.rstrip('/')}/{name}"
 
     def write(self, name: str, data: Any) -> None:
-        with self._errors():
-            self._write(self._at(name), bytes(data))
+        try:
+            with self._errors():
+                self._write(self._at(name), bytes(data))
+        except FileNotFoundError as error:  # there is no such bucket
+            raise ExportError(f"{self.place} cannot be written to: {error}") from error
 
     def _write(self, file: str, data: bytes) -> None:
         if self._puts_at_once:
