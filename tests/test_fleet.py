@@ -216,6 +216,20 @@ def test_a_group_need_not_be_a_text(frames: fleet.Fleet, company: tuple[Path, Fr
     assert table.set_index("is_fork_copy")["many"].to_dict() == counted.to_dict()
 
 
+def test_a_measure_of_ones_own_gets_rows_in_their_order(frames: fleet.Fleet) -> None:
+    def of_events(events: pd.DataFrame) -> pd.DataFrame:
+        is_sorted = events.groupby("session_id", observed=True)["seq"].is_monotonic_increasing
+        return pd.DataFrame({"is_sorted": [bool(is_sorted.all())], "rows": [len(events)]})
+
+    def of_frames(frames: Frames) -> pd.DataFrame:
+        return of_events(frames.file_events)
+
+    for measure in (of_events, of_frames):
+        table = fleet.to_pandas(fleet.run(measure, frames))
+        assert table["is_sorted"].all()
+        assert table["rows"].sum() == frames.file_events.count()
+
+
 def test_diffs_and_parts_on_request(
     spark: Any, recordings: dict[str, Recording], tmp_path: Path
 ) -> None:
