@@ -434,7 +434,7 @@ def test_single_sessions_side_by_side(trail: Frames) -> None:
     assert cost == pytest.approx(0.441557, abs=1e-6)
     with pytest.raises(KeyError, match="ses_nowhere"):
         compare(trail, ["ses_nowhere"])
-    with pytest.raises(KeyError, match="colour"):
+    with pytest.raises(ValueError, match="no 'colour' to group by"):
         compare(trail, "colour")
 
 

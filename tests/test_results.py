@@ -15,7 +15,7 @@ from handmade import example, frame
 from test_recordings import SHOP
 
 import opencode_sessions as ocs
-from opencode_sessions import analytics
+from opencode_sessions import analytics, plots
 from opencode_sessions.analytics import RESULTS, Frames
 from opencode_sessions.analytics.columns import COLUMNS
 from opencode_sessions.analytics.rates import GIVES
@@ -220,3 +220,21 @@ def test_projects_one_by_one_add_up_to_all_of_them(
     whole = whole.sort_values([*by, *KEYS.get(name, [])], ignore_index=True)
     pd.testing.assert_frame_equal(found, whole, check_dtype=False, rtol=1e-12)
     assert len(whole) > 1
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        lambda frames, by: analytics.overwrites(frames.file_events, by=by),
+        lambda frames, by: analytics.scope(frames.file_events, by=by),
+        lambda frames, by: analytics.edit_failures(frames.file_events, by=by),
+        lambda frames, by: analytics.activity(frames.file_events, by=by),
+        lambda frames, by: analytics.rates(analytics.blind_edits(frames), "is_blind", by=by),
+        lambda frames, by: plots.tool_mix(frames.tool_calls, by),
+    ],
+)
+def test_a_column_that_is_none_is_named_with_those_there_are(
+    demo: Frames, group: Callable[[Frames, list[str]], object]
+) -> None:
+    with pytest.raises(ValueError, match=r"no 'colour' to group by\. There are: .*model"):
+        group(demo, ["model", "colour"])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import TIME
-from .counting import Extra, counted
+from .counting import Extra, columns_of, counted
 from .files import event_totals
 from .results import COUNT, gives, tidy
 
@@ -52,7 +52,7 @@ def activity(
         lines_unknown (Int64): changes whose lines are not known, as an overwriting write's.
 
     Raises:
-        ValueError: `freq` is none of these.
+        ValueError: `freq` is none of these, or `by` names no column.
         ZoneInfoNotFoundError: `tz` names no time zone.
 
     >>> hours = activity(events, "h", tz="Europe/Berlin")
@@ -65,7 +65,7 @@ def activity(
     9  2026-11-22 19:00:00+01:00       move       8       0      4
     10 2026-11-22 19:00:00+01:00       bash     116       3      0
     """
-    columns = [by] if isinstance(by, str) else [name for name in by or () if name != "event_type"]
+    columns = [name for name in columns_of(by, events.columns) if name != "event_type"]
     rows = counted(events, include)
     keys = rows[[*columns, "event_type"]].copy()
     keys.insert(0, "period", period_start(rows["time"], freq, tz))

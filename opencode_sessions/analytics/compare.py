@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
-from .counting import Extra, Floats, counted
+from .counting import Extra, Floats, columns_of, counted
 from .frames import Frames
 from .results import RESULTS, gives, tidy
 from .sessions import session_summary
@@ -73,7 +73,8 @@ def compare(
             without any.
 
     Raises:
-        KeyError: no such column, or no such session.
+        ValueError: no such column.
+        KeyError: no such session.
 
     >>> models = compare(frames, by="model")
     >>> models[["measure", "group", "n", "note", "median", "low", "high"]].head(3).round(2)
@@ -113,6 +114,7 @@ def compare(
 def _groups(frames: Frames, table: pd.DataFrame, by: str | Sequence[str]) -> pd.Series:
     """The group of each session of the table, NA for those that are compared with nobody."""
     if isinstance(by, str):
+        columns_of(by, frames.sessions.columns)
         sessions = frames.sessions.set_index("session_id")
         is_root = table["parent_session_id"].isna()
         return table["session_id"].map(sessions[by].astype("str")).astype("str").where(is_root)

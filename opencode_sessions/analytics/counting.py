@@ -54,6 +54,18 @@ def is_counted(rows: pd.DataFrame, include: Extra | Collection[Extra] = ()) -> F
     return keep
 
 
+def columns_of(by: str | Sequence[str] | None, known: Collection[str]) -> list[str]:
+    """The columns to group by: one, several or none of those there are.
+
+    Raises:
+        ValueError: one of them is not there.
+    """
+    columns = [by] if isinstance(by, str) else list(by or ())
+    if missing := [column for column in columns if column not in known]:
+        raise ValueError(f"There is no {missing[0]!r} to group by. There are: {', '.join(known)}.")
+    return columns
+
+
 def mutations(events: pd.DataFrame) -> pd.DataFrame:
     """The completed writes, edits, deletes and moves among these events."""
     return events[is_mutation(events)]

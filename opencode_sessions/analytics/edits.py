@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import TIME
-from .counting import SHELL_MADE, Extra, Flags, Floats, Numbers, counted
+from .counting import SHELL_MADE, Extra, Flags, Floats, Numbers, columns_of, counted
 from .frames import Frames
 from .ratios import ratio
 from .results import COUNT, gives, share, tidy
@@ -229,13 +229,16 @@ def overwrites(
         writes (Int64): writes over a file that was there; edits (Int64);
         changes (Int64): both; overwrite_rate (float64): writes / changes, from 0 to 1.
 
+    Raises:
+        ValueError: `by` names no column.
+
     >>> overwrites(events, by="model")
              model  writes  edits  changes  overwrite_rate
     0  gpt-5-cedar       0     20       20        0.000000
     1   pine-large       1    185      186        0.005376
     2    pine-mini       0    156      156        0.000000
     """
-    columns = [by] if isinstance(by, str) else list(by)
+    columns = columns_of(by, events.columns)
     wanted = ["event_type", "status", "evidence", "is_new_file", *columns]
     rows = counted(events, include, list(dict.fromkeys(wanted)))
     rows = rows[rows["status"].eq("completed") & ~rows["evidence"].isin(SHELL_MADE)]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .counting import FAILED, MUTATIONS, SHELL_MADE, Extra, codes, is_counted
+from .counting import FAILED, MUTATIONS, SHELL_MADE, Extra, codes, columns_of, is_counted
 from .ratios import ratio, wilson
 from .results import COUNT, gives, share, tidy
 
@@ -71,6 +71,9 @@ def edit_failures(
             the text or file to change is not there, or there more than once; the file was not read
             since it changed, or never; refused by the user or a rule; stopped; anything else.
 
+    Raises:
+        ValueError: `by` names no column.
+
     >>> failures = edit_failures(events)
     >>> columns = ["model", "attempts", "failures", "low", "high", "recovered", "not_found"]
     >>> failures[columns].round(2)
@@ -79,7 +82,7 @@ def edit_failures(
     1   pine-large       225         7  0.02  0.06          3          4
     2    pine-mini       166         2  0.00  0.04          1          1
     """
-    columns = [by] if isinstance(by, str) else list(by)
+    columns = columns_of(by, [*events.columns, "extension"])
     kept = is_counted(events, include) & events["file_path"].notna().to_numpy()
     kept &= events["event_type"].isin(MUTATIONS).to_numpy()
     kept &= ~events["evidence"].isin(SHELL_MADE).to_numpy()

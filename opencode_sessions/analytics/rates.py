@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from .counting import columns_of
 from .results import COUNT, Result, share
 
 # Of any measure's cases, so no measure itself.
@@ -28,13 +29,16 @@ def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None)
         rate (float64): count / total, NA at 0/0;
         low, high (float64): its 95 % interval (see `ratios.wilson`).
 
+    Raises:
+        ValueError: `by` names no column.
+
     >>> rates(blind_edits(frames), "is_blind", by="model").round(2)
              model  count  total  rate   low  high
     0  gpt-5-cedar      7     23  0.30  0.16  0.51
     1   pine-large     13    186  0.07  0.04  0.12
     2    pine-mini     32    156  0.21  0.15  0.28
     """
-    columns = [by] if isinstance(by, str) else list(by or ())
+    columns = columns_of(by, table.columns)
     said = table[[*columns, flag]].dropna(subset=flag)
     is_set = said[flag].astype("Int64")
     if columns:

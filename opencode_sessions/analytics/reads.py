@@ -10,6 +10,7 @@ from .costs import BYTES_A_TOKEN
 from .counting import (
     Extra,
     Numbers,
+    columns_of,
     counted,
     expanded,
     grouped,
@@ -71,13 +72,16 @@ def scope(
             read as well;
         recall (float64): files_changed_read / files_changed. All ratios are NA at 0/0.
 
+    Raises:
+        ValueError: `by` names no column.
+
     >>> scope(events, by="model")[["model", "reads", "changes", "precision", "recall"]].round(2)
              model  reads  changes  precision  recall
     0  gpt-5-cedar     22       45       0.82    0.31
     1   pine-large    177      229       0.73    0.87
     2    pine-mini     85      164       0.90    0.81
     """
-    columns = [by] if isinstance(by, str) else list(by)
+    columns = columns_of(by, events.columns)
     rows = counted(events, include, list(dict.fromkeys([*SCOPE, *columns])))
     done = rows["status"].eq("completed") & rows["file_path"].notna()
     rows = rows[done & rows["event_type"].isin(KINDS)]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from ..analytics.costs import CONVERSATION
-from ..analytics.counting import counted
+from ..analytics.counting import columns_of, counted
 from .paper import (
     COLOURS,
     FAINT,
@@ -53,8 +53,11 @@ def tool_mix(
         tool_calls: `frames.tool_calls` or some of its rows.
         by: one or several of its columns: "model", "agent_name", "session_id", "project", ...
         ax: where to draw; None makes a figure as tall as its rows.
+
+    Raises:
+        ValueError: `by` names no column.
     """
-    columns = [by] if isinstance(by, str) else list(by)
+    columns = columns_of(by, tool_calls.columns)
     calls = counted(tool_calls, columns=[*columns, "tool"])
     group = _names(calls, columns)
     groups = group.value_counts()
