@@ -72,6 +72,20 @@ async def test_the_newest_request_wins(gate: Gate) -> None:
     assert explorer.problem is None
 
 
+async def test_a_closed_explorer_asks_for_nothing(gate: Gate) -> None:
+    gate.let_through("sessions")
+    gate.let_through(RELEASE)
+    explorer = made_by(gate)
+    await explorer.settled()
+    explorer.session = CLEAN_UP
+    await gate.is_asked(CLEAN_UP)
+    explorer.close()
+    asked = list(gate.asked)
+    explorer.session = FORK
+    await explorer.settled()
+    assert (gate.cancelled, gate.asked) == ([CLEAN_UP], asked)
+
+
 async def test_a_request_under_way_is_cancelled(gate: Gate) -> None:
     gate.let_through("sessions")
     gate.let_through(RELEASE)

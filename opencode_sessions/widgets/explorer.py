@@ -105,7 +105,7 @@ class SessionExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has 
 
     def close(self) -> None:
         """Cancels what is loading and takes the widget off the page."""
-        self._loading.post(self._loading.cancel)
+        self._loading.post(self._loading.close)
         for part in parts(self):
             part.close()
         super().close()

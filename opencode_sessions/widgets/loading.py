@@ -33,6 +33,7 @@ class Loading:
         self._tasks: set[asyncio.Task[None]] = set()  # a loop itself forgets its tasks
         self._newest: dict[str, asyncio.Task[None]] = {}  # by purpose
         self._waiting: dict[str, Work] = {}
+        self._is_closed = False
 
     @property
     def is_waiting(self) -> bool:
@@ -51,6 +52,8 @@ class Loading:
 
         Where no loop runs it waits for `settled`.
         """
+        if self._is_closed:
+            return
         self.cancel(purpose)
         if self._is_at_once:
             _finish(work())
@@ -86,6 +89,11 @@ class Loading:
             self._waiting.pop(purpose, None)
             if (task := self._newest.pop(purpose, None)) is not None:
                 task.cancel()
+
+    def close(self) -> None:
+        """Gives up all work, and what is asked for from now on."""
+        self.cancel()
+        self._is_closed = True
 
     def _launch(self, loop: asyncio.AbstractEventLoop) -> None:
         waiting, self._waiting = self._waiting, {}
