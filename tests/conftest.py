@@ -34,7 +34,7 @@ RECORDINGS = sorted(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recording:
     """What opencode left, and what really happened (see tests/data/README.md).
 
@@ -44,6 +44,9 @@ class Recording:
     name: str
     database: Path
     truth: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return self.name  # a failure that shows a megabyte of truth says nothing
 
 
 @pytest.fixture(autouse=True)
