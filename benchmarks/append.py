@@ -25,8 +25,16 @@ from typing import Any
 
 from opencode_sessions.store import engine
 
-from . import appenders
-from .appenders import Appender
+from .appenders import (
+    Appender,
+    GoogleAdk,
+    LangGraph,
+    Naive,
+    OpenAISQLAlchemy,
+    OpenAISQLite,
+    Ours,
+)
+from .floors import AsyncpgFloor, OurFloor, SQLiteFloor
 from .measuring import middle, show
 
 TURN = 25  # messages before the next contender has its turn
@@ -149,23 +157,39 @@ def files(folder: str, *, wal: bool) -> Iterator[str]:
         yield str(file)
 
 
+def to_files(writers: int) -> Sequence[Appender]:
+    """Who appends to a file; the design to compare with is the second."""
+    ours: list[Appender] = [Ours(), Naive(session_per_call=writers > 1)]
+    if writers == 1:
+        ours += [Ours("two calls"), OurFloor(), SQLiteFloor()]
+    return [*ours, OpenAISQLite(), LangGraph(), OpenAISQLAlchemy(), GoogleAdk()]
+
+
+def to_server(writers: int) -> Sequence[Appender]:
+    """Who appends to a server; the design to compare with is the second."""
+    ours: list[Appender] = [Ours(), Naive(session_per_call=writers > 1)]
+    if writers == 1:
+        ours.append(Ours("two calls"))
+    return [*ours, AsyncpgFloor(), OpenAISQLAlchemy(), GoogleAdk()]
+
+
 def on_sqlite(folder: str, writers: int, messages: int) -> None:
     """Compares on files."""
     some = f"{writers} writer{'s' * (writers > 1)}"
     for mode in ("FULL", "NORMAL") if writers in (1, 100) else ("FULL",):
         with synchronous(mode):
-            contenders = appenders.on_sqlite(writers)
+            contenders = to_files(writers)
             run = measured(contenders, files(folder, wal=True), writers, messages)
             told(f"SQLite, WAL, synchronous={mode}: {some}", *asyncio.run(run))
     if writers == 1:
-        run = measured(appenders.on_sqlite(1), files(folder, wal=False), 1, messages)
+        run = measured(to_files(1), files(folder, wal=False), 1, messages)
         told(f"SQLite, each as it is by default: {some}", *asyncio.run(run))
 
 
 def on_postgresql(database: Callable[[], str], writers: int, messages: int) -> None:
     """Compares on a server."""
     places = iter(database, None)
-    run = measured(appenders.on_postgresql(writers), places, writers, messages)
+    run = measured(to_server(writers), places, writers, messages)
     told(f"PostgreSQL: {writers} writer{'s' * (writers > 1)}", *asyncio.run(run))
 
 

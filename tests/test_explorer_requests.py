@@ -72,13 +72,19 @@ async def test_the_newest_request_wins(gate: Gate) -> None:
     assert explorer.problem is None
 
 
-async def test_a_closed_explorer_asks_for_nothing(gate: Gate) -> None:
+async def asking(gate: Gate) -> ocs.SessionExplorer:
+    """An explorer that shows one session and waits for another."""
     gate.let_through("sessions")
     gate.let_through(RELEASE)
     explorer = made_by(gate)
     await explorer.settled()
     explorer.session = CLEAN_UP
     await gate.is_asked(CLEAN_UP)
+    return explorer
+
+
+async def test_a_closed_explorer_asks_for_nothing(gate: Gate) -> None:
+    explorer = await asking(gate)
     explorer.close()
     asked = list(gate.asked)
     explorer.session = FORK
@@ -87,12 +93,7 @@ async def test_a_closed_explorer_asks_for_nothing(gate: Gate) -> None:
 
 
 async def test_a_request_under_way_is_cancelled(gate: Gate) -> None:
-    gate.let_through("sessions")
-    gate.let_through(RELEASE)
-    explorer = made_by(gate)
-    await explorer.settled()
-    explorer.session = CLEAN_UP
-    await gate.is_asked(CLEAN_UP)
+    explorer = await asking(gate)
     explorer.session = RELEASE
     await explorer.settled()
     assert gate.cancelled == [CLEAN_UP]
@@ -101,12 +102,7 @@ async def test_a_request_under_way_is_cancelled(gate: Gate) -> None:
 
 async def test_what_a_given_up_request_raises_is_nobodys_problem(gate: Gate) -> None:
     gate.at_cancel = ConnectionError
-    gate.let_through("sessions")
-    gate.let_through(RELEASE)
-    explorer = made_by(gate)
-    await explorer.settled()
-    explorer.session = CLEAN_UP
-    await gate.is_asked(CLEAN_UP)
+    explorer = await asking(gate)
     explorer.session = RELEASE
     await explorer.settled()
     assert gate.cancelled == [CLEAN_UP]
