@@ -5,6 +5,7 @@ import os
 import posixpath
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from adbc_driver_postgresql import dbapi
 from conftest import RECORDINGS, Empty, Recording, open_and_close
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -333,6 +336,26 @@ async def test_messages_whatever_they_hold(
             assert found == expected
         else:
             pd.testing.assert_frame_equal(found, expected)
+
+
+async def test_a_table_of_postgresql_that_breaks_off_is_read_row_by_row(
+    postgres_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One batch has come when the next one fails: nothing is twice, nothing is missing."""
+    broken = []
+
+    def breaks_off(self: dbapi.Cursor) -> Iterator[pa.RecordBatch]:
+        broken.append(self)
+        yield next(iter(whole(self)))
+        raise pa.ArrowInvalid("it broke off")
+
+    async with ocs.open(postgres_store) as svc:
+        await said(svc, *map(str, range(9)))
+        expected = await svc.messages()
+        whole = dbapi.Cursor.fetch_record_batch
+        monkeypatch.setattr(dbapi.Cursor, "fetch_record_batch", breaks_off)
+        pd.testing.assert_frame_equal(await svc.messages(), expected)
+    assert broken
 
 
 def test_message_comes_with_the_prompt_it_answers(imported: Imported) -> None:

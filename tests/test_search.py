@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -287,6 +288,32 @@ async def test_rows_of_one_number_get_one_each(store: Path | str, monkeypatch: A
             assert len(await found(svc, "apple")) == n + 1
         await svc.reindex(progress=False)
         assert len(await found(svc, "apple")) == 15
+
+
+async def test_many_rows_are_read_some_at_a_time(store: Path | str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(searching, "AT_ONCE", 2)
+    async with ocs.open(store) as svc:
+        for n in range(5):
+            await add(svc, said(f"apple {n}"))
+        await svc.reindex(progress=False)
+        assert len(await found(svc, "apple")) == 5
+
+
+async def test_the_loop_goes_on_while_an_index_gets_its_words(
+    sqlite_store: Path, monkeypatch: Any
+) -> None:
+    threads, put_together = [], sqlite._lines
+
+    def lines(entries: Any) -> str:
+        threads.append(threading.current_thread())
+        return put_together(entries)
+
+    monkeypatch.setattr(sqlite, "_lines", lines)
+    async with ocs.open(sqlite_store) as svc:
+        await add(svc, said("apple"))
+        assert await found(svc, "apple") == ["apple"]
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 TIMES = [
