@@ -280,7 +280,7 @@ async def test_past_the_bound_a_write_waits_then_raises(
     faults.tried.clear()
     with pytest.raises(PersistenceError, match="3 writes are pending since 'database is locked'"):
         await say(service, session, "too many")
-    assert faults.tried.count("0") > 1, "it tried again while it waited"
+    assert faults.tried.count("0") > 2, "it tried again while it waited"
     assert sum(len(write.rows) for write in service.pending) == 3
     faults.fails = lambda _step: None
     await say(service, session, "3")
