@@ -1,8 +1,8 @@
 """A change as HTML: a unified diff, the text that was written, or what an edit asked for in vain.
 
 `read_lines` says what each line of the text is, `diff_html` shows them, with the changed words
-marked and the code in its colours. A line is shown, counted as hidden, or one of the four file
-headers a diff begins with, which the explorer's heading replaces.
+marked and the code in its colours. A line is shown, counted as hidden, one of the four file headers
+a diff begins with, which the explorer's heading replaces, or the same as one that stands for both.
 """
 
 import difflib
