@@ -469,13 +469,15 @@ async def test_file_and_session_are_found_by_index(tmp_path: Path) -> None:
     """Each part of what finds a file's events reads an index, also in a store of any size."""
     async with await ocs.open(tmp_path / "x.db"):
         pass
-    compiled = queries.on_paths(["id"], {"a.py", "/w/a.py"}, "a.py").compile(
-        dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
-    )
-    with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
-        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {compiled}")]
-    used = [step for step in plan if "opencode_file_events" in step]
-    names = ["file_path", "odd_path", "new_path"]
-    assert len(used) == 3
-    for step, name in zip(used, names, strict=True):
-        assert f"INDEX ix_opencode_file_events_{name}" in step
+    for asked in (queries.on_paths, queries.texts_on_paths):
+        statement, values = asked(["id"], {"a.py", "/w/a.py"}, "a.py")
+        compiled = statement.params(values).compile(
+            dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
+        )
+        with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {compiled}")]
+        used = [step for step in plan if "opencode_file_events" in step]
+        names = ["file_path", "odd_path", "new_path"]
+        assert len(used) == 3
+        for step, name in zip(used, names, strict=True):
+            assert f"INDEX ix_opencode_file_events_{name}" in step

@@ -98,7 +98,8 @@ async def test_a_server_without_lz4_goes_on_without() -> None:
 
 
 def test_a_files_events_are_found_by_index(postgres: Server, postgres_store: str) -> None:
-    compiled = queries.on_paths(["id"], {"a.py", "/w/a.py"}, "a.py").compile(
+    statement, values = queries.on_paths(["id"], {"a.py", "/w/a.py"}, "a.py")
+    compiled = statement.params(values).compile(
         dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}
     )
     plan = postgres.execute(

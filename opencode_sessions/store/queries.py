@@ -28,29 +28,36 @@ from sqlalchemy import (
 from ..models import IS_MOVE, ODDLY_WRITTEN, TABLES, Id
 from . import MONEY, TableName, Where
 from .texts import expressions
+from .values import dumps
+
+PATHS = bindparam("paths", type_=String(), expanding=True)
+
+# A statement, and the values it is asked with. One that is made anew or has values of its own is
+# read through by SQLAlchemy each time, to find what it was compiled to.
+Asked = tuple[Select[Any] | CompoundSelect[Any], dict[str, Any]]
 
 
-def chosen(name: TableName, columns: Sequence[str], where: Where) -> Select[Any]:
+def chosen(name: TableName, columns: Sequence[str], where: Where) -> Asked:
     """Rows of a table; `where` gives each column's allowed values."""
-    return _where(_selected(name, tuple(columns)), name, where)
+    return _chosen(name, tuple(columns), tuple(where)), _allowed(where)
 
 
-def texts(name: TableName, columns: Sequence[str], where: Where) -> Select[Any]:
+def texts(name: TableName, columns: Sequence[str], where: Where) -> Asked:
     """The same as one row of texts, for SQLite."""
-    return _where(_texts(name, tuple(columns)), name, where)
+    return _texts(name, tuple(columns), tuple(where)), _allowed(where)
 
 
 @cache
-def _texts(name: TableName, columns: tuple[str, ...]) -> Select[Any]:
-    return _as_texts(name, columns).select_from(TABLES[name])
+def _chosen(name: TableName, columns: tuple[str, ...], by: tuple[str, ...]) -> Select[Any]:
+    return _where(select(*(TABLES[name].c[column] for column in columns)), name, by)
 
 
 @cache
-def _selected(name: TableName, columns: tuple[str, ...]) -> Select[Any]:
-    return select(*(TABLES[name].c[column] for column in columns))
+def _texts(name: TableName, columns: tuple[str, ...], by: tuple[str, ...]) -> Select[Any]:
+    return _where(_as_texts(name, columns).select_from(TABLES[name]), name, by)
 
 
-def counts(dialect: str, name: TableName, where: Where) -> Select[Any]:
+def counts(dialect: str, name: TableName, where: Where) -> Asked:
     """By session, how many rows a table has; of messages also the prompts and the sums.
 
     Floats are added up in the order of the session, so that where rows lie changes no sum: SQLite
@@ -67,12 +74,13 @@ def counts(dialect: str, name: TableName, where: Where) -> Select[Any]:
             if column == "cost_usd" and dialect == "postgresql":  # tokens are whole numbers
                 total = total.aggregate_order_by(table.c.seq, table.c.cost_usd)
             found.append(total)
-    return _where(select(*found), name, where).group_by(table.c.session_id)
+    counted = _where(select(*found), name, tuple(where)).group_by(table.c.session_id)
+    return counted, _allowed(where)
 
 
-def with_prompt(message_id: str) -> CompoundSelect[Any]:
+def with_prompt(message_id: str) -> Asked:
     """The row ids of a message and of the prompt it answers."""
-    return _with_prompt().params(message_id=message_id)
+    return _with_prompt(), {"message_id": message_id}
 
 
 @cache
@@ -113,35 +121,38 @@ def idle(before: datetime) -> Select[Any]:
     )
 
 
+@cache
 def places() -> Select[Any]:
     """Each different place of a session."""
     sessions = TABLES["sessions"].c
     return select(sessions.workdir, sessions.worktree).distinct()
 
 
-def on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Any:
+def on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Asked:
     """File events on some paths, or on oddly written ones that may be shown with this ending.
 
     With no paths, on any that may. Each part has an index of its own; a row may come twice.
     Columns that events do not have, are those of their message.
     """
-    return _on_paths(tuple(columns), paths is None).params(_searched(paths, ending))
-
-
-def texts_on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Any:
-    """The same as one row of texts, for SQLite."""
-    statement = _texts_on_paths(tuple(columns), paths is None)
-    return statement.params(_searched(paths, ending))
-
-
-def _searched(paths: Collection[str] | None, ending: str) -> dict[str, Any]:
     given = {} if paths is None else {"paths": list(paths)}
-    return {"ending": "%" + re.sub("[%_/]", r"/\g<0>", ending)} | given
+    return _on_paths(tuple(columns), paths is None), _ending(ending) | given
+
+
+def texts_on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Asked:
+    """The same as one row of texts, for SQLite."""
+    given = {} if paths is None else {"paths": dumps(list(paths))}
+    return _texts_on_paths(tuple(columns), paths is None), _ending(ending) | given
+
+
+def _ending(ending: str) -> dict[str, str]:
+    return {"ending": re.sub("[%_/]", r"/\g<0>", ending)}
 
 
 @cache
-def _texts_on_paths(columns: tuple[str, ...], is_any: bool) -> Any:
-    return _as_texts("file_events", columns).select_from(_on_paths(columns, is_any).subquery())
+def _texts_on_paths(columns: tuple[str, ...], is_any: bool) -> Select[Any]:
+    paths = text("SELECT value FROM json_each(:paths)")
+    found = _on_paths(columns, is_any, paths.bindparams(bindparam("paths", type_=String())))
+    return _as_texts("file_events", columns).select_from(found.subquery())
 
 
 def _as_texts(name: TableName, columns: Sequence[str]) -> Select[Any]:
@@ -150,11 +161,10 @@ def _as_texts(name: TableName, columns: Sequence[str]) -> Select[Any]:
 
 
 @cache
-def _on_paths(columns: tuple[str, ...], is_any: bool) -> Any:
+def _on_paths(columns: tuple[str, ...], is_any: bool, paths: Any = PATHS) -> CompoundSelect[Any]:
     events, messages = TABLES["file_events"], TABLES["messages"]
     path, new_path = events.c.file_path, events.c.new_file_path
     ending = bindparam("ending", type_=String())
-    paths = bindparam("paths", type_=String(), expanding=True)
     has = [(events if name in events.c else messages).c[name] for name in columns]
     found = select(*has).select_from(
         events.outerjoin(messages, messages.c.id == events.c.message_id)
@@ -162,7 +172,8 @@ def _on_paths(columns: tuple[str, ...], is_any: bool) -> Any:
 
     def may_end(path: ColumnElement[str | None]) -> ColumnElement[bool]:
         closings = (path.endswith(mark, autoescape=True) for mark in ("/", "\\", "."))
-        return or_(path.like(ending, escape="/"), path == "", *closings)
+        # Not the parameter alone: SQLite would plan the whole statement anew for each value of it.
+        return or_(path.like("%" + ending, escape="/"), path == "", *closings)
 
     if is_any:
         return union_all(found.where(may_end(path)), found.where(text(IS_MOVE), may_end(new_path)))
@@ -179,7 +190,12 @@ def known(name: TableName, ids: Sequence[str]) -> Select[Any]:
     return select(id).where(id == func.any(bindparam(None, ids, type_=ARRAY(Id))))
 
 
-def _where(statement: Select[Any], name: TableName, where: Where) -> Select[Any]:
-    for column, values in where.items():
-        statement = statement.where(TABLES[name].c[column].in_(list(values)))
+def _where(statement: Select[Any], name: TableName, by: Sequence[str]) -> Select[Any]:
+    for column in map(TABLES[name].c.__getitem__, by):
+        allowed = bindparam(column.name, type_=column.type, expanding=True)
+        statement = statement.where(column.in_(allowed))
     return statement
+
+
+def _allowed(where: Where) -> dict[str, Any]:
+    return {column: list(values) for column, values in where.items()}

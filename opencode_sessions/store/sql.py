@@ -158,13 +158,15 @@ class SqlStore:
         self, table: TableName, columns: Sequence[str], where: Where | None = None
     ) -> list[tuple[Any, ...]]:
         """Rows as tuples in the order of `columns`, in batches so that the loop goes on turning."""
-        return await self._read(self._all(queries.chosen(table, columns, where or {})))
+        return await self._read(self._all(*queries.chosen(table, columns, where or {})))
 
-    async def _all(self, statement: Executable) -> list[tuple[Any, ...]]:
+    async def _all(
+        self, statement: Executable, values: dict[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
         with translated():
             async with self._transaction(False) as executor:
-                result = await executor.execute(statement)
+                result = await executor.execute(statement, values)
                 for batch in result.partitions(BATCH):
                     rows.extend(tuple(row) for row in batch)
                     await asyncio.sleep(0)
@@ -174,12 +176,12 @@ class SqlStore:
         self, table: TableName, columns: Sequence[str], where: Where | None, take: Take
     ) -> None:
         """Hands over rows as they come, in batches, so that few are in memory at once."""
-        await self._read(self._scan(queries.chosen(table, columns, where or {}), take))
+        await self._read(self._scan(*queries.chosen(table, columns, where or {}), take))
 
-    async def _scan(self, statement: Executable, take: Take) -> None:
+    async def _scan(self, statement: Executable, values: dict[str, Any], take: Take) -> None:
         with translated():
             async with self._transaction(False) as executor:
-                result = await executor.stream(statement)
+                result = await executor.stream(statement, values)
                 async for batch in result.partitions(BATCH):
                     take([tuple(row) for row in batch])
 
@@ -195,19 +197,20 @@ class SqlStore:
     async def _texts(self, table: TableName, columns: Sequence[str], where: Where) -> Texts:
         with translated():
             async with self._transaction(False) as executor:
-                result = await executor.execute(queries.texts(table, columns, where))
+                result = await executor.execute(*queries.texts(table, columns, where))
                 found, inexact = texts(table, columns, result.one())
                 if not inexact:
                     return found
                 # Rows come in any order, and not in the same one twice.
                 wanted = queries.chosen(table, ["id", *inexact], where)
-                exact = {id: values for id, *values in await executor.execute(wanted)}
+                rows = (await executor.execute(*wanted)).all()
+        exact = {row[0]: row[1:] for row in rows}
         ordered = [exact[id] for id in orjson.loads(found.columns["id"])]
         return found._replace(exact=dict(zip(inexact, zip(*ordered, strict=True), strict=True)))
 
     async def with_prompt(self, message_id: str) -> list[str]:
         """The row ids of a message and of the prompt it answers."""
-        return [id for (id,) in await self._read(self._all(queries.with_prompt(message_id)))]
+        return [id for (id,) in await self._read(self._all(*queries.with_prompt(message_id)))]
 
     async def touched(self, since: datetime) -> set[str]:
         """The sessions in which something happened at or after this moment."""
@@ -221,7 +224,7 @@ class SqlStore:
         self, columns: Sequence[str], paths: Collection[str] | None, ending: str
     ) -> list[tuple[Any, ...]]:
         """File events on these paths, or on oddly written ones that may be shown like this."""
-        found = await self._read(self._all(queries.on_paths(columns, paths, ending)))
+        found = await self._read(self._all(*queries.on_paths(columns, paths, ending)))
         return list(dict.fromkeys(found))
 
     async def texts_on_paths(
@@ -230,9 +233,9 @@ class SqlStore:
         """The same as texts, each row once or twice."""
         if self._dialect() != "sqlite":
             raise NotAtOnce
-        statement = queries.texts_on_paths(columns, paths, ending)
+        asked = queries.texts_on_paths(columns, paths, ending)
         try:
-            (row,) = await self._read(self._all(statement))
+            (row,) = await self._read(self._all(*asked))
         except PersistenceError as error:
             raise NotAtOnce(str(error)) from error
         return exact_texts("file_events", columns, row)
@@ -248,7 +251,7 @@ class SqlStore:
             async with self._transaction(False) as executor:
                 for name in ("messages", "tool_calls", "file_events"):
                     counts = queries.counts(self._dialect(), name, where)
-                    rows = await executor.execute(counts)
+                    rows = await executor.execute(*counts)
                     found[name] = {row[0]: tuple(row[1:]) for row in rows}
         totals: dict[str, Totals] = {}
         for id in set().union(*found.values()):

@@ -70,8 +70,8 @@ class _Executor:
     async def execute(self, statement: Any, parameters: Any = None) -> Any:
         return self._connection.execute(statement, parameters)
 
-    async def stream(self, statement: Any) -> "_Streamed":
-        return _Streamed(self._connection.execute(statement))
+    async def stream(self, statement: Any, parameters: Any = None) -> "_Streamed":
+        return _Streamed(self._connection.execute(statement, parameters))
 
 
 class _Streamed:
