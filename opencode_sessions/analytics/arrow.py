@@ -138,9 +138,12 @@ def _columns(
 
 def _parsed(text: bytes, type_: Any) -> Any:
     """The values of a JSON array, as `Texts` has them."""
-    values = orjson.loads(text)
     if type_ is None:
-        return [None if value is None else loads(value) for value in values]
+        return [None if value is None else loads(value) for value in orjson.loads(text)]
+    count = len(text) // len(",null")
+    if text.startswith(b"[null") and text == b"[null" + b",null" * (count - 1) + b"]":
+        return pa.chunked_array([pa.nulls(count, type_)])
+    values = orjson.loads(text)
     if pa.types.is_floating(type_):
         return pc.divide(array(values, pa.int64()).cast(type_), 1e6)
     if pa.types.is_timestamp(type_):
@@ -165,16 +168,17 @@ def _encoded(rows: Any, types: Mapping[str, Any]) -> Any:
 
 def array(values: Sequence[Any], type_: Any) -> Any:
     """Values as a chunked array of an Arrow type; text that repeats is encoded."""
-    if type_ is REPEATED:
-        return pa.chunked_array([pa.array(values, pa.string()).dictionary_encode()])
     return pa.chunked_array([pa.array(values, type_)])
 
 
 def coded(column: Any) -> Coded:
     """The codes and values of a dictionary-encoded column."""
-    whole = column.unify_dictionaries().combine_chunks()
-    codes = pc.fill_null(whole.indices, -1).to_numpy()
-    return Coded(codes, listed(whole.dictionary))
+    is_whole = column.num_chunks == 1
+    whole = column.chunk(0) if is_whole else column.unify_dictionaries().combine_chunks()
+    codes = whole.indices
+    if codes.null_count:
+        codes = pc.fill_null(codes, -1)
+    return Coded(codes.to_numpy(), listed(whole.dictionary))
 
 
 def listed(column: Any) -> list[Any]:
@@ -217,6 +221,8 @@ def looked_up(values: Sequence[str | None], at: Numbers) -> Coded:
 
 def filled(column: Coded, other: Coded) -> Coded:
     """A column, with another's values where it has none."""
+    if (column.codes >= 0).all():
+        return column
     shift = len(column.values)
     other_codes = np.where(other.codes < 0, -1, other.codes + shift)
     codes = np.where(column.codes < 0, other_codes, column.codes).astype(np.int32)
@@ -272,13 +278,11 @@ def _dtype(name: str) -> Any:
 
 def _categorical(codes: Numbers, values: Sequence[str | None], column: Column) -> pd.Categorical:
     """The fixed categories, or those observed, sorted."""
-    fixed = FIXED.get(column.name)
-    if fixed is None:
-        seen = np.bincount(codes + 1, minlength=len(values) + 1)[1:] > 0
+    names: Sequence[str] | None = FIXED.get(column.name)
+    if names is None:
+        seen = np.bincount(codes + 1, minlength=len(values) + 1)[1:].tolist()
         known = zip(values, seen, strict=True)
-        names = sorted(value for value, is_seen in known if is_seen and value is not None)
-    else:
-        names = list(fixed)
+        names = sorted(value for value, count in known if count and value is not None)
     place: dict[str | None, int] = {name: number for number, name in enumerate(names)}
     places = np.array([*(place.get(value, -1) for value in values), -1], dtype=np.int32)
     dtype = _few_names(tuple(names)) if len(names) <= FEW else _named(names)
@@ -286,7 +290,8 @@ def _categorical(codes: Numbers, values: Sequence[str | None], column: Column) -
 
 
 def _named(names: Sequence[str]) -> pd.CategoricalDtype:
-    return pd.CategoricalDtype(pd.Index(list(names), dtype="str"))
+    texts = _dtype("str").__from_arrow__(pa.array(names, TEXT))
+    return pd.CategoricalDtype(pd.Index(texts, copy=False))
 
 
 @lru_cache

@@ -20,10 +20,13 @@ from .paths import posix_path, project_of
 # What the rows of the other frames are told of their session, and of their message.
 OF_SESSION = ("opencode_session_id", "root_session_id", "parent_session_id", "project")
 OF_MESSAGE = ("agent_name", "provider", "model")
-PLACE = ("workdir", "worktree")
 LATEST = datetime.max.replace(tzinfo=UTC)
 NO_SEQ = 2**31  # after every seq
 
+# What is read of a session to tell of it in the other frames.
+TOLD = ("id", "opencode_id", "parent_id", "workdir", "worktree", "agent_name", "created_at")
+
+Place = tuple[str | None, str | None]  # a session's workdir and worktree
 Columns = dict[str, Any]  # by name, Arrow arrays, `Coded`, or arrays of objects
 StoredRow = dict[str, Any]
 
@@ -101,8 +104,9 @@ def build(
     own = looked_up([row.get("agent_name") for row in rows], at)
     found["agent_name"] = filled(found["agent_name"], own)
     if name == "file_events":
+        of_session = [(row.get("workdir"), row.get("worktree")) for row in rows]
         for column in ("file_path", "new_file_path"):
-            found[column] = _paths(coded(stored[column]), at, rows)
+            found[column] = shown_paths(coded(stored[column]), at, of_session)
     order = row_order(ranked(stored["session_id"], sessions), stored)
     return to_frame(COLUMNS[name], found, order)
 
@@ -130,14 +134,21 @@ def row_order(ranks: Numbers, stored: Any) -> Numbers | None:
     return found.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
-def _paths(paths: Coded, at: Numbers, rows: Sequence[StoredRow]) -> Coded:
-    """Paths as the frames show them; each different one of a place is worked out once."""
-    where = [tuple(row.get(column) for column in PLACE) for row in rows]
-    different = list(dict.fromkeys(where))
-    number = {place: i for i, place in enumerate(different)}
-    of_session = np.array([number[place] for place in where] or [0], dtype=np.int64)
+def shown_paths(paths: Coded, at: Numbers, of_session: Sequence[Place]) -> Coded:
+    """Paths as the frames show them; each different one of a place is worked out once.
+
+    Args:
+        paths: as they are stored.
+        at: each row's session.
+        of_session: each session's place.
+    """
     count = len(paths.values)
-    pairs = np.where(paths.codes < 0, -1, of_session[at] * count + paths.codes)
+    if not count:
+        return paths
+    different = list(dict.fromkeys(of_session))
+    number = {place: i for i, place in enumerate(different)}
+    place_at = np.array([number[place] for place in of_session] or [0], dtype=np.int64)
+    pairs = np.where(paths.codes < 0, -1, place_at[at] * count + paths.codes)
     codes, seen = pd.factorize(pairs)
     shown = [
         None if pair < 0 else posix_path(str(paths.values[pair % count]), *different[pair // count])

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -19,9 +18,18 @@ from ..moments import Moment, moment
 from ..shown import visible
 from ..store import NotAtOnce, Store, TableName, Where
 from .arrow import Rows, coded, listed, rows_of, tabled, types
-from .building import OF_MESSAGE, Sessions, StoredRow, sessions_of
+from .building import (
+    OF_MESSAGE,
+    Place,
+    Sessions,
+    StoredRow,
+    ranked,
+    row_order,
+    sessions_of,
+    shown_paths,
+)
 from .columns import COLUMNS
-from .paths import plain_paths, posix_path, project_of
+from .paths import plain_paths, project_of
 
 # Stored columns that a frame is computed from, beside those it shows.
 COMPUTED_FROM: dict[TableName, tuple[str, ...]] = {
@@ -57,17 +65,18 @@ async def choose(
     project: str | None,
     file_path: str | None,
     diffs: bool,
+    told: Sequence[str],
 ) -> Chosen:
-    """Which rows these filters of `load` mean."""
+    """Which rows these filters of `load` mean; `told` is what to read of their sessions."""
     rows: list[StoredRow] | None = None
     wanted: set[str] | None = None
     if sessions is not None:
-        rows = await _with_ancestors(store, sessions)
+        rows = await _with_ancestors(store, told, sessions)
         named = {row["id"] for row in rows} & {*sessions}
         by_opencode = {row["opencode_id"]: row["id"] for row in rows}
         wanted = named | {by_opencode[id] for id in {*sessions} - named if id in by_opencode}
     elif file_path is None or since is not None or project is not None:
-        rows = await _sessions(store)
+        rows = await _sessions(store, told)
     if rows is not None and (since is not None or project is not None):
         wanted = {row["id"] for row in rows} if wanted is None else wanted
         if project is not None:
@@ -75,7 +84,7 @@ async def choose(
         if since is not None:
             wanted &= await store.touched(moment(since))
     if file_path is not None:
-        found, events = await _choose_events(store, rows, wanted, file_path, diffs)
+        found, events = await _choose_events(store, told, rows, wanted, file_path, diffs)
         messages = _values(events["message_id"])
         return Chosen(
             found,
@@ -89,6 +98,7 @@ async def choose(
 
 async def _choose_events(
     store: Store,
+    told: Sequence[str],
     rows: list[StoredRow] | None,
     wanted: set[str] | None,
     file_path: str,
@@ -103,36 +113,30 @@ async def _choose_events(
     columns = [*stored_columns("file_events", diffs), *OF_MESSAGE]
     found = await _on_paths(store, columns, paths, posixpath.basename(file_path).strip("."))
     if rows is None:
-        rows = await _with_ancestors(store, _values(found["session_id"]), ("id",))
+        rows = await _with_ancestors(store, told, _values(found["session_id"]), ("id",))
     place_of = {row["id"]: _place(row) for row in rows if wanted is None or row["id"] in wanted}
     events = _shown_as(file_path, found, place_of, wanted is None)
-    return sessions_of(rows, _values(events["session_id"])), events
+    told_of = sessions_of(rows, _values(events["session_id"]))
+    order = row_order(ranked(events["session_id"], told_of), events)
+    return told_of, events if order is None else events.take(pa.array(order))
 
 
-def _shown_as(
-    file_path: str, found: Any, place_of: Mapping[str, tuple[str | None, str | None]], is_any: bool
-) -> Any:
+def _shown_as(file_path: str, found: Any, place_of: Mapping[str, Place], is_any: bool) -> Any:
     """The events whose path is shown like this, each once; in these sessions, or in any."""
     at, ids = coded(found["session_id"])
-    elsewhere = (None, None) if is_any else None
-    of_session = [place_of.get(id or "", elsewhere) for id in ids]
-    places = list(dict.fromkeys(of_session))  # few: what is shown there is worked out once
-    number = {place: n for n, place in enumerate(places)}
-    at = np.array([number[place] for place in of_session], dtype=np.int32)[at]
-
-    @cache
-    def is_it(number: int, path: str | None) -> bool:
-        place = places[number]
-        return place is not None and path is not None and posix_path(path, *place) == file_path
-
-    is_wanted = np.zeros(found.num_rows, dtype=bool)
+    places = [place_of.get(id or "", (None, None)) for id in ids]
+    is_it = np.zeros(found.num_rows, dtype=bool)
     for column in ("file_path", "new_file_path"):
-        codes, paths = coded(found[column])
-        named = np.array([*paths, None], dtype=object)[codes]  # the last for -1
-        is_wanted |= np.fromiter(map(is_it, at.tolist(), named), bool, len(named))
-    events = found.filter(pa.array(is_wanted))
-    ids = events["id"].combine_chunks()
-    return events.take(pc.index_in(pc.unique(ids), value_set=ids))
+        codes, paths = shown_paths(coded(found[column]), at, places)
+        if file_path in paths:
+            is_it |= codes == paths.index(file_path)
+    if not is_any:
+        is_it &= np.array([*(id in place_of for id in ids), False])[at]
+    events = found if is_it.all() else found.filter(pa.array(is_it))
+    different = pc.unique(events["id"])
+    if len(different) == events.num_rows:
+        return events
+    return events.take(pc.index_in(different, value_set=events["id"].combine_chunks()))
 
 
 def _values(column: Any) -> set[str]:
@@ -160,8 +164,9 @@ def stored_columns(name: TableName, optional: bool) -> list[str]:
     return list(dict.fromkeys([*wanted, *COMPUTED_FROM[name]]))
 
 
-async def _sessions(store: Store, where: Where | None = None) -> list[StoredRow]:
-    columns = stored_columns("sessions", optional=False)
+async def _sessions(
+    store: Store, columns: Sequence[str], where: Where | None = None
+) -> list[StoredRow]:
     if where is None:
         with suppress(NotAtOnce):
             texts = await store.texts("sessions", columns, {})
@@ -180,7 +185,7 @@ async def aside(make: Callable[Given, Made], *args: Given.args, **kwargs: Given.
 
 
 async def _with_ancestors(
-    store: Store, ids: Collection[str], by: Sequence[str] = IDS
+    store: Store, columns: Sequence[str], ids: Collection[str], by: Sequence[str] = IDS
 ) -> list[StoredRow]:
     """Sessions, by row id or else opencode's, and those they come from."""
     found: dict[str, StoredRow] = {}
@@ -190,7 +195,8 @@ async def _with_ancestors(
         for column in by:
             listed = sorted(missing)
             for start in range(0, len(listed), IDS_AT_ONCE):
-                for row in await _sessions(store, {column: listed[start : start + IDS_AT_ONCE]}):
+                where = {column: listed[start : start + IDS_AT_ONCE]}
+                for row in await _sessions(store, columns, where):
                     found[row["id"]] = row
                     missing.discard(row[column])
         by = IDS[::-1]  # a parent is named by opencode's, or else by the row's

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from ..moments import Moment
 from ..store import NotAtOnce, Store, TableName
 from .arrow import Rows
-from .building import OF_MESSAGE, Columns, build, session_frame
+from .building import OF_MESSAGE, TOLD, Columns, build, session_frame
 from .choosing import IDS_AT_ONCE, Chosen, aside, choose, of_project, stored_columns
 from .frames import Frames
 from .totals import totals_of
@@ -68,7 +68,8 @@ async def load(
             wanted |= {"tool_calls": parts, "file_events": diffs}
             if found := await _at_once(svc.store, wanted, bar):
                 return Frames(**found)
-        chosen = await choose(svc.store, sessions, since, project, file_path, diffs)
+        told = stored_columns("sessions", optional=False)
+        chosen = await choose(svc.store, sessions, since, project, file_path, diffs, told)
         loading = _Loading(svc.store, chosen, bar)
         messages = await loading.frame("messages", parts)  # first: the others are told of them
         return Frames(
@@ -95,7 +96,8 @@ async def load_frame(
                 return found[name]
 
         async def loaded(store: Store) -> pd.DataFrame:
-            chosen = await choose(store, sessions, None, None, file_path, optional)
+            told = stored_columns(name, optional=False) if name == "sessions" else TOLD
+            chosen = await choose(store, sessions, None, None, file_path, optional, told)
             loading = _Loading(store, chosen, bar)
             if name == "sessions":
                 return await loading.session_frame()
@@ -110,7 +112,7 @@ async def load_message(svc: HasStore, id: str) -> pd.DataFrame:
     async def loaded(store: Store) -> pd.DataFrame:
         ids = await store.with_prompt(id)
         of = {session for (session,) in await store.select("messages", ["session_id"], {"id": ids})}
-        chosen = await choose(store, of, None, None, None, False)
+        chosen = await choose(store, of, None, None, None, False, TOLD)
         chosen = replace(chosen, where={"messages": ("id", ids)})
         with tqdm(disable=True) as bar:
             return await _Loading(store, chosen, bar).frame("messages", True)
