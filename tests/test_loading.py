@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -24,11 +25,12 @@ from sqlalchemy.dialects import sqlite
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames, load
+from opencode_sessions.analytics.arrow import tabled, types
 from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
 from opencode_sessions.models import ODDLY_WRITTEN
 from opencode_sessions.showing.source import FromFrames
-from opencode_sessions.store import NotAtOnce, Put, Store, engine, queries
+from opencode_sessions.store import NotAtOnce, Put, Store, Texts, engine, queries
 from opencode_sessions.store.sql import SqlStore
 from opencode_sessions.store.sqlite_reading import SqliteReader
 from opencode_sessions.store.values import is_oddly_written
@@ -297,6 +299,25 @@ async def test_events_whatever_they_hold(tmp_path: Path, changed: str) -> None:
         assert len(whole) == 2
 
 
+@given(
+    st.lists(st.none() | st.text('a,"[]', max_size=3), max_size=3),
+    st.lists(st.none() | st.integers(-(2**31), 2**31 - 1), max_size=3),
+    st.integers(1, 4),
+)
+@example([","], [0], 2)  # half of such a text looks like all of it
+def test_what_is_alike_is_read_as_it_is(
+    texts: list[str | None], numbers: list[int | None], times: int
+) -> None:
+    stored: dict[str, list[Any]] = {"tool": texts, "error": texts, "turn": numbers}
+    for name, some in stored.items():
+        values = some * times
+        batch = Texts({name: orjson.dumps(values)}, {})
+        typed = types("file_events", [name])
+        found = tabled(batch, typed, {})
+        assert found.schema.field(name).type == typed[name]
+        assert found[name].to_pylist() == values
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -469,7 +490,7 @@ async def test_file_and_session_are_found_by_index(tmp_path: Path) -> None:
     """Each part of what finds a file's events reads an index, also in a store of any size."""
     async with await ocs.open(tmp_path / "x.db"):
         pass
-    for asked in (queries.on_paths, queries.texts_on_paths):
+    for asked, first in ((queries.on_paths, []), (queries.texts_on_paths, ["INTEGER PRIMARY KEY"])):
         statement, values = asked(["id"], {"a.py", "/w/a.py"}, "a.py")
         compiled = statement.params(values).compile(
             dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
@@ -477,7 +498,8 @@ async def test_file_and_session_are_found_by_index(tmp_path: Path) -> None:
         with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {compiled}")]
         used = [step for step in plan if "opencode_file_events" in step]
-        names = ["file_path", "odd_path", "new_path"]
-        assert len(used) == 3
-        for step, name in zip(used, names, strict=True):
-            assert f"INDEX ix_opencode_file_events_{name}" in step
+        indexes = [
+            f"ix_opencode_file_events_{name}" for name in ("file_path", "odd_path", "new_path")
+        ]
+        for step, index in zip(used, [*first, *indexes], strict=True):
+            assert index in step

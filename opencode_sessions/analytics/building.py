@@ -83,6 +83,9 @@ def build(
         agents: `id`, `agent_name`, `provider` and `model` of the messages of its rows, where its
             own columns do not say the last three.
     """
+    order = row_order(ranked(stored["session_id"], sessions), stored)
+    if order is not None and not isinstance(stored, Mapping):  # a table not in order is of few rows
+        stored, order = stored.take(pa.array(order)), None
     at, ids = coded(stored["session_id"])
     rows: list[StoredRow] = [sessions.rows.get(id, {}) for id in ids if id is not None]
     has = {*stored} if isinstance(stored, Mapping) else {*stored.column_names}
@@ -107,7 +110,6 @@ def build(
         of_session = [(row.get("workdir"), row.get("worktree")) for row in rows]
         for column in ("file_path", "new_file_path"):
             found[column] = shown_paths(coded(stored[column]), at, of_session)
-    order = row_order(ranked(stored["session_id"], sessions), stored)
     return to_frame(COLUMNS[name], found, order)
 
 

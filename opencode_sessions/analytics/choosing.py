@@ -12,7 +12,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..moments import Moment, moment
 from ..shown import visible
@@ -23,8 +22,6 @@ from .building import (
     Place,
     Sessions,
     StoredRow,
-    ranked,
-    row_order,
     sessions_of,
     shown_paths,
 )
@@ -116,13 +113,11 @@ async def _choose_events(
         rows = await _with_ancestors(store, told, _values(found["session_id"]), ("id",))
     place_of = {row["id"]: _place(row) for row in rows if wanted is None or row["id"] in wanted}
     events = _shown_as(file_path, found, place_of, wanted is None)
-    told_of = sessions_of(rows, _values(events["session_id"]))
-    order = row_order(ranked(events["session_id"], told_of), events)
-    return told_of, events if order is None else events.take(pa.array(order))
+    return sessions_of(rows, _values(events["session_id"])), events
 
 
 def _shown_as(file_path: str, found: Any, place_of: Mapping[str, Place], is_any: bool) -> Any:
-    """The events whose path is shown like this, each once; in these sessions, or in any."""
+    """The events whose path is shown like this; in these sessions, or in any."""
     at, ids = coded(found["session_id"])
     places = [place_of.get(id or "", (None, None)) for id in ids]
     is_it = np.zeros(found.num_rows, dtype=bool)
@@ -132,15 +127,14 @@ def _shown_as(file_path: str, found: Any, place_of: Mapping[str, Place], is_any:
             is_it |= codes == paths.index(file_path)
     if not is_any:
         is_it &= np.array([*(id in place_of for id in ids), False])[at]
-    events = found if is_it.all() else found.filter(pa.array(is_it))
-    different = pc.unique(events["id"])
-    if len(different) == events.num_rows:
-        return events
-    return events.take(pc.index_in(different, value_set=events["id"].combine_chunks()))
+    return found if is_it.all() else found.filter(pa.array(is_it))
 
 
 def _values(column: Any) -> set[str]:
-    return {*listed(pc.unique(column))} - {None}
+    if pa.types.is_dictionary(column.type):
+        codes, values = coded(column)
+        return {values[code] for code in {*codes.tolist()} - {-1}}
+    return {*listed(column)} - {None}
 
 
 async def _on_paths(

@@ -271,13 +271,13 @@ class Store(Protocol):
         """File events from or to one of these paths, and what else may be shown with this ending.
 
         That are those whose path is oddly written; with no paths, all that may. Columns that
-        events do not have, are those of their message.
+        events do not have, are those of their message; `id` is one of the columns.
         """
 
     async def texts_on_paths(
         self, columns: Sequence[str], paths: Collection[str] | None, ending: str
     ) -> Texts:
-        """The same as texts, which is faster; a row may come twice.
+        """The same as texts, which is faster.
 
         Raises:
             NotAtOnce: they are to be read as rows.

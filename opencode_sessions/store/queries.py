@@ -30,8 +30,6 @@ from . import MONEY, TableName, Where
 from .texts import expressions
 from .values import dumps
 
-PATHS = bindparam("paths", type_=String(), expanding=True)
-
 # A statement, and the values it is asked with. One that is made anew or has values of its own is
 # read through by SQLAlchemy each time, to find what it was compiled to.
 Asked = tuple[Select[Any] | CompoundSelect[Any], dict[str, Any]]
@@ -139,7 +137,7 @@ def on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str)
 
 
 def texts_on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Asked:
-    """The same as one row of texts, for SQLite."""
+    """The same as one row of texts, for SQLite; no row comes twice."""
     given = {} if paths is None else {"paths": dumps(list(paths))}
     return _texts_on_paths(tuple(columns), paths is None), _ending(ending) | given
 
@@ -149,39 +147,53 @@ def _ending(ending: str) -> dict[str, str]:
 
 
 @cache
-def _texts_on_paths(columns: tuple[str, ...], is_any: bool) -> Select[Any]:
-    paths = text("SELECT value FROM json_each(:paths)")
-    found = _on_paths(columns, is_any, paths.bindparams(bindparam("paths", type_=String())))
-    return _as_texts("file_events", columns).select_from(found.subquery())
-
-
-def _as_texts(name: TableName, columns: Sequence[str]) -> Select[Any]:
-    made: list[ColumnElement[Any]] = [literal_column(each) for each in expressions(name, columns)]
-    return select(*made)
+def _on_paths(columns: tuple[str, ...], is_any: bool) -> CompoundSelect[Any]:
+    paths = bindparam("paths", type_=String(), expanding=True)
+    found = _with_messages(columns)
+    return union_all(*(found.where(*way) for way in _ways(None if is_any else paths)))
 
 
 @cache
-def _on_paths(columns: tuple[str, ...], is_any: bool, paths: Any = PATHS) -> CompoundSelect[Any]:
-    events, messages = TABLES["file_events"], TABLES["messages"]
-    path, new_path = events.c.file_path, events.c.new_file_path
-    ending = bindparam("ending", type_=String())
-    has = [(events if name in events.c else messages).c[name] for name in columns]
-    found = select(*has).select_from(
-        events.outerjoin(messages, messages.c.id == events.c.message_id)
+def _texts_on_paths(columns: tuple[str, ...], is_any: bool) -> Select[Any]:
+    paths = text("SELECT value FROM json_each(:paths)").bindparams(
+        bindparam("paths", type_=String())
     )
+    events = TABLES["file_events"]
+    rowid: ColumnElement[int] = literal_column(f"{events.name}.rowid")
+    ids = select(rowid).select_from(events).correlate(None)
+    on = union_all(*(ids.where(*way) for way in _ways(None if is_any else paths)))
+    found = _with_messages(columns).where(rowid.in_(on))
+    return _as_texts("file_events", columns).select_from(found.subquery())
+
+
+def _with_messages(columns: Sequence[str]) -> Select[Any]:
+    events, messages = TABLES["file_events"], TABLES["messages"]
+    has = [(events if name in events.c else messages).c[name] for name in columns]
+    with_messages = events.outerjoin(messages, messages.c.id == events.c.message_id)
+    return select(*has).select_from(with_messages)
+
+
+def _ways(paths: Any) -> list[tuple[ColumnElement[bool], ...]]:
+    """How a file event may be on some paths or, without them, on any that may have the ending."""
+    path, new_path = (TABLES["file_events"].c[name] for name in ("file_path", "new_file_path"))
+    ending = bindparam("ending", type_=String())
+    is_move: ColumnElement[bool] = literal_column(IS_MOVE)
+    is_odd: ColumnElement[bool] = literal_column(f"({ODDLY_WRITTEN})")
 
     def may_end(path: ColumnElement[str | None]) -> ColumnElement[bool]:
         closings = (path.endswith(mark, autoescape=True) for mark in ("/", "\\", "."))
         # Not the parameter alone: SQLite would plan the whole statement anew for each value of it.
         return or_(path.like("%" + ending, escape="/"), path == "", *closings)
 
-    if is_any:
-        return union_all(found.where(may_end(path)), found.where(text(IS_MOVE), may_end(new_path)))
-    return union_all(
-        found.where(path.in_(paths)),
-        found.where(text(f"({ODDLY_WRITTEN})"), may_end(path)),
-        found.where(text(IS_MOVE), or_(new_path.in_(paths), may_end(new_path))),
-    )
+    if paths is None:
+        return [(may_end(path),), (is_move, may_end(new_path))]
+    is_moved_there = or_(new_path.in_(paths), may_end(new_path))
+    return [(path.in_(paths),), (is_odd, may_end(path)), (is_move, is_moved_there)]
+
+
+def _as_texts(name: TableName, columns: Sequence[str]) -> Select[Any]:
+    made: list[ColumnElement[Any]] = [literal_column(each) for each in expressions(name, columns)]
+    return select(*made)
 
 
 def known(name: TableName, ids: Sequence[str]) -> Select[Any]:

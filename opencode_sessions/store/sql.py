@@ -225,12 +225,13 @@ class SqlStore:
     ) -> list[tuple[Any, ...]]:
         """File events on these paths, or on oddly written ones that may be shown like this."""
         found = await self._read(self._all(*queries.on_paths(columns, paths, ending)))
-        return list(dict.fromkeys(found))
+        at = columns.index("id")
+        return list({row[at]: row for row in found}.values())
 
     async def texts_on_paths(
         self, columns: Sequence[str], paths: Collection[str] | None, ending: str
     ) -> Texts:
-        """The same as texts, each row once or twice."""
+        """The same as texts."""
         if self._dialect() != "sqlite":
             raise NotAtOnce
         asked = queries.texts_on_paths(columns, paths, ending)
