@@ -4,7 +4,7 @@ What repeats is kept once and no value is an object: a million rows take a tenth
 as Python objects, and no step holds the interpreter for long. JSON columns alone stay objects.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ FEW = 20  # names of categories that are worth keeping for the next frame
 BATCH = 20_000  # rows converted at once
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
+Named = Callable[[tuple[str, ...]], pd.CategoricalDtype]
 
 
 class Coded(NamedTuple):
@@ -140,14 +141,22 @@ def _parsed(text: bytes, type_: Any) -> Any:
     """The values of a JSON array, as `Texts` has them."""
     if type_ is None:
         return [None if value is None else loads(value) for value in orjson.loads(text)]
-    count = len(text) // len(",null")
-    if text.startswith(b"[null") and text == b"[null" + b",null" * (count - 1) + b"]":
+    first = text[1 : text.find(b",")]  # of one value, that is all but the bracket
+    count, rest = divmod(len(text) - 1, len(first) + 1)
+    is_alike = not rest and text.endswith(first + b"]") and text.count(b"," + first) == count - 1
+    if is_alike and first == b"null":
         return pa.chunked_array([pa.nulls(count, type_)])
-    values = orjson.loads(text)
+    if is_alike and first not in (b"", b'"'):  # no value; half of a text that begins with a comma
+        return pa.chunked_array([pa.repeat(_typed([orjson.loads(first)], type_)[0], count)])
+    return _typed(orjson.loads(text), type_)
+
+
+def _typed(values: list[Any], type_: Any) -> Any:
     if pa.types.is_floating(type_):
         return pc.divide(array(values, pa.int64()).cast(type_), 1e6)
     if pa.types.is_timestamp(type_):
-        return array(values, pa.string()).cast(pa.timestamp("us")).cast(type_)
+        times = pa.array(values, pa.string()).cast(pa.timestamp("us"))
+        return pa.chunked_array([times.view(type_)])
     if pa.types.is_boolean(type_):
         return array(values, pa.int8()).cast(type_)
     return array(values, type_)
@@ -168,6 +177,8 @@ def _encoded(rows: Any, types: Mapping[str, Any]) -> Any:
 
 def array(values: Sequence[Any], type_: Any) -> Any:
     """Values as a chunked array of an Arrow type; text that repeats is encoded."""
+    if type_ is REPEATED:  # in two steps: the second does not hold the interpreter
+        return pa.chunked_array([pa.array(values, pa.string()).dictionary_encode()])
     return pa.chunked_array([pa.array(values, type_)])
 
 
@@ -244,9 +255,10 @@ def to_frame(
         found: by column, an Arrow array, `Coded`, or an array of objects.
         order: which row comes where; None leaves them as they are.
     """
+    named = cache(_named)  # the root of a session mostly is the session
     return pd.DataFrame(
         {
-            column.name: _values(found[column.name], column, order)
+            column.name: _values(found[column.name], column, order, named)
             for column in columns
             if column.name in found
         },
@@ -254,10 +266,10 @@ def to_frame(
     )
 
 
-def _values(array: Any, column: Column, order: Numbers | None) -> Any:
+def _values(array: Any, column: Column, order: Numbers | None, named: Named) -> Any:
     if column.dtype == "category":
         codes, values = array if isinstance(array, Coded) else coded(array)
-        return _categorical(codes if order is None else codes[order], values, column)
+        return _categorical(codes if order is None else codes[order], values, column, named)
     if isinstance(array, np.ndarray):
         return array if order is None else array[order]
     if column.dtype == "bool":  # rows from before the column was there have none
@@ -276,7 +288,9 @@ def _dtype(name: str) -> Any:
     return pd.api.types.pandas_dtype(name)
 
 
-def _categorical(codes: Numbers, values: Sequence[str | None], column: Column) -> pd.Categorical:
+def _categorical(
+    codes: Numbers, values: Sequence[str | None], column: Column, named: Named
+) -> pd.Categorical:
     """The fixed categories, or those observed, sorted."""
     names: Sequence[str] | None = FIXED.get(column.name)
     if names is None:
@@ -285,11 +299,11 @@ def _categorical(codes: Numbers, values: Sequence[str | None], column: Column) -
         names = sorted(value for value, count in known if count and value is not None)
     place: dict[str | None, int] = {name: number for number, name in enumerate(names)}
     places = np.array([*(place.get(value, -1) for value in values), -1], dtype=np.int32)
-    dtype = _few_names(tuple(names)) if len(names) <= FEW else _named(names)
+    dtype = (_few_names if len(names) <= FEW else named)(tuple(names))
     return pd.Categorical.from_codes(places[codes], dtype=dtype, validate=False)
 
 
-def _named(names: Sequence[str]) -> pd.CategoricalDtype:
+def _named(names: tuple[str, ...]) -> pd.CategoricalDtype:
     texts = _dtype("str").__from_arrow__(pa.array(names, TEXT))
     return pd.CategoricalDtype(pd.Index(texts, copy=False))
 

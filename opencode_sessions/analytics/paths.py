@@ -42,12 +42,14 @@ def plain_paths(shown: str, places: Iterable[tuple[str | None, str | None]]) -> 
     ways (`./a`, `b//a`, `../b/a`) are without number: the store knows those by how they look. None
     where one place is of Windows: there it is upper and lower case as well.
     """
-    found = set()
+    if DRIVE.match(shown):
+        return None
+    found, plain = set(), _normal(shown)
     for directory, worktree in places:
-        if any(DRIVE.match(path or "") for path in (shown, directory, worktree)):
+        if DRIVE.match(directory or "") or DRIVE.match(worktree or ""):
             return None
         root = project_of(directory, worktree)
-        for full in (_normal(posixpath.join(root or "", shown)), _normal(shown)):
+        for full in (_normal(posixpath.join(root or "", shown)), plain):
             found.add(full)
             if directory:
                 above = _normal(directory).rstrip("/") + "/"
