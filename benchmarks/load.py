@@ -191,38 +191,38 @@ def added(file: Path, events: int, sessions: int, seed: int) -> None:
 
 def copied(file: Path, url: str) -> None:
     """Copies a store's rows into one on a server."""
-    import adbc_driver_postgresql.dbapi as adbc
-    import pyarrow as pa
+    asyncio.run(_copied(file, url))
 
-    async def make() -> None:
-        await (await ocs.open(url)).close()
 
-    asyncio.run(make())
-    with closing(sqlite3.connect(file)) as source, adbc.connect(url) as target:
-        cursor = target.cursor()
-        for name in ("sessions", "messages", "tool_calls", "file_events"):
-            table = TABLES[name]
-            rows = source.execute(f"SELECT * FROM {table.name}")
-            columns = [column for column, *_ in rows.description]
-            cursor.execute("SET TIME ZONE 'UTC'")
-            cursor.execute(
-                f"CREATE TEMPORARY TABLE texts ({', '.join(f'{c} text' for c in columns)})"
-            )
-            while chunk := rows.fetchmany(50_000):
-                texts = [
-                    [None if v is None else str(v) for v in column]
-                    for column in zip(*chunk, strict=True)
-                ]
-                batch = pa.record_batch([pa.array(t, pa.string()) for t in texts], names=columns)
-                cursor.adbc_ingest("texts", batch, mode="append", temporary=True)
-            typed = ", ".join(
-                f"{c}::{table.c[c].type.compile(sa.dialects.postgresql.dialect())}" for c in columns
-            )
-            cursor.execute(
-                f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT {typed} FROM texts"
-            )
-            cursor.execute("DROP TABLE texts")
-        target.commit()
+async def _copied(file: Path, url: str) -> None:
+    import asyncpg
+
+    await (await ocs.open(url)).close()
+    target = await asyncpg.connect(url)
+    try:
+        await target.execute("SET TIME ZONE 'UTC'")
+        with closing(sqlite3.connect(file)) as source:
+            for name in ("sessions", "messages", "tool_calls", "file_events"):
+                await _copied_table(source, target, TABLES[name])
+    finally:
+        await target.close()
+
+
+async def _copied_table(source: sqlite3.Connection, target: Any, table: sa.Table) -> None:
+    rows = source.execute(f"SELECT * FROM {table.name}")
+    columns = [column for column, *_ in rows.description]
+    await target.execute(
+        f"CREATE TEMPORARY TABLE texts ({', '.join(f'{c} text' for c in columns)})"
+    )
+    while chunk := rows.fetchmany(50_000):
+        texts = [tuple(None if value is None else str(value) for value in row) for row in chunk]
+        await target.copy_records_to_table("texts", records=texts)
+    dialect = sa.dialects.postgresql.dialect()
+    typed = ", ".join(f"{c}::{table.c[c].type.compile(dialect)}" for c in columns)
+    await target.execute(
+        f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT {typed} FROM texts"
+    )
+    await target.execute("DROP TABLE texts")
 
 
 def on_server(folder: Path, events: int, names: Sequence[str], rounds: int) -> list[list[str]]:

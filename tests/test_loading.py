@@ -5,18 +5,17 @@ import os
 import posixpath
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import orjson
 import pandas as pd
-import pyarrow as pa
 import pytest
-from adbc_driver_postgresql import dbapi
 from conftest import RECORDINGS, Empty, Recording, open_and_close
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -30,7 +29,7 @@ from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
 from opencode_sessions.models import ODDLY_WRITTEN
 from opencode_sessions.showing.source import FromFrames
-from opencode_sessions.store import NotAtOnce, Put, Store, Texts, engine, queries
+from opencode_sessions.store import NotAtOnce, Put, Store, Texts, copying, engine, queries
 from opencode_sessions.store.sql import SqlStore
 from opencode_sessions.store.sqlite_reading import SqliteReader
 from opencode_sessions.store.values import is_oddly_written
@@ -362,21 +361,145 @@ async def test_messages_whatever_they_hold(
 async def test_a_table_of_postgresql_that_breaks_off_is_read_row_by_row(
     postgres_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One batch has come when the next one fails: nothing is twice, nothing is missing."""
+    """One row has come when the connection is gone: nothing is twice, nothing is missing."""
     broken = []
+    copy = asyncpg.Connection.copy_from_query
 
-    def breaks_off(self: dbapi.Cursor) -> Iterator[pa.RecordBatch]:
-        broken.append(self)
-        yield next(iter(whole(self)))
-        raise pa.ArrowInvalid("it broke off")
+    async def breaks_off(self: asyncpg.Connection, sql: str, *, output: Any, format: str) -> None:
+        async def some(received: bytes) -> None:
+            await output(received.splitlines(keepends=True)[0])
+            raise asyncpg.ConnectionDoesNotExistError("it broke off")
+
+        broken.append(sql)
+        await copy(self, sql, output=some, format=format)
 
     async with ocs.open(postgres_store) as svc:
         await said(svc, *map(str, range(9)))
         expected = await svc.messages()
-        whole = dbapi.Cursor.fetch_record_batch
-        monkeypatch.setattr(dbapi.Cursor, "fetch_record_batch", breaks_off)
+        monkeypatch.setattr(copying, "BLOCK", 1)
+        monkeypatch.setattr(asyncpg.Connection, "copy_from_query", breaks_off)
         pd.testing.assert_frame_equal(await svc.messages(), expected)
     assert broken
+
+
+HOSTILE = st.text(
+    st.sampled_from('",\n\r\\.tfé😀 ') | st.characters(exclude_categories=["Cs"])
+).map(
+    lambda text: text.replace("\0", "")  # which PostgreSQL has not
+)
+
+
+ROUNDED = "extra_float_digits = -9"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | HOSTILE,
+            st.none() | HOSTILE,
+            st.none() | st.floats(),
+            st.none() | st.datetimes(datetime(1000, 1, 1)),
+            st.none() | st.booleans(),
+        ),
+        min_size=9,
+        max_size=9,
+    ),
+    st.sampled_from([1, 50, copying.BLOCK]),
+    st.integers(1, 200),
+)
+@example(
+    [(text, "", 0.1, None, None) for text in ["\\.", '"', "\r\n", "\n", ",", " ", "", None, "t"]],
+    1,
+    1,
+)
+@example([(None, None, None, None, None)] * 9, 1, 200)
+async def test_rows_of_postgresql_whatever_they_hold(
+    nine_said: str, rows: list[tuple[Any, ...]], block: int, piece: int
+) -> None:
+    """However a server cuts them in pieces, too."""
+    copy = asyncpg.Connection.copy_from_query
+
+    async def in_pieces(self: asyncpg.Connection, sql: str, *, output: Any, format: str) -> None:
+        async def pieces(received: bytes) -> None:
+            for start in range(0, len(received), piece):
+                await output(received[start : start + piece])
+
+        await copy(self, sql, output=pieces, format=format)
+
+    connection = await asyncpg.connect(nine_said)
+    try:
+        await connection.executemany(
+            "UPDATE opencode_messages SET content = $1, error = $2, cost_usd = $3,"
+            " created_at = $4 AT TIME ZONE 'UTC', is_fork_copy = $5 WHERE seq = $6",
+            [(*row, seq) for seq, row in enumerate(rows)],
+        )
+    finally:
+        await connection.close()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(copying, "BLOCK", block)
+        patched.setattr(copying, "LITTLE", 0)
+        patched.setattr(asyncpg.Connection, "copy_from_query", in_pieces)
+        assert await read_at_once_as_row_by_row(nine_said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_at_once"),
+    [
+        ("ALTER TABLE opencode_messages ALTER created_at TYPE timestamp", True),  # others' tables
+        ("ALTER TABLE opencode_messages ALTER role TYPE varchar(20)", True),
+        ("ALTER TABLE opencode_messages ALTER tokens_input TYPE text USING 'many'", False),
+        ("UPDATE opencode_messages SET created_at = 'infinity' WHERE seq = 3", False),
+        ("UPDATE opencode_messages SET content = repeat('long ', 3000000) WHERE seq = 3", True),
+        ("UPDATE opencode_messages SET cost_usd = 0.1 + 0.2", True),
+        ("TRUNCATE opencode_sessions CASCADE", True),
+    ],
+)
+async def test_tables_of_postgresql_however_they_are(
+    nine_said: str, postgres: Server, changed: str, is_at_once: bool
+) -> None:
+    name = nine_said.rpartition("/")[2]
+    defaults = (f"ALTER DATABASE {name} SET {how}" for how in ("datestyle = German", ROUNDED))
+    postgres.execute(*defaults, changed, url=nine_said)
+    assert await read_at_once_as_row_by_row(nine_said) is is_at_once
+
+
+@pytest.fixture
+def nine_said(postgres_database: str) -> str:
+    async def say() -> None:
+        async with ocs.open(postgres_database) as svc:
+            await said(svc, *map(str, range(9)))
+
+    asyncio.run(say())
+    return postgres_database
+
+
+async def read_at_once_as_row_by_row(url: str) -> bool:
+    """Whether messages were read at once; they are the same, or refused the same, row by row."""
+    scans = []
+
+    async def read(svc: ocs.OpencodeSessionService) -> pd.DataFrame | str:
+        try:
+            return await svc.messages()
+        except (ocs.OpencodeSessionsError, ValueError, TypeError) as error:
+            return type(error).__name__
+
+    async def scan(self: SqlStore, *asked: Any) -> None:
+        scans.append(asked)
+        await scanned(self, *asked)
+
+    scanned = SqlStore.scan
+    async with ocs.open(url, migrate=False) as svc:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(SqlStore, "scan", scan)
+            found = await read(svc)
+        svc.store.whole = lambda: None  # type: ignore[method-assign]
+        expected = await read(svc)
+    if isinstance(found, str):
+        assert found == expected
+    else:
+        pd.testing.assert_frame_equal(found, expected)
+    return not scans
 
 
 def test_message_comes_with_the_prompt_it_answers(imported: Imported) -> None:

@@ -5,6 +5,7 @@ as Python objects, and no step holds the interpreter for long. JSON columns alon
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import csv
 
-from ..store import NotAtOnce, TableName, Texts
+from ..store import Csv, NotAtOnce, TableName, Texts
 from ..store.values import loads
 from .columns import COLUMNS, FIXED, TIME, Column
 
@@ -32,6 +34,8 @@ TYPES = {
 }
 # Stored columns that others are computed from.
 OTHERS = {"worktree": REPEATED, "completed_at": TYPES[TIME]}
+MANY = 50_000  # rows, whose columns are worth making at the same time
+COLUMNS_AT_ONCE = 2
 FEW = 20  # names of categories that are worth keeping for the next frame
 BATCH = 20_000  # rows converted at once
 
@@ -99,7 +103,9 @@ class Rows:
         self._waiting = []
 
 
-def tabled(batch: Any, types: Mapping[str, Any], before: dict[str, tuple[bytes, Any]]) -> Any:
+def tabled(
+    batch: Texts | Csv, types: Mapping[str, Any], before: dict[str, tuple[bytes, Any]]
+) -> Any:
     """Many rows as the store hands them over at once, as a table of these columns.
 
     Args:
@@ -114,7 +120,7 @@ def tabled(batch: Any, types: Mapping[str, Any], before: dict[str, tuple[bytes, 
     if isinstance(batch, Texts):
         return pa.table(_columns(batch, types, before))
     try:
-        return _encoded(pa.RecordBatchReader.from_stream(batch), types)
+        return _read(batch, types)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise NotAtOnce(str(error)) from error
 
@@ -162,17 +168,24 @@ def _typed(values: list[Any], type_: Any) -> Any:
     return array(values, type_)
 
 
-def _encoded(rows: Any, types: Mapping[str, Any]) -> Any:
-    """Rows from a stream, what repeats in them encoded batch by batch."""
-    batches = []
-    for batch in rows:
-        columns = [
-            column.dictionary_encode() if types[name] is REPEATED else column
-            for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        ]
-        batches.append(pa.table(dict(zip(batch.schema.names, columns, strict=True))))
-    schema = pa.schema(types.items())
-    return pa.concat_tables([batch.cast(schema) for batch in batches] or [schema.empty_table()])
+def _read(batch: Csv, types: Mapping[str, Any]) -> Any:
+    return csv.read_csv(
+        pa.BufferReader(batch.rows),
+        csv.ReadOptions(
+            column_names=batch.columns,
+            block_size=len(batch.rows),  # however long a row is
+            use_threads=False,
+        ),
+        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        csv.ConvertOptions(
+            column_types=types,
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["t"],
+            false_values=["f"],
+        ),
+    )
 
 
 def array(values: Sequence[Any], type_: Any) -> Any:
@@ -217,9 +230,17 @@ def rows_of(table: Any) -> list[dict[str, Any]]:
 
 
 def places(texts: Any, among: Any) -> Numbers:
-    """Where each text is among others, -1 where it is not."""
-    found = pc.index_in(texts, value_set=among.combine_chunks())
-    return pc.fill_null(found, -1).to_numpy()  # type: ignore[no-any-return]
+    """Where each text is among others, -1 where it is not; the same in a row are one search."""
+    chunks, starts = [], [np.empty(0, dtype=bool)]
+    for chunk in texts.chunks:
+        is_other = pc.fill_null(pc.not_equal(chunk[1:], chunk[:-1]), True)
+        is_start = np.append(True, is_other.to_numpy(zero_copy_only=False))[: len(chunk)]
+        chunks.append(chunk.filter(pa.array(is_start)))
+        starts.append(is_start)
+    found = pc.index_in(pa.chunked_array(chunks, texts.type), value_set=among.combine_chunks())
+    of_start: Numbers = pc.fill_null(found, -1).to_numpy()
+    at: Numbers = of_start[np.cumsum(np.concatenate(starts)) - 1]
+    return at
 
 
 def looked_up(values: Sequence[str | None], at: Numbers) -> Coded:
@@ -246,24 +267,29 @@ def merged(column: Coded) -> Coded:
 
 
 def to_frame(
-    columns: list[Column], found: Mapping[str, Any], order: Numbers | None
+    columns: list[Column], found: Mapping[str, Any], rows: int, order: Numbers | None
 ) -> pd.DataFrame:
     """A frame of these columns, as far as they were found, under their names and dtypes.
 
     Args:
         columns: the frame's columns.
         found: by column, an Arrow array, `Coded`, or an array of objects.
+        rows: how many there are in each.
         order: which row comes where; None leaves them as they are.
     """
+    wanted = [column for column in columns if column.name in found]
     named = cache(_named)  # the root of a session mostly is the session
-    return pd.DataFrame(
-        {
-            column.name: _values(found[column.name], column, order, named)
-            for column in columns
-            if column.name in found
-        },
-        copy=False,
-    )
+
+    def values(column: Column) -> Any:
+        return _values(found[column.name], column, order, named)
+
+    if rows < MANY:
+        made = [values(column) for column in wanted]
+    else:
+        with ThreadPoolExecutor(COLUMNS_AT_ONCE) as threads:
+            made = list(threads.map(values, wanted))
+    names = [column.name for column in wanted]
+    return pd.DataFrame(dict(zip(names, made, strict=True)), copy=False)
 
 
 def _values(array: Any, column: Column, order: Numbers | None, named: Named) -> Any:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..store import MONEY, TOTALS, TableName, Totals
-from .arrow import TYPES, Coded, Numbers, array, coded, filled, looked_up, places, to_frame
+from .arrow import MANY, TYPES, Coded, Numbers, array, coded, filled, looked_up, places, to_frame
 from .columns import COLUMNS
 from .paths import posix_path, project_of
 
@@ -65,7 +65,7 @@ def session_frame(sessions: Sessions, totals: Mapping[str, Totals]) -> pd.DataFr
         column.name: array([row[column.name] for row in rows], TYPES[column.dtype])
         for column in COLUMNS["sessions"]
     }
-    return to_frame(COLUMNS["sessions"], found, None)
+    return to_frame(COLUMNS["sessions"], found, len(rows), None)
 
 
 def build(
@@ -84,7 +84,8 @@ def build(
             own columns do not say the last three.
     """
     order = row_order(ranked(stored["session_id"], sessions), stored)
-    if order is not None and not isinstance(stored, Mapping):  # a table not in order is of few rows
+    # Few rows are put in order at once, many column by column as those are made.
+    if order is not None and len(order) < MANY and not isinstance(stored, Mapping):
         stored, order = stored.take(pa.array(order)), None
     at, ids = coded(stored["session_id"])
     rows: list[StoredRow] = [sessions.rows.get(id, {}) for id in ids if id is not None]
@@ -110,7 +111,7 @@ def build(
         of_session = [(row.get("workdir"), row.get("worktree")) for row in rows]
         for column in ("file_path", "new_file_path"):
             found[column] = shown_paths(coded(stored[column]), at, of_session)
-    return to_frame(COLUMNS[name], found, order)
+    return to_frame(COLUMNS[name], found, len(at), order)
 
 
 def ranked(session_ids: Any, sessions: Sessions) -> Numbers:

@@ -29,10 +29,11 @@ Took = Callable[[int], None]
 
 
 class Read(NamedTuple):
-    """The sessions, and tables of rows in the order of the frames."""
+    """The sessions, and the other tables."""
 
     sessions: Sessions
     tables: Mapping[TableName, Any]
+    """In the order of the frames: messages, and others where that takes no copy of their own."""
     keep: Callable[[], None]
     """Keeps for the next time what is worth it; to be called once, in any thread."""
 
@@ -95,7 +96,10 @@ class _Reading:
             if table is None:
                 table = self._with_agents(name, self._rows(name, self._columns[name]))
             order = row_order(ranked(table["session_id"], sessions), table)
-            tables[name] = table if order is None else _taken(table, order)
+            is_for_order = name == "messages" or name in due  # to be summed up, to be kept
+            if order is not None and (is_for_order or len(_runs(order)) <= SLICES):
+                table = _taken(table, order)
+            tables[name] = table
             if name == "messages":
                 self._messages = tables[name]
         return Read(sessions, tables, self._keeping(tables, due if has_marked else ()))
@@ -221,9 +225,14 @@ class _Reading:
 
 def _taken(table: Any, rows: Numbers) -> Any:
     """These rows in this order: as slices of the table, without a copy, where these are few."""
-    starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+    starts = _runs(rows)
     if len(starts) > SLICES:
         return table.take(pa.array(rows))
     lengths = np.diff(starts, append=len(rows))
     slices = map(table.slice, rows[starts].tolist(), lengths.tolist())
     return pa.concat_tables([table.slice(0, 0), *slices])
+
+
+def _runs(rows: Numbers) -> Numbers:
+    """Where rows begin that lie one behind the other."""
+    return np.flatnonzero(np.diff(rows, prepend=-2) != 1)

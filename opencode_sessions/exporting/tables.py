@@ -62,7 +62,7 @@ def frame_of(
         c.name: _objects(table[c.name], c.name) if c.dtype == "object" else table[c.name]
         for c in columns
     }
-    return to_frame(columns, found, order)
+    return to_frame(columns, found, table.num_rows, order)
 
 
 def _objects(texts: Any, column: str) -> Numbers:

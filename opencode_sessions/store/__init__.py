@@ -170,6 +170,16 @@ class Texts(NamedTuple):
     """Columns that are no millionths, in place of those."""
 
 
+class Csv(NamedTuple):
+    """Many rows at once: whole lines without a header, as PostgreSQL writes them.
+
+    What is there stands in quotes if it is empty, and truth is t or f.
+    """
+
+    columns: Sequence[str]
+    rows: bytes
+
+
 class Whole(Protocol):
     """One reading of whole tables, by the thread that enters it; much faster than row by row."""
 
@@ -189,8 +199,8 @@ class Whole(Protocol):
 
     def batches(
         self, table: TableName, columns: Sequence[str], sessions: Collection[str] | None = None
-    ) -> Iterator[Any]:
-        """The rows of a table, or of some sessions: `Texts`, or what has an Arrow stream.
+    ) -> "Iterator[Texts | Csv]":
+        """The rows of a table, or of some sessions.
 
         Raises:
             NotAtOnce: it cannot be read like this.

@@ -38,10 +38,10 @@ def whole_of(url: URL) -> Whole | None:
     if url.get_backend_name() == "sqlite":
         file = file_of(url)
         return SqliteWhole(file) if file is not None and file.is_file() else None
-    try:
-        from .adbc import PostgresWhole
-    except ImportError:  # it comes with an extra
+    if url.drivername != "postgresql+asyncpg":
         return None
+    from .copying import PostgresWhole  # asyncpg comes with an extra
+
     return PostgresWhole(url)
 
 
