@@ -289,7 +289,7 @@ def to_frame(
         with ThreadPoolExecutor(COLUMNS_AT_ONCE) as threads:
             made = list(threads.map(values, wanted))
     names = [column.name for column in wanted]
-    return pd.DataFrame(dict(zip(names, made, strict=True)), copy=False)
+    return pd.DataFrame(dict(zip(names, made, strict=True)), pd.RangeIndex(rows), copy=False)
 
 
 def _values(array: Any, column: Column, order: Numbers | None, named: Named) -> Any:

@@ -124,7 +124,10 @@ def ranked(session_ids: Any, sessions: Sessions) -> Numbers:
 
 def row_order(ranks: Numbers, stored: Any) -> Numbers | None:
     """The rows by rank, seq, time and id; None if they are in this order."""
-    key = ranks * (2 * NO_SEQ) + pc.fill_null(stored["seq"].cast("int64"), NO_SEQ).to_numpy()
+    seq = stored["seq"]
+    if seq.null_count:
+        seq = pc.fill_null(seq.cast("int64"), NO_SEQ)
+    key = ranks * (2 * NO_SEQ) + seq.to_numpy()
     steps = np.diff(key)
     if (steps > 0).all():
         return None
@@ -149,6 +152,10 @@ def shown_paths(paths: Coded, at: Numbers, of_session: Sequence[Place]) -> Coded
     if not count:
         return paths
     different = list(dict.fromkeys(of_session))
+    if len(different) == 1:
+        return looked_up(
+            [posix_path(str(path), *different[0]) for path in paths.values], paths.codes
+        )
     number = {place: i for i, place in enumerate(different)}
     place_at = np.array([number[place] for place in of_session] or [0], dtype=np.int64)
     pairs = np.where(paths.codes < 0, -1, place_at[at] * count + paths.codes)

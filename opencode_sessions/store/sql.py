@@ -168,7 +168,7 @@ class SqlStore:
             async with self._transaction(False) as executor:
                 result = await executor.execute(statement, values)
                 for batch in result.partitions(BATCH):
-                    rows.extend(tuple(row) for row in batch)
+                    rows.extend(map(tuple, batch))
                     await asyncio.sleep(0)
         return rows
 
