@@ -802,3 +802,28 @@ async def test_frames_of_every_mode_are_the_same(serve: Serve, small: Path) -> N
     ours, theirs = [await each.frames(diffs=True, parts=True) for each in (service, alone)]
     for name in KINDS:
         assert_frame_equal(getattr(ours, name), getattr(theirs, name))
+
+
+@pytest.mark.parametrize("made", ["callers", "subagents", "every other one"])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_tree_is_whole_whoever_stored_its_sessions(
+    recordings: dict[str, Recording], made: str, is_first: bool
+) -> None:
+    """An application knows some of the sessions by rows of its own, before an import or after."""
+    file = recordings[TRAILMAP].database
+    with closing(sqlite3.connect(file)) as opencode:
+        links = dict(opencode.execute("SELECT id, parent_id FROM session WHERE parent_id > ''"))
+    theirs = {"callers": {*links.values()}, "subagents": {*links}}.get(made, {*sorted(links)[::2]})
+    async with OpencodeSessionService(None) as svc:
+        if not is_first:
+            await svc.import_opencode(file)
+        for id in theirs:
+            session = await svc.get_or_create_session(id)
+            await svc.persist_message(session, "user", "of the application")
+        await svc.import_opencode(file)
+        sessions = (await svc.frames()).sessions
+    ids = ["session_id", "opencode_session_id", "parent_session_id", "root_session_id"]
+    rows = sessions[ids].astype(object).to_numpy().tolist()
+    opencodes = {id: opencode for id, opencode, *_ in rows}
+    assert {of: opencodes[parent] for _, of, parent, _ in rows if isinstance(parent, str)} == links
+    assert {of: opencodes[root] for _, of, _, root in rows if opencodes[root] != of} == links
