@@ -93,6 +93,18 @@ def test_the_page_of_columns_is_what_the_code_says() -> None:
     assert len(re.findall(r"^\| `", page, re.M)) == len(schema)
 
 
+def test_another_frames_values_come_as_the_page_says(trailmap: Recording) -> None:
+    frames = ocs.read_opencode(trailmap.database)
+    lines = re.findall(r"^    (.*)$", columns_page(), re.M)
+    events = frames.file_events.copy()
+    exec("\n".join(lines), {"frames": frames, "events": events})
+    merged = frames.file_events.merge(frames.sessions[["session_id", "model"]], on="session_id")
+    by_hand = dict(zip(frames.sessions["session_id"], frames.sessions["model"], strict=True))
+    expected = [by_hand[id] for id in events["session_id"]]
+    assert list(events["session_model"]) == list(merged["model_y"]) == expected
+    assert len(set(expected)) > 1
+
+
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_dtypes_are_those_promised(name: str, recordings: dict[str, Recording]) -> None:
     database = recordings[name].database

@@ -313,10 +313,20 @@ Every frame has all of its columns with these dtypes, also where it is empty, wh
 Categories are those observed, sorted; of """
 
 
+JOINED = """What another frame has to say of a row comes by its id, with `merge` or with a dict:
+
+    model = frames.sessions.set_index("session_id")["model"]
+    events["session_model"] = events["session_id"].map(model.to_dict())
+
+Not with `.map(model)` itself: where both are categories, pandas (3.1) may give the value of another
+row without a word."""
+
+
 def page() -> str:
     """`docs/columns.md`: a table for each frame."""
     fixed = [f"`{name}` always {', '.join(values)}" for name, values in FIXED.items()]
     lines = [f"{HEAD}{'; of '.join(fixed)}."]
+    lines += ["", JOINED]
     for frame, columns in COLUMNS.items():
         lines += [
             "",
