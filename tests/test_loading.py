@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -613,7 +614,8 @@ async def test_file_and_session_are_found_by_index(tmp_path: Path) -> None:
     """Each part of what finds a file's events reads an index, also in a store of any size."""
     async with await ocs.open(tmp_path / "x.db"):
         pass
-    for asked, first in ((queries.on_paths, []), (queries.texts_on_paths, ["INTEGER PRIMARY KEY"])):
+    row_by_row = partial(queries.on_paths, "sqlite")
+    for asked, first in ((row_by_row, []), (queries.texts_on_paths, ["INTEGER PRIMARY KEY"])):
         statement, values = asked(["id"], {"a.py", "/w/a.py"}, "a.py")
         compiled = statement.params(values).compile(
             dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}

@@ -200,6 +200,7 @@ def _set_up_asyncpg(connection: Any, _record: object) -> None:
     cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")  # else for ever
     cursor.execute("SET timezone = 'UTC'")  # what a column without a zone is to hold
     cursor.execute("SET jit = off")  # to compile a statement takes longer than most of them do
+    cursor.execute("SET parallel_setup_cost = 10000")  # and so does a process to help
     cursor.close()
     connection.commit()  # or what its first user writes would be rolled back with this
 

@@ -32,6 +32,10 @@ from .values import dumps
 
 # A statement, and the values it is asked with. One that is made anew or has values of its own is
 # read through by SQLAlchemy each time, to find what it was compiled to.
+# Every path begins with nothing. PostgreSQL takes nearly all paths to be odd ones and would look at
+# each; of those that begin with what it does not know yet it expects few, and asks their index.
+WITH_ANY_BEGINNING = "file_path ^@ (SELECT '')"
+
 Asked = tuple[Select[Any] | CompoundSelect[Any], dict[str, Any]]
 
 
@@ -126,14 +130,16 @@ def places() -> Select[Any]:
     return select(sessions.workdir, sessions.worktree).distinct()
 
 
-def on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Asked:
+def on_paths(
+    dialect: str, columns: Sequence[str], paths: Collection[str] | None, ending: str
+) -> Asked:
     """File events on some paths, or on oddly written ones that may be shown with this ending.
 
     With no paths, on any that may. Each part has an index of its own; a row may come twice.
     Columns that events do not have, are those of their message.
     """
     given = {} if paths is None else {"paths": list(paths)}
-    return _on_paths(tuple(columns), paths is None), _ending(ending) | given
+    return _on_paths(dialect, tuple(columns), paths is None), _ending(ending) | given
 
 
 def texts_on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Asked:
@@ -147,10 +153,10 @@ def _ending(ending: str) -> dict[str, str]:
 
 
 @cache
-def _on_paths(columns: tuple[str, ...], is_any: bool) -> CompoundSelect[Any]:
+def _on_paths(dialect: str, columns: tuple[str, ...], is_any: bool) -> CompoundSelect[Any]:
     paths = bindparam("paths", type_=String(), expanding=True)
     found = _with_messages(columns)
-    return union_all(*(found.where(*way) for way in _ways(None if is_any else paths)))
+    return union_all(*(found.where(*way) for way in _ways(dialect, None if is_any else paths)))
 
 
 @cache
@@ -161,7 +167,7 @@ def _texts_on_paths(columns: tuple[str, ...], is_any: bool) -> Select[Any]:
     events = TABLES["file_events"]
     rowid: ColumnElement[int] = literal_column(f"{events.name}.rowid")
     ids = select(rowid).select_from(events).correlate(None)
-    on = union_all(*(ids.where(*way) for way in _ways(None if is_any else paths)))
+    on = union_all(*(ids.where(*way) for way in _ways("sqlite", None if is_any else paths)))
     found = _with_messages(columns).where(rowid.in_(on))
     return _as_texts("file_events", columns).select_from(found.subquery())
 
@@ -173,12 +179,14 @@ def _with_messages(columns: Sequence[str]) -> Select[Any]:
     return select(*has).select_from(with_messages)
 
 
-def _ways(paths: Any) -> list[tuple[ColumnElement[bool], ...]]:
+def _ways(dialect: str, paths: Any) -> list[tuple[ColumnElement[bool], ...]]:
     """How a file event may be on some paths or, without them, on any that may have the ending."""
     path, new_path = (TABLES["file_events"].c[name] for name in ("file_path", "new_file_path"))
     ending = bindparam("ending", type_=String())
     is_move: ColumnElement[bool] = literal_column(IS_MOVE)
     is_odd: ColumnElement[bool] = literal_column(f"({ODDLY_WRITTEN})")
+    if dialect == "postgresql":
+        is_odd &= literal_column(WITH_ANY_BEGINNING)
 
     def may_end(path: ColumnElement[str | None]) -> ColumnElement[bool]:
         closings = (path.endswith(mark, autoescape=True) for mark in ("/", "\\", "."))

@@ -224,7 +224,9 @@ class SqlStore:
         self, columns: Sequence[str], paths: Collection[str] | None, ending: str
     ) -> list[tuple[Any, ...]]:
         """File events on these paths, or on oddly written ones that may be shown like this."""
-        found = await self._read(self._all(*queries.on_paths(columns, paths, ending)))
+        found = await self._read(
+            self._all(*queries.on_paths(self._dialect(), columns, paths, ending))
+        )
         at = columns.index("id")
         return list({row[at]: row for row in found}.values())
 
