@@ -130,6 +130,13 @@ def one_file(url: str, path: str) -> tuple[float, float, int]:
     return asyncio.run(run())
 
 
+def say_one_file(file: Path, url: str) -> None:
+    """Says how long it takes for a file as most are, and for a busy one."""
+    for path in (middle_path(file), FILE_PATH):
+        first, more, count = in_child(one_file, url, path)
+        print(f"{url.split(':')[0]}, {path}, {count} events: {more:.1f} ms, first {first:.1f} ms")
+
+
 def compare(folder: Path, events: int, names: Sequence[str], rounds: int) -> list[list[str]]:
     """Lines of a table: each contender's seconds and memory, beside those of read_sql."""
     file = made(folder, events)
@@ -236,6 +243,7 @@ def on_server(folder: Path, events: int, names: Sequence[str], rounds: int) -> l
         for _ in range(rounds):
             for work in (asyncpg_read_sql, connectorx, ours):
                 found.setdefault(work.__name__, []).append(in_child(work, url, names))
+        say_one_file(made(folder, events), url)
     return lines(f"{events:,}", found, "asyncpg_read_sql")
 
 
@@ -269,9 +277,7 @@ def main() -> None:
                 ]
                 show(f"PostgreSQL, {title}; medians of {given.rounds}", head, rows)
         for file in (made(folder, events) for events in given.events):
-            for path in (middle_path(file), FILE_PATH):  # as most are, and a busy one
-                first, more, count = in_child(one_file, f"sqlite:///{file}", path)
-                print(f"{path}, {count} events: {more:.1f} ms, the first {first:.1f} ms")
+            say_one_file(file, f"sqlite:///{file}")
     finally:
         shutil.rmtree(temporary)
 
