@@ -211,6 +211,7 @@ async def _copied(file: Path, url: str) -> None:
         with closing(sqlite3.connect(file)) as source:
             for name in ("sessions", "messages", "tool_calls", "file_events"):
                 await _copied_table(source, target, TABLES[name])
+        await target.execute("ANALYZE")  # as a server does by itself within a minute
     finally:
         await target.close()
 
@@ -223,7 +224,7 @@ async def _copied_table(source: sqlite3.Connection, target: Any, table: sa.Table
     )
     while chunk := rows.fetchmany(50_000):
         texts = [tuple(None if value is None else str(value) for value in row) for row in chunk]
-        await target.copy_records_to_table("texts", records=texts)
+        await target.copy_records_to_table("texts", columns=columns, records=texts)
     dialect = sa.dialects.postgresql.dialect()
     typed = ", ".join(f"{c}::{table.c[c].type.compile(dialect)}" for c in columns)
     await target.execute(
