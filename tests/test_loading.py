@@ -252,6 +252,20 @@ async def said(svc: ocs.OpencodeSessionService, *texts: str) -> None:
         await svc.persist_file_events(message, [EDIT])
 
 
+@pytest.mark.parametrize("path", ["src/\ud800.py", "src/a\0b.py"])
+async def test_a_file_is_found_by_what_no_database_holds(
+    service: ocs.OpencodeSessionService, path: str
+) -> None:
+    """As an agent wrote it, and as it was stored."""
+    session = await service.get_or_create_session("ses_1", workdir="/w")
+    message = await service.persist_message(session, "assistant", "1")
+    await service.persist_file_events(message, [EDIT | {"input": {"filePath": path}}])
+    shown = (await service.file_events())["file_path"].tolist()
+    assert shown == [path.translate({0xD800: 0xFFFD, 0: 0xFFFD})]
+    for asked in (path, *shown):
+        assert (await service.file_events(file_path=asked))["file_path"].tolist() == shown
+
+
 async def test_few_rows_are_one_visit_to_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from ..moments import Moment, moment
 from ..shown import visible
 from ..store import NotAtOnce, Store, TableName, Where
+from ..store.values import clean
 from .arrow import Rows, coded, listed, rows_of, tabled, types
 from .building import (
     OF_MESSAGE,
@@ -81,6 +82,7 @@ async def choose(
         if since is not None:
             wanted &= await store.touched(moment(since))
     if file_path is not None:
+        file_path = str(clean({"file_path": file_path})[0]["file_path"])  # as it was stored
         found, events = await _choose_events(store, told, rows, wanted, file_path, diffs)
         messages = _values(events["message_id"])
         return Chosen(
