@@ -1,6 +1,7 @@
 """Loading what was asked for gives what the frames of everything have, whatever the store."""
 
 import asyncio
+import gc
 import os
 import posixpath
 import shutil
@@ -22,6 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from postgres import Server
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import make_url
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames, load
@@ -30,7 +32,17 @@ from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
 from opencode_sessions.models import ODDLY_WRITTEN
 from opencode_sessions.showing.source import FromFrames
-from opencode_sessions.store import NotAtOnce, Put, Store, Texts, copying, engine, queries
+from opencode_sessions.store import (
+    NotAtOnce,
+    Put,
+    Store,
+    StoreFailed,
+    Texts,
+    copying,
+    engine,
+    queries,
+)
+from opencode_sessions.store.meaning import translated
 from opencode_sessions.store.sql import SqlStore
 from opencode_sessions.store.sqlite_reading import SqliteReader
 from opencode_sessions.store.values import is_oddly_written
@@ -395,6 +407,24 @@ async def test_a_table_of_postgresql_that_breaks_off_is_read_row_by_row(
         monkeypatch.setattr(asyncpg.Connection, "copy_from_query", breaks_off)
         pd.testing.assert_frame_equal(await svc.messages(), expected)
     assert broken
+
+
+async def test_what_fails_before_it_is_connected_leaves_no_loop_open() -> None:
+    """An open one warns when it is collected."""
+
+    def enter() -> None:
+        with copying.PostgresWhole(make_url("postgresql+asyncpg://nowhere/it?told=nothing")):
+            pass
+
+    with pytest.raises(TypeError, match="told"):
+        await asyncio.to_thread(enter)
+    gc.collect()
+
+
+def test_a_database_that_took_too_long_is_not_told_of_without_a_word() -> None:
+    """asyncpg's TimeoutError, of `command_timeout`, has none."""
+    with pytest.raises(StoreFailed, match="TimeoutError"), translated():
+        raise TimeoutError
 
 
 HOSTILE = st.text(

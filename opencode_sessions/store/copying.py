@@ -42,14 +42,14 @@ class PostgresWhole:
     def __enter__(self) -> Self:
         try:
             self._run(self._connect())
-        except NotAtOnce:
+        except BaseException:
             self._runner.close()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._run(self._close())
-        self._runner.close()
+        with self._runner:  # which closes with it, whatever comes
+            self._run(self._close())
 
     def begin(self) -> None:
         """From here on all is read as it is at one moment."""

@@ -159,7 +159,8 @@ def come_to_this_loop(engine: AsyncEngine) -> None:
 
 def reason(error: BaseException) -> str:
     """The driver's own words: SQLAlchemy adds the statement and its values, a message's text."""
-    return str(getattr(error, "orig", None) or error).partition("\n")[0]
+    said = str(getattr(error, "orig", None) or error).partition("\n")[0]
+    return said or type(error).__name__  # a TimeoutError says nothing
 
 
 def _url(target: Target) -> URL:
