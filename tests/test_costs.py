@@ -358,6 +358,8 @@ def test_prices_of_a_model_move_the_shares() -> None:
     assert priced["read_usd"]["convert.py"] == pytest.approx(0.01 * 1000 / 2500)
     others = cost_by_file(frames, prices={"oak": (1, 0, 0, 0, 0)})
     pd.testing.assert_frame_equal(others, cost_by_file(frames))
+    with pytest.raises(ValueError, match="prices of 'oak' are 5 numbers, not 2"):
+        cost_by_file(frames, prices={"oak": (1, 5)})
 
 
 def test_what_commands_changed_was_not_written_by_the_model() -> None:

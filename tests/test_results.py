@@ -238,3 +238,16 @@ def test_a_column_that_is_none_is_named_with_those_there_are(
 ) -> None:
     with pytest.raises(ValueError, match=r"no 'colour' to group by\. There are: .*model"):
         group(demo, ["model", "colour"])
+
+
+def test_a_flag_that_is_none_is_named_with_those_there_are(demo: Frames) -> None:
+    with pytest.raises(ValueError, match=r"no flag 'is_blnd'\. There are: .*is_blind"):
+        analytics.rates(analytics.blind_edits(demo), "is_blnd")
+
+
+@pytest.mark.parametrize("of_events", [analytics.file_summary, plots.file_activity])
+def test_frames_in_place_of_one_are_said_to_be(
+    demo: Frames, of_events: Callable[[Any], object]
+) -> None:
+    with pytest.raises(TypeError, match=r"`frames\.file_events`, not Frames"):
+        of_events(demo)

@@ -162,6 +162,9 @@ def cost_by_file(
         written_usd, read_usd (float64, US dollars): of that, for writing it, and for having read it
             in the context; 0 for the conversation.
 
+    Raises:
+        ValueError: a model has more or fewer prices than these five.
+
     >>> costs = cost_by_file(frames).head(4)
     >>> costs[["file_path", "estimate_usd", "written_usd", "read_usd"]].round(4)
                file_path  estimate_usd  written_usd  read_usd
@@ -170,6 +173,9 @@ def cost_by_file(
     2    trailmap/cli.py        0.0158       0.0065    0.0093
     3  tests/test_gpx.py        0.0082       0.0062    0.0020
     """
+    for model, given in (prices or {}).items():
+        if len(given) != len(PRICES):
+            raise ValueError(f"prices of {model!r} are {len(PRICES)} numbers, not {len(given)}.")
     frames = of_sessions(frames)
     sessions, ids = oldest_first(frames)
     steps = frames.messages[STEP][frames.messages["role"].eq("assistant").to_numpy(bool)]

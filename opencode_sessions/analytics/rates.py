@@ -30,7 +30,7 @@ def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None)
         low, high (float64): its 95 % interval (see `ratios.wilson`).
 
     Raises:
-        ValueError: `by` names no column.
+        ValueError: `by` or `flag` names no column.
 
     >>> rates(blind_edits(frames), "is_blind", by="model").round(2)
              model  count  total  rate   low  high
@@ -39,6 +39,8 @@ def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None)
     2    pine-mini     32    156  0.21  0.15  0.28
     """
     columns = columns_of(by, table.columns)
+    if flag not in table:
+        raise ValueError(f"There is no flag {flag!r}. There are: {', '.join(table.columns)}.")
     said = table[[*columns, flag]].dropna(subset=flag)
     is_set = said[flag].astype("Int64")
     if columns:
