@@ -74,7 +74,7 @@ class Reader:
         or of what was asked for, as `analytics.load` does.
 
         Args:
-            sessions: only these sessions, by row id or opencode's.
+            sessions: only these sessions, or this one, by row id or opencode's.
             since: only sessions touched at or after this moment.
             project: only this project: its worktree's path, the last part of it, or opencode's id.
             file_path: only this file, the path as the frames show it.

@@ -244,6 +244,22 @@ def test_commands_have_no_path_and_an_unknown_path_no_events() -> None:
     assert list(unknown.dtypes) == list(file_timeline(events).dtypes)
 
 
+def test_a_name_without_its_folder_is_said_to_be_none(
+    trailmap: Recording, by_name: dict[str, Frames], caplog: pytest.LogCaptureFixture
+) -> None:
+    events = by_name[trailmap.name].file_events
+    assert file_timeline(events, "distance.py").empty
+    assert caplog.messages == [
+        "No event is of file 'distance.py'. So named: trailmap/geo/distance.py."
+    ]
+    caplog.clear()
+    assert file_timeline(events, "nowhere.py").empty
+    assert caplog.messages == ["No event is of file 'nowhere.py'."]
+    caplog.clear()
+    assert not file_timeline(events, "trailmap/geo/distance.py").empty
+    assert not caplog.messages
+
+
 def test_moved_module_of_trailmap_has_the_history_of_both_names(
     trailmap: Recording, by_name: dict[str, Frames]
 ) -> None:

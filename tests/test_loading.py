@@ -264,6 +264,14 @@ async def said(svc: ocs.OpencodeSessionService, *texts: str) -> None:
         await svc.persist_file_events(message, [EDIT])
 
 
+async def test_one_session_is_one_and_not_its_letters(service: ocs.OpencodeSessionService) -> None:
+    await said(service, "1")
+    asked = [await load(service, sessions=of) for of in ("ses_1", ["ses_1"])]
+    assert len(asked[0].file_events) == 1
+    for name in NAMES:
+        pd.testing.assert_frame_equal(*(getattr(frames, name) for frames in asked))
+
+
 @pytest.mark.parametrize("path", ["src/\ud800.py", "src/a\0b.py"])
 async def test_a_file_is_found_by_what_no_database_holds(
     service: ocs.OpencodeSessionService, path: str

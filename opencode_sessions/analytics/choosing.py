@@ -68,6 +68,8 @@ async def choose(
     """Which rows these filters of `load` mean; `told` is what to read of their sessions."""
     rows: list[StoredRow] | None = None
     wanted: set[str] | None = None
+    if isinstance(sessions, str):  # one, and not as many as it has letters
+        sessions = [sessions]
     if sessions is not None:
         rows = await _with_ancestors(store, told, sessions)
         named = {row["id"] for row in rows} & {*sessions}

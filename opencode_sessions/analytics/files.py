@@ -1,5 +1,7 @@
 """What happened to each file: its whole history under all its names, and its totals."""
 
+import logging
+import posixpath
 from collections.abc import Collection
 from itertools import pairwise
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..shown import visible
 from .counting import (
     FAILED,
     Extra,
@@ -22,6 +25,9 @@ from .counting import (
 )
 from .results import COUNT, FIRST, LAST, gives, tidy
 
+log = logging.getLogger("opencode_sessions")
+
+NAMED = 5  # files that are named where there is none as was asked for
 PATHS = ["file_path", "new_file_path"]
 LINES = ["additions", "deletions"]
 SUMMED = [
@@ -74,12 +80,22 @@ def file_timeline(
         "version": told["is_change"].groupby(file_id).cumsum().astype("Int32").array,
     }
     shown = np.arange(len(rows))
+    if file_path is not None and file_path not in names:
+        _say_what_is_named_so(file_path, names)
     if file_path is not None:
         wanted = names.get_indexer(pd.Index([file_path]))[0]
         is_named = (wanted >= 0) & told[["path", "target"]].eq(wanted).any(axis=1).to_numpy(bool)
         shown = np.flatnonzero(np.isin(file_id, file_id[is_named]))
     timeline = events.iloc[rows[shown]].reset_index(drop=True)
     return timeline.assign(**{name: values[shown] for name, values in added.items()})
+
+
+def _say_what_is_named_so(file_path: str, names: "pd.Index[str]") -> None:
+    """A file without an event is no error, as it may come yet; or its folder was forgotten."""
+    name = posixpath.basename(file_path)
+    near = [path for path in names if posixpath.basename(path) == name][:NAMED]
+    found = f" So named: {', '.join(map(visible, near))}." if near else ""
+    log.warning("No event is of file %r.%s", file_path, found)
 
 
 @gives(

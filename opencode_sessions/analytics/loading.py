@@ -51,7 +51,7 @@ async def load(
 
     Args:
         svc: the service.
-        sessions: only these sessions, by row id or opencode's.
+        sessions: only these sessions, or this one, by row id or opencode's.
         since: only sessions touched at or after this moment: by what `updated_at` or `created_at`
             says, or by a message of theirs.
         project: only this project: its worktree's path, the session's directory, the last part of
