@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 from postgres import Server
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
+from tqdm.auto import tqdm
 
 import opencode_sessions as ocs
-from opencode_sessions.analytics import Frames, load
+from opencode_sessions.analytics import Frames, load, loading
 from opencode_sessions.analytics.arrow import tabled, types
 from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
@@ -396,25 +397,36 @@ async def test_messages_whatever_they_hold(
 async def test_a_table_of_postgresql_that_breaks_off_is_read_row_by_row(
     postgres_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One row has come when the connection is gone: nothing is twice, nothing is missing."""
-    broken = []
+    """Rows have come when the connection is gone: nothing is twice, nothing is missing."""
+    broken, bars = [], []
     copy = asyncpg.Connection.copy_from_query
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, **how: Any) -> None:
+            super().__init__(**how)
+            bars.append(self)
 
     async def breaks_off(self: asyncpg.Connection, sql: str, *, output: Any, format: str) -> None:
         async def some(received: bytes) -> None:
-            await output(received.splitlines(keepends=True)[0])
+            for row in received.splitlines(keepends=True)[:8]:
+                await output(row)
             raise asyncpg.ConnectionDoesNotExistError("it broke off")
 
-        broken.append(sql)
-        await copy(self, sql, output=some, format=format)
+        breaks = "opencode_messages" in sql
+        broken.append(breaks)
+        await copy(self, sql, output=some if breaks else output, format=format)
 
     async with ocs.open(postgres_store) as svc:
         await said(svc, *map(str, range(9)))
-        expected = await svc.messages()
+        monkeypatch.setattr(loading, "tqdm", Bar)
+        expected = await load(svc)
         monkeypatch.setattr(copying, "BLOCK", 1)
         monkeypatch.setattr(asyncpg.Connection, "copy_from_query", breaks_off)
-        pd.testing.assert_frame_equal(await svc.messages(), expected)
-    assert broken
+        found = await load(svc)
+    for name in NAMES:
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
+    assert any(broken)
+    assert bars[1].n == sum(len(getattr(found, name)) for name in NAMES if name != "sessions")
 
 
 async def test_what_fails_before_it_is_connected_leaves_no_loop_open() -> None:

@@ -446,6 +446,11 @@ def test_each_pair_is_one_cell_below_the_diagonal(demo: Frames) -> None:
 # Shares and rates
 
 
+def test_calls_are_not_counted_by_their_events(demo: Frames) -> None:
+    with pytest.raises(ValueError, match=r"counts tool calls: `frames\.tool_calls`"):
+        plots.tool_mix(demo.file_events)
+
+
 def test_parts_of_a_bar_are_the_tools_shares(demo: Frames) -> None:
     ax = drawn(plots.tool_mix(demo.tool_calls))
     calls = demo.tool_calls.query("not is_fork_copy and not is_undone and actor != 'user'")

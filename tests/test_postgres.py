@@ -97,6 +97,14 @@ async def test_a_server_without_lz4_goes_on_without() -> None:
         assert dict(server.execute(COMPRESSION, url=url)) == {}
 
 
+@pytest.mark.parametrize("option", ["nonsense=1", "timeout=x"])
+async def test_an_option_that_the_driver_does_not_know_is_said(
+    postgres_store: str, option: str
+) -> None:
+    with pytest.raises(ocs.OpencodeSessionsError, match=r"127\.0\.0\.1.* cannot be opened: .*"):
+        await ocs.open(f"{postgres_store}?{option}")
+
+
 def test_a_files_events_are_found_by_index(postgres: Server, postgres_store: str) -> None:
     """By the server's own choice; in a small table it has reasons of a large one."""
     statement, values = queries.on_paths("postgresql", ["id"], {"a.py", "/w/a.py"}, "a.py")

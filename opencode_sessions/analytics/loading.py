@@ -147,6 +147,7 @@ async def _at_once(
         found = await asyncio.to_thread(read, whole, columns, lean, took)
     except NotAtOnce as error:
         log.debug("loading row by row: %s", error)
+        bar.reset()
         return None
     finally:
         is_over.set()

@@ -55,8 +55,10 @@ def tool_mix(
         ax: where to draw; None makes a figure as tall as its rows.
 
     Raises:
-        ValueError: `by` names no column.
+        ValueError: `by` names no column, or these are file events, of which a call has several.
     """
+    if "event_type" in tool_calls:
+        raise ValueError("tool_mix() counts tool calls: `frames.tool_calls`, not file events.")
     columns = columns_of(by, tool_calls.columns)
     calls = counted(tool_calls, columns=[*columns, "tool"])
     group = _names(calls, columns)

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ...errors import PersistenceError, SchemaError
+from ...errors import OpencodeSessionsError, PersistenceError, SchemaError
 from ...models import TABLES
 from .. import TABLE_NAMES, StoreFailed
 from ..engine import WRITES, Database, Target, begin_to_write, connect, end_writing
@@ -69,6 +69,7 @@ async def open_store(target: Target, do_migrate: bool) -> SqlStore:
     Raises:
         SchemaError: the tables are missing or old, and `do_migrate` is False.
         PersistenceError: the database refused.
+        OpencodeSessionsError: the URL has an option that its driver does not know.
     """
     engine = connect(target)
     store = SqlStore.on_engine(engine)
@@ -81,6 +82,9 @@ async def open_store(target: Target, do_migrate: bool) -> SqlStore:
     except StoreFailed as error:
         await store.close()
         raise PersistenceError(f"Could not open {store.place}: {error}") from error
+    except (TypeError, ValueError) as error:  # what a driver says of an option in the URL
+        await store.close()
+        raise OpencodeSessionsError(f"{store.place} cannot be opened: {error}.") from error
     except BaseException:
         await store.close()
         raise
