@@ -51,7 +51,8 @@ def file_timeline(
     a path that was moved away or deleted is another file. Two projects never share a file. Commands
     have no path and are left out, and so are fork copies, undone turns and the user's own calls
     unless `include` names them ("fork_copies", "undone", "user"); shown, they rename nothing and
-    make no version. Source: this package's; `git log --follow`, of tool calls.
+    make no version. A file of no event is no error: the log says so, and which files are named like
+    it. Source: this package's; `git log --follow`, of tool calls.
 
     Returns the columns of `events` and, never NA:
         file_id (Int32): the file, whatever its name; from 0 as files first appear in `events`.
