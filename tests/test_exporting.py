@@ -393,10 +393,10 @@ async def test_what_is_shared_later_has_the_marks_of_what_was_shared_before(
             done = await ocs.export(svc, tmp_path / folder, share=True, names=names)
             assert done.sessions == sessions
 
-        await svc.get_or_create_session("ses_1", "build", "/work/falcon", None, "One")
+        await svc.get_or_create_session("ses_1", "build", "/home/dev/falcon", None, "One")
         await share("out", 1)
         before = marks("out")
-        await svc.get_or_create_session("ses_2", "build", "/work/falcon", None, "Two")
+        await svc.get_or_create_session("ses_2", "build", "/home/dev/falcon", None, "Two")
         await share("out", 1)
         assert marks("out") == before
         assert len(before) == 1

@@ -224,7 +224,7 @@ def demo(
     Examples:
 
     - `opencode-sessions demo`
-    - `opencode-sessions demo --out /tmp/look`
+    - `opencode-sessions demo --out look`
     """
     from .demo import show
 
