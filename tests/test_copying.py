@@ -59,7 +59,9 @@ async def test_a_table_of_postgresql_that_breaks_off_is_read_row_by_row(
         monkeypatch.setattr(asyncpg.Connection, "copy_from_query", breaks_off)
         found = await load(svc)
     for name in NAMES:
-        pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
+        pd.testing.assert_frame_equal(
+            getattr(found, name), getattr(expected, name), check_exact=True
+        )
     assert any(broken)
     assert bars[1].n == sum(len(getattr(found, name)) for name in NAMES if name != "sessions")
 
@@ -206,6 +208,6 @@ async def test_large_frames_are_made_as_small_ones(
         monkeypatch.setattr(whole, "SLICES", 0)
         large = await load(svc)
     for name in NAMES:
-        pd.testing.assert_frame_equal(getattr(large, name), getattr(small, name))
+        pd.testing.assert_frame_equal(getattr(large, name), getattr(small, name), check_exact=True)
         assert len(getattr(large, name)) == (1 if name == "sessions" else 9)
     assert list(large.file_events["seq"]) == list(range(9))

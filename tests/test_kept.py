@@ -76,7 +76,9 @@ def row_by_row(file: Path, **asked: Any) -> Frames:
 def assert_true(found: Frames, file: Path, **asked: Any) -> None:
     expected = row_by_row(file, **asked)
     for name in NAMES:
-        pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
+        pd.testing.assert_frame_equal(
+            getattr(found, name), getattr(expected, name), check_exact=True
+        )
 
 
 def execute(file: Path, *statements: str) -> None:
@@ -488,7 +490,7 @@ async def test_a_server_and_a_file_are_read_at_once(
         async with ocs.open(place, migrate=False) as svc:
             frames = await svc.frames(diffs=diffs)
             events = await svc.file_events(diffs=diffs)
-        pd.testing.assert_frame_equal(events, frames.file_events)
+        pd.testing.assert_frame_equal(events, frames.file_events, check_exact=True)
         assert len(events) > 10
 
 
@@ -508,7 +510,9 @@ def test_what_a_column_should_not_hold_is_what_it_is_row_by_row(
         with pytest.raises(type(error)):
             loaded(file)
     else:
-        pd.testing.assert_frame_equal(loaded(file).file_events, expected.file_events)
+        pd.testing.assert_frame_equal(
+            loaded(file).file_events, expected.file_events, check_exact=True
+        )
 
 
 @given(

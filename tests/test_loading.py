@@ -77,7 +77,9 @@ def only(table: pd.DataFrame, wanted: "pd.Series[bool]") -> pd.DataFrame:
 
 def assert_same(found: Frames, expected: Frames) -> None:
     for name in NAMES:
-        pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
+        pd.testing.assert_frame_equal(
+            getattr(found, name), getattr(expected, name), check_exact=True
+        )
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def test_a_file_is_found_by_its_path(imported: Imported) -> None:
             for path in sorted(paths)[::3]:
                 found = await svc.file_events(file_path=path)
                 on = (events["file_path"] == path) | (events["new_file_path"] == path)
-                pd.testing.assert_frame_equal(found, only(events, on))
+                pd.testing.assert_frame_equal(found, only(events, on), check_exact=True)
 
     for target in (imported.file, imported.url):
         asyncio.run(look(target))
@@ -238,10 +240,10 @@ async def test_parents_at_any_height_stored_or_not(
         assert set(whole.file_events["root_session_id"]) == {"gone", "gone, too"}
         async with asyncio.timeout(60):  # two that are not stored were asked for in turns, for ever
             some = await load(svc, **asked)
-        pd.testing.assert_frame_equal(some.file_events, whole.file_events)
+        pd.testing.assert_frame_equal(some.file_events, whole.file_events, check_exact=True)
         if "file_path" in asked:
             found = await svc.file_events(**asked)
-            pd.testing.assert_frame_equal(found, whole.file_events)
+            pd.testing.assert_frame_equal(found, whole.file_events, check_exact=True)
 
 
 # One session, one file, one message: from a file of ours in one visit to a thread
@@ -262,7 +264,9 @@ async def test_one_session_is_one_and_not_its_letters(service: ocs.OpencodeSessi
     asked = [await load(service, sessions=of) for of in ("ses_1", ["ses_1"])]
     assert len(asked[0].file_events) == 1
     for name in NAMES:
-        pd.testing.assert_frame_equal(*(getattr(frames, name) for frames in asked))
+        pd.testing.assert_frame_equal(
+            *(getattr(frames, name) for frames in asked), check_exact=True
+        )
 
 
 @pytest.mark.parametrize("path", ["src/\ud800.py", "src/a\0b.py"])
@@ -321,8 +325,10 @@ async def test_events_whatever_they_hold(tmp_path: Path, changed: str) -> None:
             other.commit()
         svc.store.whole = lambda: None  # type: ignore[method-assign]
         whole = (await load(svc)).file_events
-        pd.testing.assert_frame_equal(await svc.file_events(file_path="a.py"), whole)
-        pd.testing.assert_frame_equal(await svc.file_events("ses_1"), whole)
+        pd.testing.assert_frame_equal(
+            await svc.file_events(file_path="a.py"), whole, check_exact=True
+        )
+        pd.testing.assert_frame_equal(await svc.file_events("ses_1"), whole, check_exact=True)
         assert len(whole) == 2
 
 
@@ -383,7 +389,7 @@ async def test_messages_whatever_they_hold(
         if isinstance(found, str):
             assert found == expected
         else:
-            pd.testing.assert_frame_equal(found, expected)
+            pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
 def test_message_comes_with_the_prompt_it_answers(imported: Imported) -> None:
