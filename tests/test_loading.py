@@ -197,6 +197,27 @@ async def test_unknown_file_and_session_have_no_rows(service: ocs.OpencodeSessio
         assert [len(getattr(frames, name)) for name in NAMES] == [0, 0, 0, 0]
 
 
+async def test_a_file_without_its_folder_is_said_to_be_none(
+    service: ocs.OpencodeSessionService, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = await service.get_or_create_session("ses_1", workdir="/w")
+    message = await service.persist_message(session, "assistant", "1")
+    await service.persist_file_events(message, [EDIT | {"input": {"filePath": "src/cli.py"}}])
+    assert len(await service.file_events(file_path="src/cli.py")) == 1
+    assert (await service.frames(file_path="src/cli.py", project="w")).sessions.shape[0] == 1
+    assert not caplog.messages
+    told = (
+        "No event is of file 'cli.py'. Paths are from the project's worktree, as frames show them."
+    )
+    assert (await service.file_events(file_path="cli.py")).empty
+    assert (await service.file_events("ses_1", file_path="cli.py")).empty
+    assert (await service.frames(file_path="cli.py")).file_events.empty
+    assert caplog.messages == [told, told, told]
+    caplog.clear()
+    await service.frames(file_path="cli.py", project="v")  # no session, so no file: said once
+    assert caplog.messages == ["No session is of project 'v'. Projects: /w."]
+
+
 async def test_costs_add_up_in_the_order_of_the_session(
     service: ocs.OpencodeSessionService,
 ) -> None:

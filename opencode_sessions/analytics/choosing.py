@@ -86,6 +86,8 @@ async def choose(
     if file_path is not None:
         file_path = str(clean({"file_path": file_path})[0]["file_path"])  # as it was stored
         found, events = await _choose_events(store, told, rows, wanted, file_path, diffs)
+        if not events.num_rows and wanted != set():
+            _say_how_paths_are(file_path)
         messages = _values(events["message_id"])
         return Chosen(
             found,
@@ -118,6 +120,17 @@ async def _choose_events(
     place_of = {row["id"]: _place(row) for row in rows if wanted is None or row["id"] in wanted}
     events = _shown_as(file_path, found, place_of, wanted is None)
     return sessions_of(rows, _values(events["session_id"])), events
+
+
+def _say_how_paths_are(file_path: str) -> None:
+    """A file without an event is no error, as it may come yet; or its folder was forgotten.
+
+    Which files are named so, as `file_timeline` says, would take a look at all paths of the store.
+    """
+    log.warning(
+        "No event is of file %r. Paths are from the project's worktree, as frames show them.",
+        file_path,
+    )
 
 
 def _shown_as(file_path: str, found: Any, place_of: Mapping[str, Place], is_any: bool) -> Any:

@@ -57,7 +57,7 @@ async def load(
         project: only this project: its worktree's path, the session's directory, the last part of
             either, or opencode's project id.
         file_path: only this file's events, the path as the frames show it; the messages and tool
-            calls are those of the messages they happened in.
+            calls are those of the messages they happened in. The log says if there are none.
         diffs: add `file_events.diff`.
         parts: add `messages.parts` and `tool_calls.input`.
         progress: show a bar when it takes long.
