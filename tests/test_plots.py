@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -418,6 +419,59 @@ def test_columns_are_turns_sessions_or_periods(demo: Frames) -> None:
         plots.file_heatmap(events, "week")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'edits'"):
         plots.file_heatmap(events, of="edits")  # type: ignore[arg-type]
+
+
+def columns(ax: Axes) -> list[str]:
+    return [label.get_text() for label in ax.get_xticklabels()]
+
+
+def test_columns_have_names_of_their_own(demo: Frames) -> None:
+    """Sessions of one minute are told apart by seconds, turns of several by their session."""
+    shown = columns(drawn(plots.file_heatmap(demo.file_events, "session")))
+    assert len(shown) == len({*shown}) == 16
+    assert shown[5:9] == ["18:00", "18:01", "18:02:27", "18:02:46"]
+    turns = columns(drawn(plots.file_heatmap(demo.file_events, "turn")))
+    assert len(turns) == len({*turns})
+    assert turns[:3] == ["17:42, turn 1", "17:42, turn 3", "17:45, turn 2"]  # as there is room
+    began = demo.file_events.groupby("session_id", observed=True)["time"].min()
+    tokyo = drawn(plots.file_heatmap(demo.file_events, "session", tz="Asia/Tokyo"))
+    assert columns(tokyo)[0] == f"{began.min().tz_convert('Asia/Tokyo'):%H:%M}" == "02:42"
+    assert tokyo.get_title("left").endswith("2026-11-23 02:42 to 03:10 JST")
+
+
+@pytest.mark.parametrize(
+    ("after", "by", "expected"),
+    [
+        (["0s", "20s", "1min"], "session", ["23:58:00", "23:58:20", "23:59"]),
+        (["0s", "0s", "1min"], "session", ["23:58:00", "23:58:00 (2)", "23:59"]),
+        (
+            ["0s", "30s", "1min", "1D"],
+            "session",
+            ["2026-03-07 23:58:00", "2026-03-07 23:58:30", "2026-03-07 23:59", "2026-03-08"],
+        ),
+        (["0s", None, None], "session", ["23:58", "no time", "no time (2)"]),
+        (["0s", "1D"], "min", ["03-07 23:58", "03-08 23:58"]),
+        (["0s", "365D"], "h", ["2026-03-07 23:00", "2027-03-07 23:00"]),
+        (["0s", "1min"], "turn", ["23:58, turn ?", "23:59, turn ?"]),
+        (["0s"], "turn", ["?"]),
+    ],
+)
+def test_times_say_more_where_they_share_a_name(
+    after: list[str | None], by: Any, expected: list[str]
+) -> None:
+    """And a change of no known turn is in the picture as well."""
+    at = [pd.NaT if one is None else START + pd.Timedelta(one) for one in after]
+    turn = {"turn": None} if by == "turn" else {}
+    changes = [
+        edit("a.py", session_id=f"s{n}", seq=0, time=time) | turn for n, time in enumerate(at)
+    ]
+    assert columns(ax := drawn(plots.file_heatmap(file_events(*changes), by))) == expected
+    assert sum(values(ax).values()) == len(after)
+
+
+def test_an_unknown_turn_is_named_so() -> None:
+    ax = drawn(plots.file_timeline(file_events(edit("a.py", turn=None), edit("b.py", turn=None))))
+    assert texts(ax) == ["turn ?"]
 
 
 def test_many_sessions_become_days() -> None:

@@ -30,6 +30,7 @@ from .paper import (
     named,
     nothing,
     say,
+    told_apart,
     when,
 )
 
@@ -52,7 +53,15 @@ OF = {
     "churn": "lines added and removed",
 }
 PERIODS: dict[Freq, str] = {"min": "minute", "h": "hour", "D": "day", "M": "month"}
-LABELS = {"min": "%H:%M", "h": "%m-%d %H:00", "D": "%Y-%m-%d", "M": "%Y-%m"}
+# How times are written, and what more is said of those that share a name.
+LABELS = {
+    "session": ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
+    "min": ["%m-%d %H:%M", "%Y-%m-%d %H:%M"],
+    "h": ["%m-%d %H:00", "%Y-%m-%d %H:00"],
+    "D": ["%Y-%m-%d"],
+    "M": ["%Y-%m"],
+}
+CLOCK = ["%H:%M", "%H:%M:%S"]  # of one day
 ROOM = 900  # points of marks that a picture's width takes side by side, overlapping a little
 MARKED = ["project", "session_id", "turn", "seq", "time", "event_type", "status", *LINES]
 
@@ -193,9 +202,11 @@ def file_heatmap(
     files, columns = count_of(len(total), "file"), count_of(len(labels), name)
     files = f"the busiest {FILES} of {files}" if len(shown) < len(total) else files
     columns = f"the last {COLUMNS} of {columns}" if first else columns
-    ax.set_title(f"{files}: {OF[of]} in {columns}{when(marks['time'])}", **TITLE)
+    times = marks["time"].dt.tz_convert(tz)
+    ax.set_title(f"{files}: {OF[of]} in {columns}{when(times)}", **TITLE)
     name_columns(ax, labels[first:])
-    ax.set_xlabel(name if by in PERIODS else f"{name}s, in order")
+    began = ", by when they began" if by == "session" else ", in order"
+    ax.set_xlabel(name if by in PERIODS else f"{name}s{began}")
     return name_rows(ax, named(names["last_path"], names["project"]))
 
 
@@ -203,22 +214,32 @@ def _columns(
     marks: pd.DataFrame, by: By, tz: str | tzinfo
 ) -> tuple[str, "np.ndarray[Any, Any]", list[str]]:
     """What a column is, each event's column, and what the columns are called."""
+    code: np.ndarray[Any, Any]
     if by != "turn" and by != "session":
         if by not in PERIODS:
             known = ", ".join(map(repr, ["turn", "session", *PERIODS]))
             raise ValueError(f"by={by!r} is unknown. Choose from {known}.")
         code, starts = pd.factorize(period_start(marks["time"], by, tz), sort=True)
-        return PERIODS[by], code, [f"{start:{LABELS[by]}}" for start in starts]
-    key = marks["session_id"].astype("str")
-    if by == "turn":
-        key += " " + marks["turn"].astype("str")
-    code, _ = pd.factorize(key)
-    first = marks[~key.duplicated().to_numpy()]
-    if by == "turn" and marks["session_id"].nunique() == 1:
-        return "turn", code, first["turn"].astype("str").to_list()
-    is_one_day = first["_first"].dt.date.nunique() == 1
-    starts = first["_first"].dt.tz_convert(tz).dt.strftime("%H:%M" if is_one_day else "%Y-%m-%d")
-    return by, code, starts.fillna("").to_list()
+        return PERIODS[by], code, _written(pd.Series(starts), by)
+    key = ["session_id"] if by == "session" else ["session_id", "turn"]
+    code = marks.groupby(key, sort=False, observed=True, dropna=False).ngroup().to_numpy()
+    first = marks.drop_duplicates(key)
+    turns = first["turn"].astype("str").fillna("?")
+    sessions = first.drop_duplicates("session_id")
+    if by == "turn" and len(sessions) == 1:
+        return "turn", code, turns.to_list()
+    names = _written(sessions["_first"].dt.tz_convert(tz), "session")
+    if by == "session":
+        return "session", code, names
+    name_of = dict(zip(sessions["session_id"], names, strict=True))
+    in_session = zip(first["session_id"], turns, strict=True)
+    return "turn", code, [f"{name_of[id]}, turn {turn}" for id, turn in in_session]
+
+
+def _written(times: "pd.Series[pd.Timestamp]", what: str) -> list[str]:
+    """What columns that begin at these times are called."""
+    is_one_day = what in ("session", "min") and times.dt.date.nunique() == 1
+    return told_apart(times, *(CLOCK if is_one_day else LABELS[what]))
 
 
 def _marks(events: pd.DataFrame) -> pd.DataFrame:
@@ -252,8 +273,8 @@ def _labels(files: pd.DataFrame) -> list[str]:
 def _name_parts(ax: Axes, marks: pd.DataFrame) -> None:
     """Set the sessions apart by bands, or the turns of a single one by lines, and name them."""
     is_single = marks["session_id"].nunique() == 1
-    part = marks["turn"] if is_single else marks["session_id"].astype("str")
-    starts = np.flatnonzero(part.ne(part.shift()).to_numpy(dtype=bool, na_value=True))
+    part = marks["turn" if is_single else "session_id"].astype("str").fillna("?")
+    starts = np.flatnonzero(part.ne(part.shift()))
     ends = np.append(starts[1:], len(marks))
     height = ax.get_xaxis_transform()  # x in events, y from the bottom 0 to the top 1
     if is_single:

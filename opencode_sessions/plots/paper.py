@@ -144,6 +144,19 @@ def when(times: "pd.Series[pd.Timestamp]") -> str:
     return f", {first:%Y-%m-%d %H:%M} to {end} {first:%Z}"
 
 
+def told_apart(times: "pd.Series[pd.Timestamp]", *formats: str) -> list[str]:
+    """Each time as briefly as tells it from the others: what shares a name says more.
+
+    What no format tells apart is numbered.
+    """
+    names = times.dt.strftime(formats[0]).fillna("no time")
+    for longer in formats[1:]:
+        is_shared = names.duplicated(keep=False) & times.notna()
+        names = names.mask(is_shared, times.dt.strftime(longer))
+    number = names.groupby(names).cumcount().add(1).astype("str")
+    return names.where(number.eq("1"), names + " (" + number + ")").to_list()
+
+
 def named(paths: "pd.Series[Any]", projects: "pd.Series[Any]") -> list[str]:
     """Paths as rows call them, with the project's last folder where there are several projects.
 
