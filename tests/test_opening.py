@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import Recording
 from sqlalchemy import make_url
@@ -248,6 +249,9 @@ def test_moments() -> None:
     assert moment("2026-11-22") == moment(date(2026, 11, 22)) == moment(datetime(2026, 11, 22))
     assert moment(date(2026, 11, 22)) == local
     assert moment(date(2026, 11, 22)).utcoffset() == timedelta(0)
-    for nonsense in ("", "yesterday", "2026-13-01"):
+    assert moment(pd.Timestamp("2026-11-22")) == local  # which pandas takes for no zone's
+    assert moment(pd.Timestamp("2026-11-22", tz="UTC")) == datetime(2026, 11, 22, tzinfo=UTC)
+    nonsense: Any
+    for nonsense in ("", "yesterday", "2026-13-01", 3, [], None, timedelta(7), pd.NaT):
         with pytest.raises(OpencodeSessionsError, match=r"is no time\. Give a datetime, or text"):
             moment(nonsense)

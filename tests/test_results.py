@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -238,6 +239,38 @@ def test_a_column_that_is_none_is_named_with_those_there_are(
 ) -> None:
     with pytest.raises(ValueError, match=r"no 'colour' to group by\. There are: .*model"):
         group(demo, ["model", "colour"])
+
+
+@pytest.mark.parametrize("by", [[], None, 3])
+@pytest.mark.parametrize(
+    "group",
+    [
+        lambda frames, by: analytics.overwrites(frames.file_events, by=by),
+        lambda frames, by: analytics.scope(frames.file_events, by=by),
+        lambda frames, by: analytics.edit_failures(frames.file_events, by=by),
+        lambda frames, by: analytics.compare(frames, by),
+        lambda frames, by: plots.tool_mix(frames.tool_calls, by),
+    ],
+)
+def test_no_column_to_group_by_is_said_so(
+    demo: Frames, group: Callable[[Frames, object], object], by: object
+) -> None:
+    said = "There is no 3 to group by" if by == 3 else f"by={by} names no column to group by"
+    with pytest.raises(ValueError, match=re.escape(said) + r"\. There are: .*project"):
+        group(demo, by)
+
+
+def test_a_column_named_twice_groups_once(demo: Frames) -> None:
+    once = analytics.overwrites(demo.file_events, "model")
+    twice = analytics.overwrites(demo.file_events, ["model", "model"])
+    pd.testing.assert_frame_equal(once, twice)
+
+
+@pytest.mark.parametrize("by", [["turn"], None, "day"])
+def test_what_is_no_choice_is_told_with_those_there_are(demo: Frames, by: Any) -> None:
+    for choose in (analytics.coupling, analytics.activity):
+        with pytest.raises(ValueError, match=re.escape(f"={by!r} is unknown. Choose from '")):
+            choose(demo.file_events, by)
 
 
 def test_a_flag_that_is_none_is_named_with_those_there_are(demo: Frames) -> None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from datetime import tzinfo
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from .columns import TIME
-from .counting import Extra, columns_of, counted
+from .counting import Extra, check_known, columns_of, counted
 from .files import event_totals
 from .results import COUNT, gives, tidy
 
@@ -65,7 +65,7 @@ def activity(
     9  2026-11-22 19:00:00+01:00       move       8       0      4
     10 2026-11-22 19:00:00+01:00       bash     116       3      0
     """
-    columns = [name for name in columns_of(by, events.columns) if name != "event_type"]
+    columns = [name for name in columns_of(by, events.columns, least=0) if name != "event_type"]
     rows = counted(events, include)
     keys = rows[[*columns, "event_type"]].copy()
     keys.insert(0, "period", period_start(rows["time"], freq, tz))
@@ -85,6 +85,7 @@ def period_start(
         ValueError: `freq` is none of these.
         ZoneInfoNotFoundError: `tz` names no time zone.
     """
+    check_known("freq", freq, get_args(Freq))
     local = times.dt.tz_convert(tz)
     clock = local.dt.tz_localize(None)
     if freq in ("min", "h"):  # taken back in real time: the repeated hour stays two
@@ -92,8 +93,6 @@ def period_start(
     start = clock.dt.normalize()
     if freq == "M":
         start = start - pd.to_timedelta(clock.dt.day - 1, unit="D")
-    elif freq != "D":
-        raise ValueError(f"freq={freq!r} is unknown. Choose 'min', 'h', 'D' or 'M'.")
     # Where the clock changes at midnight, a day starts at the first of two, or after none.
     first = np.ones(len(start), dtype=bool)
     begins = start.dt.tz_localize(tz, ambiguous=first, nonexistent="shift_forward")

@@ -1,6 +1,6 @@
 """Whether models, agents, projects or single sessions differ, and how sure one can be of it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -73,7 +73,7 @@ def compare(
             without any.
 
     Raises:
-        ValueError: no such column.
+        ValueError: no such column, or neither a column nor a session.
         KeyError: no such session.
 
     >>> models = compare(frames, by="model")
@@ -113,11 +113,11 @@ def compare(
 
 def _groups(frames: Frames, table: pd.DataFrame, by: str | Sequence[str]) -> pd.Series:
     """The group of each session of the table, NA for those that are compared with nobody."""
-    if isinstance(by, str):
-        columns_of(by, frames.sessions.columns)
+    if isinstance(by, str) or not isinstance(by, Iterable) or not [*by]:
+        (column,) = columns_of(by, frames.sessions.columns)
         sessions = frames.sessions.set_index("session_id")
         is_root = table["parent_session_id"].isna()
-        return table["session_id"].map(sessions[by].astype("str")).astype("str").where(is_root)
+        return table["session_id"].map(sessions[column].astype("str")).astype("str").where(is_root)
     row_id, opencode_id = (table[name] for name in ("session_id", "opencode_session_id"))
     group = pd.Series(pd.NA, index=table.index, dtype="str")
     for session in by:

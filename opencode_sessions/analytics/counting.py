@@ -4,7 +4,7 @@ A fork's copies did not happen again, an undone turn was put back, and a `!` com
 none of them counts unless `include` names it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -58,16 +58,31 @@ def is_counted(rows: pd.DataFrame, include: Extra | Collection[Extra] = ()) -> F
     return keep
 
 
-def columns_of(by: str | Sequence[str] | None, known: Collection[str]) -> list[str]:
-    """The columns to group by: one, several or none of those there are.
+def columns_of(by: str | Sequence[str] | None, known: Collection[str], least: int = 1) -> list[str]:
+    """The columns to group by, each once: one or several of those there are.
 
     Raises:
-        ValueError: one of them is not there.
+        ValueError: one of them is not there, or they are fewer than `least`.
     """
-    columns = [by] if isinstance(by, str) else list(by or ())
-    if missing := [column for column in columns if column not in known]:
-        raise ValueError(f"There is no {missing[0]!r} to group by. There are: {', '.join(known)}.")
-    return columns
+    named: list[Any] = [by] if isinstance(by, str) or not isinstance(by, Iterable) else list(by)
+    named = [] if by is None else named
+    there_are = f"There are: {', '.join(known)}."
+    if missing := [name for name in named if name not in [*known]]:
+        raise ValueError(f"There is no {missing[0]!r} to group by. {there_are}")
+    if len(named) < least:
+        raise ValueError(f"by={by!r} names no column to group by. {there_are}")
+    return list(dict.fromkeys(named))
+
+
+def check_known(name: str, value: object, known: Collection[str]) -> None:
+    """Refuses what is none of those that an argument of this name can be.
+
+    Raises:
+        ValueError: it is something else; the message says what there is.
+    """
+    if value not in [*known]:
+        choices = ", ".join(map(repr, known))
+        raise ValueError(f"{name}={value!r} is unknown. Choose from {choices}.")
 
 
 def mutations(events: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,16 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from .counting import Extra, Numbers, counted, expanded, grouped, is_mutation, mutations
+from .counting import (
+    Extra,
+    Numbers,
+    check_known,
+    counted,
+    expanded,
+    grouped,
+    is_mutation,
+    mutations,
+)
 from .files import KEY, file_timeline
 from .results import gives, share, tidy
 
@@ -57,8 +66,7 @@ def coupling(
     0  trailmap/difficulty.py  trailmap/geo/distance.py       5      90
     1         trailmap/cli.py     trailmap/elevation.py       6      48
     """
-    if by not in TRANSACTIONS:
-        raise ValueError(f"by={by!r} is unknown. Choose 'turn' or 'session'.")
+    check_known("by", by, TRANSACTIONS)
     changes = file_timeline(mutations(counted(events, include, ONE_OF_MANY)), include=include)
     file, first = grouped(changes, ["project", "last_path"])
     transaction, file = _distinct(grouped(changes, TRANSACTIONS[by])[0], file)

@@ -38,7 +38,7 @@ def rates(table: pd.DataFrame, flag: str, by: str | Sequence[str] | None = None)
     1   pine-large     13    186  0.07  0.04  0.12
     2    pine-mini     32    156  0.21  0.15  0.28
     """
-    columns = columns_of(by, table.columns)
+    columns = columns_of(by, table.columns, least=0)
     if flag not in table:
         raise ValueError(f"There is no flag {flag!r}. There are: {', '.join(table.columns)}.")
     said = table[[*columns, flag]].dropna(subset=flag)

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..analytics import file_timeline as timeline_of
 from ..analytics.activity import Freq, period_start
-from ..analytics.counting import FAILED, counted, is_mutation
+from ..analytics.counting import FAILED, check_known, counted, is_mutation
 from ..analytics.files import event_totals
 from .paper import (
     BAND,
@@ -176,8 +176,9 @@ def file_heatmap(
     Raises:
         ValueError: `by` or `of` is none of these.
     """
-    if of not in OF:
-        raise ValueError(f"of={of!r} is unknown. Choose 'changes', 'reads' or 'churn'.")
+    check_known("of", of, OF)
+    if by is not None:
+        check_known("by", by, ["turn", "session", *PERIODS])
     marks = _marks(events).dropna(subset="file_id")
     is_done = marks["status"].eq("completed")
     marks = marks[is_done & marks["event_type"].eq("read") if of == "reads" else is_mutation(marks)]
@@ -216,9 +217,6 @@ def _columns(
     """What a column is, each event's column, and what the columns are called."""
     code: np.ndarray[Any, Any]
     if by != "turn" and by != "session":
-        if by not in PERIODS:
-            known = ", ".join(map(repr, ["turn", "session", *PERIODS]))
-            raise ValueError(f"by={by!r} is unknown. Choose from {known}.")
         code, starts = pd.factorize(period_start(marks["time"], by, tz), sort=True)
         return PERIODS[by], code, _written(pd.Series(starts), by)
     key = ["session_id"] if by == "session" else ["session_id", "turn"]
