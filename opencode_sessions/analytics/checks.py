@@ -126,16 +126,18 @@ def verification(frames: Frames, *, include: Extra | Collection[Extra] = ()) -> 
         events_to_check (Int64, events): from the session's last change to the first check after it;
             NA where none came;
         unverified_changes (Int64): changes after the last check, all if there is none;
-        unverified_at_end (boolean): whether there are any; NA where nothing was changed;
+        unverified_at_end (boolean): whether there are any; NA where nothing was changed. That a
+            check came is not that it passed: work that was left failing is False here, with a
+            `last_exit_code` other than 0 (below: sessions 10 and 11);
         last_exit_code (Int32): of the last check; last_change_event_id (str).
 
-    >>> columns = ["changes", "checks", "turns_changed", "turns_unverified", "unverified_changes"]
-    >>> verification(frames)[columns].tail(4)
-        changes  checks  turns_changed  turns_unverified  unverified_changes
-    14       33       5              2                 1                   7
-    15       31       5              3                 1                   8
-    16       32       9              3                 0                   0
-    17       29       4              3                 2                   0
+    >>> columns = ["changes", "checks", "unverified_changes", "unverified_at_end", "last_exit_code"]
+    >>> verification(frames)[columns].iloc[9:13]
+        changes  checks  unverified_changes  unverified_at_end  last_exit_code
+    9        16       6                   1               True               2
+    10       35       5                   0              False               2
+    11      107      21                   0              False               2
+    12       29       5                   0              False               0
     """
     rows = counted(frames.file_events, include, EVENT)
     is_run = rows["status"].eq("completed") & rows["event_type"].eq("bash")
