@@ -173,7 +173,7 @@ class OpencodeSessionService(Recorder):
             yield "sessions", f"{known.sessions:,}"
             yield "file events", f"{known.file_events:,}"
             if known.newest:
-                yield "newest", f"{known.newest:%Y-%m-%d %H:%M}"
+                yield "newest", f"{known.newest:%Y-%m-%d %H:%M} UTC"
             if known.writes_since:
                 yield "writes since", f"{known.writes_since:,}"
         if self.pending:

@@ -485,9 +485,14 @@ def test_command_writes_what_is_stored(on_file: Path, tmp_path: Path) -> None:
     assert "20 sessions" in run("--to", target).splitlines()[-1]
     assert "\x1b" not in run("--to", f"{tmp_path}/csv\x1b[2J", "--format", "csv", "--diffs")
     assert "diff" in ocs.read_export(f"{tmp_path}/csv\x1b[2J").file_events
-    refused = CliRunner().invoke(app, ["export", "--db", str(on_file), "--to", str(on_file)])
-    assert refused.exit_code == 1
-    assert "is a file" in refused.stderr
+
+
+def test_command_says_where_it_cannot_write(on_file: Path) -> None:
+    """To memory it could, but what is there ends with the command."""
+    for target, reason in {str(on_file): "is a file", "memory://x": "would be gone"}.items():
+        refused = CliRunner().invoke(app, ["export", "--db", str(on_file), "--to", target])
+        assert refused.exit_code == 1
+        assert reason in refused.stderr
 
 
 # Others at the same time, and an end in the middle

@@ -790,8 +790,11 @@ async def test_progress(small: Path, capsys: pytest.CaptureFixture[str], progres
 async def test_repr_is_new_after_an_import(serve: Serve, small: Path) -> None:
     service = await serve()
     report = await imported(service, small)
-    expected = f"{report.sessions.new} sessions, {report.file_events.new} file events, newest 20"
-    assert expected in repr(service)
+    frames = await service.frames()
+    newest = f"{frames.sessions['updated_at'].max():%Y-%m-%d %H:%M} UTC"
+    told = f"{report.sessions.new} sessions, {report.file_events.new} file events, newest {newest}"
+    assert told in repr(service)
+    assert newest in service._repr_html_()
     assert "since" not in repr(service)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..errors import OpencodeSessionsError
 from .stores import Db, read
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ def export(
     import opencode_sessions as ocs
 
     from .tables import say
+
+    if to.startswith("memory://"):
+        raise OpencodeSessionsError(
+            f"{to} would be gone with this command. Give a folder or a URL (s3://, gs://, ...)."
+        )
 
     async def run(service: "OpencodeSessionService") -> "ExportReport":
         return await ocs.export(
