@@ -21,9 +21,13 @@ from opencode_sessions.store import StoreFailed, copying
 from opencode_sessions.store.meaning import translated
 from opencode_sessions.store.sql import SqlStore
 
+ONE_MORE = """
+    INSERT INTO older SELECT (jsonb_populate_record(message, '{"id": "msg_before"}')).*
+    FROM opencode_messages AS message WHERE seq = 3
+"""
 ROUNDED = "extra_float_digits = -9"
 HOSTILE = st.text(
-    st.sampled_from('",\n\r\\.tfé😀 ') | st.characters(exclude_categories=["Cs"])
+    st.sampled_from('",\n\r\t\b\f\v\\.tfbvnrN0é😀 ') | st.characters(exclude_categories=["Cs"])
 ).map(
     lambda text: text.replace("\0", "")  # which PostgreSQL has not
 )
@@ -34,29 +38,29 @@ async def test_a_table_of_postgresql_that_breaks_off_is_read_row_by_row(
 ) -> None:
     """Rows have come when the connection is gone: nothing is twice, nothing is missing."""
     broken, bars = [], []
-    copy = asyncpg.Connection.copy_from_query
+    copy = asyncpg.Connection.copy_from_table
 
     class Bar(tqdm):  # type: ignore[type-arg]
         def __init__(self, **how: Any) -> None:
             super().__init__(**how)
             bars.append(self)
 
-    async def breaks_off(self: asyncpg.Connection, sql: str, *, output: Any, format: str) -> None:
+    async def breaks_off(self: asyncpg.Connection, table: str, *, output: Any, **how: Any) -> None:
         async def some(received: bytes) -> None:
             for row in received.splitlines(keepends=True)[:8]:
                 await output(row)
             raise asyncpg.ConnectionDoesNotExistError("it broke off")
 
-        breaks = "opencode_messages" in sql
+        breaks = table == "opencode_messages"
         broken.append(breaks)
-        await copy(self, sql, output=some if breaks else output, format=format)
+        await copy(self, table, output=some if breaks else output, **how)
 
     async with ocs.open(postgres_store) as svc:
         await said(svc, *map(str, range(9)))
         monkeypatch.setattr(loading, "tqdm", Bar)
         expected = await load(svc)
         monkeypatch.setattr(copying, "BLOCK", 1)
-        monkeypatch.setattr(asyncpg.Connection, "copy_from_query", breaks_off)
+        monkeypatch.setattr(asyncpg.Connection, "copy_from_table", breaks_off)
         found = await load(svc)
     for name in NAMES:
         pd.testing.assert_frame_equal(
@@ -101,7 +105,10 @@ def test_a_database_that_took_too_long_is_not_told_of_without_a_word() -> None:
     st.integers(1, 200),
 )
 @example(
-    [(text, "", 0.1, None, None) for text in ["\\.", '"', "\r\n", "\n", ",", " ", "", None, "t"]],
+    [
+        (text, "", 0.1, None, None)
+        for text in ["\\.", "\\N", "\r\n", "\\\n\r\t\b\f\v", "\\\\n", "\\t", "", None, "t"]
+    ],
     1,
     1,
 )
@@ -110,14 +117,14 @@ async def test_rows_of_postgresql_whatever_they_hold(
     nine_said: str, rows: list[tuple[Any, ...]], block: int, piece: int
 ) -> None:
     """However a server cuts them in pieces, too."""
-    copy = asyncpg.Connection.copy_from_query
+    copy = asyncpg.Connection.copy_from_table
 
-    async def in_pieces(self: asyncpg.Connection, sql: str, *, output: Any, format: str) -> None:
+    async def in_pieces(self: asyncpg.Connection, table: str, *, output: Any, **how: Any) -> None:
         async def pieces(received: bytes) -> None:
             for start in range(0, len(received), piece):
                 await output(received[start : start + piece])
 
-        await copy(self, sql, output=pieces, format=format)
+        await copy(self, table, output=pieces, **how)
 
     connection = await asyncpg.connect(nine_said)
     try:
@@ -131,7 +138,7 @@ async def test_rows_of_postgresql_whatever_they_hold(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(copying, "BLOCK", block)
         patched.setattr(copying, "LITTLE", 0)
-        patched.setattr(asyncpg.Connection, "copy_from_query", in_pieces)
+        patched.setattr(asyncpg.Connection, "copy_from_table", in_pieces)
         assert await read_at_once_as_row_by_row(nine_said)
 
 
@@ -144,6 +151,7 @@ async def test_rows_of_postgresql_whatever_they_hold(
         ("UPDATE opencode_messages SET created_at = 'infinity' WHERE seq = 3", False),
         ("UPDATE opencode_messages SET content = repeat('long ', 3000000) WHERE seq = 3", True),
         ("UPDATE opencode_messages SET cost_usd = 0.1::float8 + 0.2::float8", True),
+        (f"CREATE TABLE older () INHERITS (opencode_messages); {ONE_MORE}", True),
         ("TRUNCATE opencode_sessions CASCADE", True),
     ],
 )
@@ -152,7 +160,7 @@ async def test_tables_of_postgresql_however_they_are(
 ) -> None:
     name = nine_said.rpartition("/")[2]
     defaults = (f"ALTER DATABASE {name} SET {how}" for how in ("datestyle = German", ROUNDED))
-    postgres.execute(*defaults, changed, url=nine_said)
+    postgres.execute(*defaults, *changed.split(";"), url=nine_said)
     assert await read_at_once_as_row_by_row(nine_said) is is_at_once
 
 

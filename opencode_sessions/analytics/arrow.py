@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from ..store import Csv, NotAtOnce, TableName, Texts
+from ..store import Copied, NotAtOnce, TableName, Texts
 from ..store.values import loads
 from .columns import COLUMNS, FIXED, TIME, Column
 
@@ -37,6 +37,13 @@ OTHERS = {"worktree": REPEATED, "completed_at": TYPES[TIME]}
 MANY = 50_000  # rows, whose columns are worth making at the same time
 COLUMNS_AT_ONCE = 2
 FEW = 20  # names of categories that are worth keeping for the next frame
+# What COPY writes in a text, and what it means: first what are backslashes themselves, which in the
+# meantime are what no text of PostgreSQL's has.
+ESCAPES = [
+    (r"\\", "\0"),
+    *((rf"\{letter}", meant) for letter, meant in zip("nrtbfv", "\n\r\t\b\f\v", strict=True)),
+    ("\0", "\\"),
+]
 BATCH = 20_000  # rows converted at once
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -104,7 +111,7 @@ class Rows:
 
 
 def tabled(
-    batch: Texts | Csv, types: Mapping[str, Any], before: dict[str, tuple[bytes, Any]]
+    batch: Texts | Copied, types: Mapping[str, Any], before: dict[str, tuple[bytes, Any]]
 ) -> Any:
     """Many rows as the store hands them over at once, as a table of these columns.
 
@@ -168,24 +175,38 @@ def _typed(values: list[Any], type_: Any) -> Any:
     return array(values, type_)
 
 
-def _read(batch: Csv, types: Mapping[str, Any]) -> Any:
-    return csv.read_csv(
+def _read(batch: Copied, types: Mapping[str, Any]) -> Any:
+    table = csv.read_csv(
         pa.BufferReader(batch.rows),
         csv.ReadOptions(
             column_names=batch.columns,
             block_size=len(batch.rows),  # however long a row is
             use_threads=False,
         ),
-        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        csv.ParseOptions(delimiter="\t", quote_char=False, ignore_empty_lines=False),
         csv.ConvertOptions(
             column_types=types,
-            null_values=[""],
+            null_values=[r"\N"],
             strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
             true_values=["t"],
             false_values=["f"],
         ),
     )
+    columns = [[_unescaped(chunk) for chunk in column.chunks] for column in table.columns]
+    return pa.table(list(map(pa.chunked_array, columns)), table.schema)
+
+
+def _unescaped(values: Any) -> Any:
+    """What COPY has written, with texts as they were."""
+    if pa.types.is_dictionary(values.type):
+        return pa.DictionaryArray.from_arrays(values.indices, _unescaped(values.dictionary))
+    if values.type not in (TEXT, pa.string()) or b"\\" not in values.buffers()[2].to_pybytes():
+        return values
+    is_written = pc.match_substring(values, "\\")
+    texts = values.filter(is_written)
+    for written, meant in ESCAPES:
+        texts = pc.replace_substring(texts, written, meant)
+    return pc.replace_with_mask(values, is_written, texts)
 
 
 def array(values: Sequence[Any], type_: Any) -> Any:

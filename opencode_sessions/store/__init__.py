@@ -170,10 +170,11 @@ class Texts(NamedTuple):
     """Columns that are no millionths, in place of those."""
 
 
-class Csv(NamedTuple):
-    """Many rows at once: whole lines without a header, as PostgreSQL writes them.
+class Copied(NamedTuple):
+    r"""Many rows at once: the whole lines that PostgreSQL's COPY makes of them.
 
-    What is there stands in quotes if it is empty, and truth is t or f.
+    Values stand between tabs, nothing is \N, truth is t or f, and a backslash, a tab or the end of
+    a line within a text is written with a backslash.
     """
 
     columns: Sequence[str]
@@ -199,7 +200,7 @@ class Whole(Protocol):
 
     def batches(
         self, table: TableName, columns: Sequence[str], sessions: Collection[str] | None = None
-    ) -> "Iterator[Texts | Csv]":
+    ) -> "Iterator[Texts | Copied]":
         """The rows of a table, or of some sessions.
 
         Raises:
