@@ -11,10 +11,11 @@ from typing import Any
 
 import orjson
 import pytest
-from conftest import Serve
+from conftest import STORED, Serve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opencode_sessions import PersistenceError
 from opencode_sessions.parts import ToolCall
 from opencode_sessions.rows import call_row
 from opencode_sessions.store.values import clean, dumps, fingerprint, loads
@@ -280,3 +281,20 @@ def test_a_command_is_the_same_however_it_is_described() -> None:
     assert hashed("bash", command="ls") == hashed("bash", description="Lists", command="ls")
     assert hashed("bash", command="ls") != hashed("bash", command="ls -l")
     assert hashed("task", prompt="x", description="a") != hashed("task", prompt="x")
+
+
+@pytest.mark.parametrize("serve", STORED, indirect=True)
+async def test_a_time_of_no_datetime_is_told_with_its_place(serve: Serve) -> None:
+    """Others may write to the tables too; to SQLite it is text."""
+    service = await serve()
+    session = await service.get_or_create_session("ses_1")
+    await service.persist_message(session, "user", "1")
+    change = "UPDATE opencode_messages SET created_at = '{}'"
+    serve.outside.run(change.format("0044-03-15 12:00:00 BC"))
+    told = "is before the year 1|is none that its column is for: Invalid isoformat"
+    for read in (service.frames, service.messages, lambda: service.list_messages("ses_1")):
+        with pytest.raises(PersistenceError, match=told) as info:
+            await read()
+        assert service.store.place in str(info.value)
+    serve.outside.run(change.format("2026-11-22 18:00:00"))
+    assert str((await service.messages())["time"][0]) == "2026-11-22 18:00:00+00:00"

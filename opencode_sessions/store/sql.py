@@ -42,7 +42,7 @@ from . import engine as engines
 from . import room as rooms
 from .appending import is_appending
 from .applying import apply
-from .engine import Executor, file_of
+from .engine import Executor, file_of, reason
 from .meaning import translated
 from .postgres import PostgresWriter
 from .searching import SearchIndex
@@ -310,7 +310,16 @@ class SqlStore:
 
     async def _read(self, work: Coroutine[Any, Any, Done]) -> Done:
         is_own = self._dispose is not None
-        return await (work if is_own else finish(work))
+        try:
+            return await (work if is_own else finish(work))
+        except OverflowError as error:
+            raise PersistenceError(
+                f"A time in {self.place} is before the year 1 or after 9999: {reason(error)}."
+            ) from error
+        except ValueError as error:
+            raise PersistenceError(
+                f"A value in {self.place} is none that its column is for: {reason(error)}."
+            ) from error
 
     async def room(self) -> tuple[int, str]:
         """How many bytes deleted rows hold, and how to give them back."""
