@@ -22,7 +22,7 @@ from postgres import Server
 from sqlalchemy.dialects import sqlite
 
 import opencode_sessions as ocs
-from opencode_sessions.analytics import Frames, load
+from opencode_sessions.analytics import Frames, load, loading
 from opencode_sessions.analytics.arrow import tabled, types
 from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
@@ -216,6 +216,19 @@ async def test_a_file_without_its_folder_is_said_to_be_none(
     caplog.clear()
     await service.frames(file_path="cli.py", project="v")  # no session, so no file: said once
     assert caplog.messages == ["No session is of project 'v'. Projects: /w."]
+
+
+async def test_a_bar_of_what_is_read_again_does_not_flash_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuses(*_: object) -> None:
+        raise NotAtOnce("as a damaged page would")
+
+    monkeypatch.setattr(loading, "read", refuses)
+    async with await ocs.open(tmp_path / "x.db") as svc:
+        await said(svc, "1")
+        assert len((await svc.frames()).messages) == 1
+    assert capsys.readouterr().err == ""
 
 
 async def test_costs_add_up_in_the_order_of_the_session(

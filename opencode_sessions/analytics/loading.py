@@ -147,7 +147,7 @@ async def _at_once(
         found = await asyncio.to_thread(read, whole, columns, lean, took)
     except NotAtOnce as error:
         log.debug("loading row by row: %s", error)
-        bar.reset()
+        bar.update(-bar.n)  # a reset would show it before its time
         return None
     finally:
         is_over.set()
