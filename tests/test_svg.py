@@ -37,6 +37,14 @@ def test_the_picture_has_a_mark_for_each_event_and_a_ring_for_each_failed_one(
     assert "failed" in legend_html(events)
 
 
+def test_a_mark_of_no_known_time_says_none() -> None:
+    events = example().file_events
+    events.loc[events.index[0], "time"] = pd.NaT
+    names = events["file_path"].astype("str").fillna("")
+    titles = sorted(re.findall("<title>([^<]*)<", timeline_svg(events, names, None, None)))
+    assert titles[:2] == ["1: read, completed", "2: edit, error, 23:59:00 UTC"]
+
+
 HOSTILE = "x</title></g></svg><img src=x onerror=alert(1)>"
 
 

@@ -173,14 +173,14 @@ def _marks(
         marked(some["event_type"]),
         some["event_type"].astype("str").fillna("unknown"),
         some["status"].astype("str").fillna("unknown"),
-        some["time"].dt.strftime("%H:%M:%S").fillna(""),
+        some["time"].dt.strftime(", %H:%M:%S UTC").fillna(""),
         some["status"].isin(FAILED),
         _faded(some),
         strict=True,
     ):
         yield (
             f"<g transform='translate({x[place]:.1f} {rows[name].y:.1f})'>"
-            f"<title>{place + 1}: {escaped(type)}, {escaped(status)}, {time} UTC</title>"
+            f"<title>{place + 1}: {escaped(type)}, {escaped(status)}{time}</title>"
             f"<g transform='scale({scale:.2f})'{FADED if is_faded else ''}>{_shape(mark)}"
             f"{_ring() if is_failed else ''}</g>{_box() if place in chosen else ''}</g>"
         )
