@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics import arrow, building, load, loading, whole
-from opencode_sessions.store import StoreFailed, copying
+from opencode_sessions.store import NotAtOnce, StoreFailed, copying
 from opencode_sessions.store.meaning import translated
 from opencode_sessions.store.sql import SqlStore
 
@@ -219,3 +219,53 @@ async def test_large_frames_are_made_as_small_ones(
         pd.testing.assert_frame_equal(getattr(large, name), getattr(small, name), check_exact=True)
         assert len(getattr(large, name)) == (1 if name == "sessions" else 9)
     assert list(large.file_events["seq"]) == list(range(9))
+
+
+async def test_what_two_read_is_of_one_moment(
+    nine_said: str, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody stores after the first has begun, the second does not see either."""
+    twins = []
+    twin = copying.PostgresWhole.twin
+
+    def later(self: copying.PostgresWhole) -> copying.PostgresWhole:
+        deleted = [f"DELETE FROM opencode_{name} WHERE seq > 3" for name in NAMES[:0:-1]]
+        postgres.execute(*deleted, url=nine_said)
+        twins.append(twin(self))
+        return twins[-1]
+
+    monkeypatch.setattr(copying.PostgresWhole, "twin", later)
+    async with ocs.open(nine_said, migrate=False) as svc:
+        for expected in (9, 4):  # before, and when all is over
+            found = await load(svc)
+            assert {len(getattr(found, name)) for name in NAMES[1:]} == {expected}
+            assert len(twins) == 1
+            twins.clear()
+
+
+async def test_who_lets_in_one_alone_is_read_one_table_after_the_other(
+    nine_said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin = copying.PostgresWhole.begin
+
+    def alone(self: copying.PostgresWhole) -> None:
+        begin(self)
+        if self._moment is not None:
+            raise NotAtOnce("too many connections")
+
+    async with ocs.open(nine_said, migrate=False) as svc:
+        expected = await load(svc)
+        monkeypatch.setattr(copying.PostgresWhole, "begin", alone)
+        with caplog.at_level("DEBUG", logger="opencode_sessions"):
+            found = await load(svc)
+            events = await svc.file_events()
+    for name in NAMES:
+        pd.testing.assert_frame_equal(
+            getattr(found, name), getattr(expected, name), check_exact=True
+        )
+    pd.testing.assert_frame_equal(events, expected.file_events, check_exact=True)
+    told = [record.getMessage() for record in caplog.records]
+    assert [text for text in told if text.startswith("reading")] == [
+        "reading one table after the other: too many connections"
+    ] * 2
+    assert not any("row by row" in text for text in told)

@@ -252,16 +252,17 @@ def rows_of(table: Any) -> list[dict[str, Any]]:
 
 def places(texts: Any, among: Any) -> Numbers:
     """Where each text is among others, -1 where it is not; the same in a row are one search."""
-    chunks, starts = [], [np.empty(0, dtype=bool)]
+    chunks, starts, count = [], [np.empty(0, dtype=np.int64)], 0
     for chunk in texts.chunks:
         is_other = pc.fill_null(pc.not_equal(chunk[1:], chunk[:-1]), True)
         is_start = np.append(True, is_other.to_numpy(zero_copy_only=False))[: len(chunk)]
         chunks.append(chunk.filter(pa.array(is_start)))
-        starts.append(is_start)
+        starts.append(count + np.flatnonzero(is_start))
+        count += len(chunk)
     found = pc.index_in(pa.chunked_array(chunks, texts.type), value_set=among.combine_chunks())
     of_start: Numbers = pc.fill_null(found, -1).to_numpy()
-    at: Numbers = of_start[np.cumsum(np.concatenate(starts)) - 1]
-    return at
+    lengths: Numbers = np.diff(np.concatenate(starts), append=count)
+    return np.repeat(of_start, lengths)
 
 
 def looked_up(values: Sequence[str | None], at: Numbers) -> Coded:
@@ -288,13 +289,15 @@ def merged(column: Coded) -> Coded:
 
 
 def to_frame(
-    columns: list[Column], found: Mapping[str, Any], rows: int, order: Numbers | None
+    columns: list[Column], found: dict[str, Any], rows: int, order: Numbers | None
 ) -> pd.DataFrame:
     """A frame of these columns, as far as they were found, under their names and dtypes.
 
+    What is made of a column takes the place of it: memory asked for anew is what takes longest.
+
     Args:
         columns: the frame's columns.
-        found: by column, an Arrow array, `Coded`, or an array of objects.
+        found: by column, an Arrow array, `Coded`, or an array of objects; none of them is left.
         rows: how many there are in each.
         order: which row comes where; None leaves them as they are.
     """
@@ -302,7 +305,7 @@ def to_frame(
     named = cache(_named)  # the root of a session mostly is the session
 
     def values(column: Column) -> Any:
-        return _values(found[column.name], column, order, named)
+        return _values(found.pop(column.name), column, order, named)
 
     if rows < MANY:
         made = [values(column) for column in wanted]

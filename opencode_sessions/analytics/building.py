@@ -111,6 +111,7 @@ def build(
         of_session = [(row.get("workdir"), row.get("worktree")) for row in rows]
         for column in ("file_path", "new_file_path"):
             found[column] = shown_paths(coded(stored[column]), at, of_session)
+    del stored  # so that nothing keeps a column of which that of the frame is made
     return to_frame(COLUMNS[name], found, len(at), order)
 
 

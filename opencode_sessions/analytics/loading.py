@@ -159,9 +159,9 @@ async def _at_once(
 
 def _built(found: Read, wanted: Mapping[TableName, bool]) -> dict[TableName, pd.DataFrame]:
     frames: dict[TableName, pd.DataFrame] = {}
-    for name in wanted:
+    for name in wanted:  # the sessions first, whose totals are of all tables
         if name != "sessions":
-            frames[name] = build(name, found.tables[name], found.sessions)
+            frames[name] = build(name, found.tables.pop(name), found.sessions)
         elif wanted.keys() >= {"messages", "tool_calls", "file_events"}:  # else nobody asked for it
             frames[name] = session_frame(found.sessions, totals_of(found.tables))
     return frames

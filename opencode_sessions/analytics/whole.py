@@ -4,6 +4,7 @@ All of it runs in one thread, and where it counts without the interpreter's lock
 goes on turning.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,8 @@ from . import kept as files
 from .arrow import REPEATED, Numbers, coded, places, rows_of, tabled, types
 from .building import OF_MESSAGE, Sessions, ranked, row_order, sessions_of
 from .kept import Kept
+
+log = logging.getLogger("opencode_sessions")
 
 SMALLEST = 50_000  # rows of a table worth a file of their own
 MOST_NEW = 0.05  # of the sessions; with more the file is made anew
@@ -32,7 +35,7 @@ class Read(NamedTuple):
     """The sessions, and the other tables."""
 
     sessions: Sessions
-    tables: Mapping[TableName, Any]
+    tables: dict[TableName, Any]
     """In the order of the frames: messages, and others where that takes no copy of their own."""
     keep: Callable[[], None]
     """Keeps for the next time what is worth it; to be called once, in any thread."""
@@ -89,12 +92,19 @@ class _Reading:
         self._marks = self._whole.marks() or {}
         if self._whole.schema_version() != self._version:
             kept, has_marked = {}, False
-        sessions = sessions_of(rows_of(self._rows("sessions", self._columns["sessions"])), None)
+        found = self._rows(self._whole, "sessions", self._columns["sessions"])
+        sessions = sessions_of(rows_of(found), None)
+        beside = self._side_by_side(names)
+        if "messages" not in names:
+            self._messages = beside.get("messages")
         tables: dict[TableName, Any] = {}
         for name in names:
             table = self._again(name, kept[name], sessions) if name in kept else None
             if table is None:
-                table = self._with_agents(name, self._rows(name, self._columns[name]))
+                rows = beside.pop(name, None)
+                if rows is None:
+                    rows = self._rows(self._whole, name, self._columns[name])
+                table = self._with_agents(name, rows)
             order = row_order(ranked(table["session_id"], sessions), table)
             is_for_order = name == "messages" or name in due  # to be summed up, to be kept
             if order is not None and (is_for_order or len(_runs(order)) <= SLICES):
@@ -103,6 +113,30 @@ class _Reading:
             if name == "messages":
                 self._messages = tables[name]
         return Read(sessions, tables, self._keeping(tables, due if has_marked else ()))
+
+    def _side_by_side(self, names: Sequence[TableName]) -> dict[TableName, Any]:
+        """Rows of the tables, read by two at the same time; of none where there cannot be two."""
+        *others, last = names
+        columns = {name: self._columns[name] for name in others}
+        if not others and last != "messages":
+            columns = {"messages": AGENTS}
+        if not columns or (twin := self._whole.twin()) is None:
+            return {}
+        with ThreadPoolExecutor(1) as thread:
+            rest = thread.submit(self._rows_by, twin, columns)
+            rows = self._rows(self._whole, last, self._columns[last])
+            return {last: rows, **rest.result()}
+
+    def _rows_by(
+        self, twin: Whole, columns: Mapping[TableName, Sequence[str]]
+    ) -> dict[TableName, Any]:
+        try:
+            with twin as whole:
+                whole.begin()
+                return {name: self._rows(whole, name, columns[name]) for name in columns}
+        except NotAtOnce as error:  # nobody else is let in: one after the other
+            log.debug("reading one table after the other: %s", error)
+            return {}
 
     def _kept(self, name: TableName) -> Kept | None:
         folder = self._whole.beside
@@ -141,13 +175,17 @@ class _Reading:
         is_clean = np.array([*(id in clean for id in ids), False])[codes]
         table = _taken(kept.table, np.flatnonzero(is_clean))
         if changed:
-            fresh = self._rows(name, self._columns[name], changed)
+            fresh = self._rows(self._whole, name, self._columns[name], changed)
             table = pa.concat_tables([table, self._with_agents(name, fresh, changed)])
         # REPLACE takes a row from another session without a word.
         return table if table.num_rows == self._whole.count(name) else None
 
     def _rows(
-        self, name: TableName, columns: Sequence[str], sessions: Collection[str] | None = None
+        self,
+        whole: Whole,
+        name: TableName,
+        columns: Sequence[str],
+        sessions: Collection[str] | None = None,
     ) -> Any:
         """Rows of a table; one thread parses what the other reads."""
         typed = types(name, columns)
@@ -162,7 +200,7 @@ class _Reading:
             self._took(tables[-1].num_rows)
 
         with ThreadPoolExecutor(1) as parsing:
-            for batch in self._whole.batches(name, columns, sessions):
+            for batch in whole.batches(name, columns, sessions):
                 waiting.append(parsing.submit(tabled, batch, typed, before))
                 if len(waiting) > PARSING:
                     next_one()
@@ -182,12 +220,12 @@ class _Reading:
             return rows
         messages = self._messages
         if messages is None:
-            messages = self._rows("messages", AGENTS, sessions)
+            messages = self._rows(self._whole, "messages", AGENTS, sessions)
         at = places(rows["message_id"], messages["id"])
         is_given = rows["message_id"].is_valid().to_numpy()
         if self._messages is None and (sessions is None or (is_given & (at < 0)).any()):
             if sessions is not None:  # a message of another session's
-                messages = self._rows("messages", AGENTS)
+                messages = self._rows(self._whole, "messages", AGENTS)
                 at = places(rows["message_id"], messages["id"])
             self._messages = messages
         self._note_astray(rows, is_given, messages, at)
@@ -204,8 +242,8 @@ class _Reading:
         codes, ids = coded(rows["session_id"])
         own_codes, own_ids = coded(messages["session_id"])
         place = {id: number for number, id in enumerate(own_ids)}
-        expected = np.array([*(place.get(id, -2) for id in ids), -2])[codes]
-        is_astray = is_given & (np.append(own_codes, -1)[at] != expected)
+        expected = np.array([*(place.get(id, -2) for id in ids), -2], dtype=np.int32)[codes]
+        is_astray = is_given & (np.append(own_codes, np.int32(-1))[at] != expected)
         self._astray |= {id for id in (ids[code] for code in set(codes[is_astray])) if id}
 
     def _keeping(
@@ -213,6 +251,8 @@ class _Reading:
     ) -> Callable[[], None]:
         folder, version = self._whole.beside, self._version
         marks = {id: mark for id, mark in self._marks.items() if id not in self._astray}
+
+        tables = {name: tables[name] for name in due}
 
         def keep() -> None:
             for name in due:

@@ -195,6 +195,9 @@ class Whole(Protocol):
     def begin(self) -> None:
         """From here on all is read as it is at one moment."""
 
+    def twin(self) -> "Whole | None":
+        """Another reading of the same moment, for another thread; None where there can be none."""
+
     def count(self, table: TableName) -> int:
         """How many rows a table has."""
 

@@ -46,9 +46,10 @@ FAILURES = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSEr
 class PostgresWhole:
     """One reading of a PostgreSQL database, in an event loop of its own."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, moment: str | None = None) -> None:
         self.beside: Path | None = None  # a server has no place beside it
         self._url = url
+        self._moment = moment
         self._runner = asyncio.Runner()
         self._copying: asyncio.Task[None] | None = None
 
@@ -67,6 +68,13 @@ class PostgresWhole:
     def begin(self) -> None:
         """From here on all is read as it is at one moment."""
         self._run(self._driver.execute(BEGIN))
+        if self._moment is not None:
+            self._run(self._driver.execute(f"SET TRANSACTION SNAPSHOT '{self._moment}'"))
+
+    def twin(self) -> "PostgresWhole":
+        """Another reading of the same moment, for another thread."""
+        moment = self._run(self._driver.fetchval("SELECT pg_export_snapshot()"))
+        return PostgresWhole(self._url, moment)
 
     def count(self, table: TableName) -> int:
         """How many rows a table has, as far as the server has counted."""

@@ -68,6 +68,9 @@ class SqliteWhole:
         """From here on all is read as it is at one moment."""
         self._rows("BEGIN")
 
+    def twin(self) -> None:
+        """A file has no moment that two can read."""
+
     def count(self, table: TableName) -> int:
         """How many rows a table has."""
         return int(self._value(f"SELECT count(*) FROM {TABLES[table].name}"))
