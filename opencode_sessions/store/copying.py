@@ -124,13 +124,17 @@ class PostgresWhole:
         self, table: Table, columns: Sequence[str], blocks: "asyncio.Queue[bytes]"
     ) -> None:
         bytearray(KEPT)
-        rows = bytearray()
+        rows: list[bytes] = []
+        count = 0
 
         async def take(received: bytes) -> None:
-            rows.extend(received)
-            if len(rows) >= BLOCK and rows.endswith(b"\n"):
-                blocks.put_nowait(bytes(rows))
+            nonlocal count
+            rows.append(received)
+            count += len(received)
+            if count >= BLOCK and received.endswith(b"\n"):
+                blocks.put_nowait(b"".join(rows))
                 rows.clear()
+                count = 0
             if len(received) < LITTLE:
                 await asyncio.sleep(PAUSE_S)
 
@@ -142,7 +146,7 @@ class PostgresWhole:
             sql = f"SELECT {', '.join(shown)} FROM {table.name}"
             await self._driver.copy_from_query(sql, output=take)
         if rows:
-            blocks.put_nowait(bytes(rows))
+            blocks.put_nowait(b"".join(rows))
 
     def _run(self, work: "Coroutine[Any, Any, Done] | asyncio.Task[Done]") -> Done:
         try:
