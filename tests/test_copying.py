@@ -16,7 +16,7 @@ from test_loading import NAMES, said
 from tqdm.auto import tqdm
 
 import opencode_sessions as ocs
-from opencode_sessions.analytics import arrow, building, load, loading, whole
+from opencode_sessions.analytics import arrow, building, load, loading
 from opencode_sessions.store import NotAtOnce, StoreFailed, copying
 from opencode_sessions.store.meaning import translated
 from opencode_sessions.store.sql import SqlStore
@@ -213,7 +213,7 @@ async def test_large_frames_are_made_as_small_ones(
         small = await load(svc)
         for room in (arrow, building):
             monkeypatch.setattr(room, "MANY", 0)
-        monkeypatch.setattr(whole, "SLICES", 0)
+        monkeypatch.setattr(building, "SLICES", 0)
         large = await load(svc)
     for name in NAMES:
         pd.testing.assert_frame_equal(getattr(large, name), getattr(small, name), check_exact=True)

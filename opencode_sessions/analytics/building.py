@@ -21,6 +21,7 @@ from .paths import posix_path, project_of
 OF_SESSION = ("opencode_session_id", "root_session_id", "parent_session_id", "project")
 OF_MESSAGE = ("agent_name", "provider", "model")
 LATEST = datetime.max.replace(tzinfo=UTC)
+SLICES = 256  # of a table; above this it is faster to copy the rows
 NO_SEQ = 2**31  # after every seq
 
 # What is read of a session to tell of it in the other frames.
@@ -85,8 +86,11 @@ def build(
     """
     order = row_order(ranked(stored["session_id"], sessions), stored)
     # Few rows are put in order at once, many column by column as those are made.
-    if order is not None and len(order) < MANY and not isinstance(stored, Mapping):
-        stored, order = stored.take(pa.array(order)), None
+    if order is not None and not isinstance(stored, Mapping):
+        if len(order) < MANY:
+            stored, order = stored.take(pa.array(order)), None
+        elif len(_runs(order)) <= SLICES:
+            stored, order = taken(stored, order), None
     at, ids = coded(stored["session_id"])
     rows: list[StoredRow] = [sessions.rows.get(id, {}) for id in ids if id is not None]
     has = {*stored} if isinstance(stored, Mapping) else {*stored.column_names}
@@ -139,6 +143,21 @@ def row_order(ranks: Numbers, stored: Any) -> Numbers | None:
     sorted_by = [(name, "ascending") for name in keys]
     found = pc.sort_indices(pa.table(keys), sort_keys=sorted_by)  # nulls at the end
     return found.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+def taken(table: Any, rows: Numbers) -> Any:
+    """These rows in this order: as slices of the table, without a copy, where these are few."""
+    starts = _runs(rows)
+    if len(starts) > SLICES:
+        return table.take(pa.array(rows))
+    lengths = np.diff(starts, append=len(rows))
+    slices = map(table.slice, rows[starts].tolist(), lengths.tolist())
+    return pa.concat_tables([table.slice(0, 0), *slices])
+
+
+def _runs(rows: Numbers) -> Numbers:
+    """Where rows begin that lie one behind the other."""
+    return np.flatnonzero(np.diff(rows, prepend=-2) != 1)
 
 
 def shown_paths(paths: Coded, at: Numbers, of_session: Sequence[Place]) -> Coded:

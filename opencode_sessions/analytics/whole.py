@@ -16,7 +16,7 @@ import pyarrow as pa
 from ..store import NotAtOnce, TableName, Whole
 from . import kept as files
 from .arrow import REPEATED, Numbers, coded, places, rows_of, tabled, types
-from .building import OF_MESSAGE, Sessions, ranked, row_order, sessions_of
+from .building import OF_MESSAGE, Sessions, ranked, row_order, sessions_of, taken
 from .kept import Kept
 
 log = logging.getLogger("opencode_sessions")
@@ -24,7 +24,6 @@ log = logging.getLogger("opencode_sessions")
 SMALLEST = 50_000  # rows of a table worth a file of their own
 MOST_NEW = 0.05  # of the sessions; with more the file is made anew
 MOST_READ = 0.5  # of the sessions; with more the whole table is read
-SLICES = 256  # above this it is faster to copy the rows
 PARSING = 3  # batches that wait to be parsed, at most
 AGENTS = ("id", "session_id", *OF_MESSAGE)
 
@@ -36,7 +35,7 @@ class Read(NamedTuple):
 
     sessions: Sessions
     tables: dict[TableName, Any]
-    """In the order of the frames: messages, and others where that takes no copy of their own."""
+    """Those that are kept, and messages, in the order of the frames."""
     keep: Callable[[], None]
     """Keeps for the next time what is worth it; to be called once, in any thread."""
 
@@ -105,13 +104,12 @@ class _Reading:
                 if rows is None:
                     rows = self._rows(self._whole, name, self._columns[name])
                 table = self._with_agents(name, rows)
-            order = row_order(ranked(table["session_id"], sessions), table)
-            is_for_order = name == "messages" or name in due  # to be summed up, to be kept
-            if order is not None and (is_for_order or len(_runs(order)) <= SLICES):
-                table = _taken(table, order)
+            if name == "messages" or name in due:  # to be summed up, to be kept
+                order = row_order(ranked(table["session_id"], sessions), table)
+                table = table if order is None else taken(table, order)
             tables[name] = table
             if name == "messages":
-                self._messages = tables[name]
+                self._messages = table
         return Read(sessions, tables, self._keeping(tables, due if has_marked else ()))
 
     def _side_by_side(self, names: Sequence[TableName]) -> dict[TableName, Any]:
@@ -173,7 +171,7 @@ class _Reading:
         if len(changed) > MOST_READ * max(len(sessions.rows), len(ids)):
             return None
         is_clean = np.array([*(id in clean for id in ids), False])[codes]
-        table = _taken(kept.table, np.flatnonzero(is_clean))
+        table = taken(kept.table, np.flatnonzero(is_clean))
         if changed:
             fresh = self._rows(self._whole, name, self._columns[name], changed)
             table = pa.concat_tables([table, self._with_agents(name, fresh, changed)])
@@ -261,18 +259,3 @@ class _Reading:
                 files.write(folder, name, Kept(table, marks), version)
 
         return keep
-
-
-def _taken(table: Any, rows: Numbers) -> Any:
-    """These rows in this order: as slices of the table, without a copy, where these are few."""
-    starts = _runs(rows)
-    if len(starts) > SLICES:
-        return table.take(pa.array(rows))
-    lengths = np.diff(starts, append=len(rows))
-    slices = map(table.slice, rows[starts].tolist(), lengths.tolist())
-    return pa.concat_tables([table.slice(0, 0), *slices])
-
-
-def _runs(rows: Numbers) -> Numbers:
-    """Where rows begin that lie one behind the other."""
-    return np.flatnonzero(np.diff(rows, prepend=-2) != 1)
