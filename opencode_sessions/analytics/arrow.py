@@ -297,7 +297,8 @@ def to_frame(
 
     Args:
         columns: the frame's columns.
-        found: by column, an Arrow array, `Coded`, or an array of objects; none of them is left.
+        found: by column, an Arrow array, `Coded`, an array of objects, or what makes one of them;
+            nothing of it is left.
         rows: how many there are in each.
         order: which row comes where; None leaves them as they are.
     """
@@ -305,7 +306,8 @@ def to_frame(
     named = cache(_named)  # the root of a session mostly is the session
 
     def values(column: Column) -> Any:
-        return _values(found.pop(column.name), column, order, named)
+        array = found.pop(column.name)
+        return _values(array() if callable(array) else array, column, order, named)
 
     if rows < MANY:
         made = [values(column) for column in wanted]

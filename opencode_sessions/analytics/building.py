@@ -5,6 +5,7 @@ Its project, its parents, the agent that a message does not name, the paths seen
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,7 +115,7 @@ def build(
     if name == "file_events":
         of_session = [(row.get("workdir"), row.get("worktree")) for row in rows]
         for column in ("file_path", "new_file_path"):
-            found[column] = shown_paths(coded(stored[column]), at, of_session)
+            found[column] = partial(shown_paths, stored[column], at, of_session)
     del stored  # so that nothing keeps a column of which that of the frame is made
     return to_frame(COLUMNS[name], found, len(at), order)
 
@@ -160,14 +161,15 @@ def _runs(rows: Numbers) -> Numbers:
     return np.flatnonzero(np.diff(rows, prepend=-2) != 1)
 
 
-def shown_paths(paths: Coded, at: Numbers, of_session: Sequence[Place]) -> Coded:
+def shown_paths(stored: Any, at: Numbers, of_session: Sequence[Place]) -> Coded:
     """Paths as the frames show them; each different one of a place is worked out once.
 
     Args:
-        paths: as they are stored.
+        stored: as they are stored.
         at: each row's session.
         of_session: each session's place.
     """
+    paths = coded(stored)
     count = len(paths.values)
     if not count:
         return paths

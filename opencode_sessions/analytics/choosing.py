@@ -139,7 +139,7 @@ def _shown_as(file_path: str, found: Any, place_of: Mapping[str, Place], is_any:
     places = [place_of.get(id or "", (None, None)) for id in ids]
     is_it = np.zeros(found.num_rows, dtype=bool)
     for column in ("file_path", "new_file_path"):
-        codes, paths = shown_paths(coded(found[column]), at, places)
+        codes, paths = shown_paths(found[column], at, places)
         if file_path in paths:
             is_it |= codes == paths.index(file_path)
     if not is_any:
