@@ -8,25 +8,25 @@ from sqlalchemy import Float
 from ..models import TABLES
 from . import NotAtOnce, TableName, Texts
 
-# Whether a decimal is the nearest to a number of millionths: then that number says it all.
+# A decimal that is the nearest to a number of millionths: then that number says it all.
 IS_MILLIONTHS = "abs({0}) < 1e9 AND round({0} * 1e6) / 1e6 = {0}"
 MILLIONTHS = f"CASE WHEN {IS_MILLIONTHS} THEN CAST(round({{0}} * 1e6) AS INTEGER) END"
 
 
 def expressions(table: TableName, columns: Sequence[str]) -> list[str]:
-    """What to select for columns of a table: a text for each, then for each decimal among them how
-    many of its values are no millionths."""
+    """What to select for columns of a table: a text for each, then for each decimal among them in
+    how many rows there is none."""
     decimals = _decimals(table, columns)
     values = {name: MILLIONTHS.format(name) if name in decimals else name for name in columns}
     made = [f"CAST(json_group_array({value}) AS BLOB)" for value in values.values()]
-    return made + [f"total(NOT ({IS_MILLIONTHS.format(name)}))" for name in decimals]
+    return made + [f"count(*) - count({name})" for name in decimals]
 
 
 def texts(table: TableName, columns: Sequence[str], row: Sequence[Any]) -> tuple[Texts, list[str]]:
     """What a row of those says, and the decimals that are yet to be read as they are."""
-    inexact = zip(_decimals(table, columns), row[len(columns) :], strict=True)
+    none = zip(_decimals(table, columns), row[len(columns) :], strict=True)
     found = dict(zip(columns, row, strict=False))
-    return Texts(found, {}), [name for name, count in inexact if count]
+    return Texts(found, {}), [name for name, count in none if found[name].count(b"null") != count]
 
 
 def exact_texts(table: TableName, columns: Sequence[str], row: Sequence[Any]) -> Texts:
