@@ -46,7 +46,8 @@ def chosen(name: TableName, columns: Sequence[str], where: Where) -> Asked:
 
 def texts(name: TableName, columns: Sequence[str], where: Where) -> Asked:
     """The same as one row of texts, for SQLite."""
-    return _texts(name, tuple(columns), tuple(where)), _allowed(where)
+    given = {column: _values("sqlite", values) for column, values in where.items()}
+    return _texts(name, tuple(columns), tuple(where)), given
 
 
 @cache
@@ -56,7 +57,8 @@ def _chosen(name: TableName, columns: tuple[str, ...], by: tuple[str, ...]) -> S
 
 @cache
 def _texts(name: TableName, columns: tuple[str, ...], by: tuple[str, ...]) -> Select[Any]:
-    return _where(_as_texts(name, columns).select_from(TABLES[name]), name, by)
+    is_allowed = (_is_among("sqlite", TABLES[name].c[column], column) for column in by)
+    return _as_texts(name, columns).select_from(TABLES[name]).where(*is_allowed)
 
 
 def counts(dialect: str, name: TableName, where: Where) -> Asked:
@@ -138,13 +140,13 @@ def on_paths(
     With no paths, on any that may. Each part has an index of its own; a row may come twice.
     Columns that events do not have, are those of their message.
     """
-    given = {} if paths is None else {"paths": list(paths)}
+    given = {} if paths is None else {"paths": _values(dialect, paths)}
     return _on_paths(dialect, tuple(columns), paths is None), _ending(ending) | given
 
 
 def texts_on_paths(columns: Sequence[str], paths: Collection[str] | None, ending: str) -> Asked:
     """The same as one row of texts, for SQLite; no row comes twice."""
-    given = {} if paths is None else {"paths": dumps(list(paths))}
+    given = {} if paths is None else {"paths": _values("sqlite", paths)}
     return _texts_on_paths(tuple(columns), paths is None), _ending(ending) | given
 
 
@@ -154,20 +156,16 @@ def _ending(ending: str) -> dict[str, str]:
 
 @cache
 def _on_paths(dialect: str, columns: tuple[str, ...], is_any: bool) -> CompoundSelect[Any]:
-    paths = bindparam("paths", type_=String(), expanding=True)
     found = _with_messages(columns)
-    return union_all(*(found.where(*way) for way in _ways(dialect, None if is_any else paths)))
+    return union_all(*(found.where(*way) for way in _ways(dialect, is_any)))
 
 
 @cache
 def _texts_on_paths(columns: tuple[str, ...], is_any: bool) -> Select[Any]:
-    paths = text("SELECT value FROM json_each(:paths)").bindparams(
-        bindparam("paths", type_=String())
-    )
     events = TABLES["file_events"]
     rowid: ColumnElement[int] = literal_column(f"{events.name}.rowid")
     ids = select(rowid).select_from(events).correlate(None)
-    on = union_all(*(ids.where(*way) for way in _ways("sqlite", None if is_any else paths)))
+    on = union_all(*(ids.where(*way) for way in _ways("sqlite", is_any)))
     found = _with_messages(columns).where(rowid.in_(on))
     return _as_texts("file_events", columns).select_from(found.subquery())
 
@@ -179,7 +177,7 @@ def _with_messages(columns: Sequence[str]) -> Select[Any]:
     return select(*has).select_from(with_messages)
 
 
-def _ways(dialect: str, paths: Any) -> list[tuple[ColumnElement[bool], ...]]:
+def _ways(dialect: str, is_any: bool) -> list[tuple[ColumnElement[bool], ...]]:
     """How a file event may be on some paths or, without them, on any that may have the ending."""
     path, new_path = (TABLES["file_events"].c[name] for name in ("file_path", "new_file_path"))
     ending = bindparam("ending", type_=String())
@@ -193,10 +191,30 @@ def _ways(dialect: str, paths: Any) -> list[tuple[ColumnElement[bool], ...]]:
         # Not the parameter alone: SQLite would plan the whole statement anew for each value of it.
         return or_(path.like("%" + ending, escape="/"), path == "", *closings)
 
-    if paths is None:
+    if is_any:
         return [(may_end(path),), (is_move, may_end(new_path))]
-    is_moved_there = or_(new_path.in_(paths), may_end(new_path))
-    return [(path.in_(paths),), (is_odd, may_end(path)), (is_move, is_moved_there)]
+    is_it, is_moved_there = (_is_among(dialect, of, "paths") for of in (path, new_path))
+    return [
+        (is_it,),
+        (is_odd, may_end(path)),
+        (is_move, or_(is_moved_there, may_end(new_path))),
+    ]
+
+
+def _is_among(dialect: str, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
+    """Whether a value is among those of one parameter, however many these are.
+
+    The statement is the same for all: PostgreSQL soon has a plan for it, which takes longer than to
+    find a file's events.
+    """
+    if dialect == "postgresql":
+        return column == func.any(bindparam(parameter, type_=ARRAY(String)))
+    values = text(f"SELECT value FROM json_each(:{parameter})")
+    return column.in_(values.bindparams(bindparam(parameter, type_=String())))
+
+
+def _values(dialect: str, values: Collection[str]) -> list[str] | str:
+    return list(values) if dialect == "postgresql" else dumps(list(values))
 
 
 def _as_texts(name: TableName, columns: Sequence[str]) -> Select[Any]:

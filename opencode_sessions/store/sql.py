@@ -8,7 +8,7 @@ which would cost the caller the whole transaction.
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
@@ -298,15 +298,18 @@ class SqlStore:
             await self._read(self._index.catch_up(progress))
 
     async def reading(self, work: Callable[[Store], Coroutine[Any, Any, Done]]) -> Done:
-        """Does work that selects a few rows several times; on a file of ours all at once."""
-        if self._reader is None:
+        """Does work that selects a few rows several times; on a database of ours all at once."""
+
+        def within(transaction: Transaction) -> Coroutine[Any, Any, Done]:
+            return work(SqlStore(transaction, self._dialect, self.place, self._dispose))
+
+        if self._dispose is None:
             return await work(self)
         with translated():
-            return await self._reader.run(
-                lambda transaction: work(
-                    SqlStore(transaction, self._dialect, self.place, self._dispose)
-                )
-            )
+            if self._reader is not None:
+                return await self._reader.run(within)
+            async with self._transaction(False) as executor:
+                return await within(lambda _writes: nullcontext(executor))
 
     async def _read(self, work: Coroutine[Any, Any, Done]) -> Done:
         is_own = self._dispose is not None
