@@ -16,7 +16,7 @@ from test_loading import NAMES, said
 from tqdm.auto import tqdm
 
 import opencode_sessions as ocs
-from opencode_sessions.analytics import arrow, building, load, loading
+from opencode_sessions.analytics import building, framing, load, loading
 from opencode_sessions.store import NotAtOnce, StoreFailed, copying
 from opencode_sessions.store.meaning import translated
 from opencode_sessions.store.sql import SqlStore
@@ -211,7 +211,7 @@ async def test_large_frames_are_made_as_small_ones(
         postgres.execute(moved, url=nine_said)
     async with ocs.open(nine_said, migrate=False) as svc:
         small = await load(svc)
-        for room in (arrow, building):
+        for room in (building, framing):
             monkeypatch.setattr(room, "MANY", 0)
         monkeypatch.setattr(building, "SLICES", 0)
         large = await load(svc)

@@ -12,8 +12,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
 import pytest
 from conftest import RECORDINGS, Empty, Recording, open_and_close
 from hypothesis import HealthCheck, example, given, settings
@@ -22,8 +24,10 @@ from postgres import Server
 from sqlalchemy.dialects import sqlite
 
 import opencode_sessions as ocs
-from opencode_sessions.analytics import Frames, load, loading
+from opencode_sessions.analytics import Frames, few, load, loading
 from opencode_sessions.analytics.arrow import tabled, types
+from opencode_sessions.analytics.building import OF_MESSAGE, TOLD, build, sessions_of
+from opencode_sessions.analytics.choosing import stored_columns
 from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
 from opencode_sessions.models import ODDLY_WRITTEN
@@ -383,6 +387,59 @@ def test_what_is_alike_is_read_as_it_is(
         found = tabled(batch, typed, {})
         assert found.schema.field(name).type == typed[name]
         assert found[name].to_pylist() == values
+
+
+WORDS = st.none() | st.sampled_from(["", "a", ",", '"', "é"])
+FEW: dict[str, st.SearchStrategy[Any]] = {
+    "session_id": st.sampled_from(["ses_1", "ses_2"]),
+    "seq": st.none() | st.integers(0, 3),
+    "turn": st.none() | st.integers(-(2**31), 2**31 - 1),
+    "output_bytes": st.none() | st.integers(-(2**63), 2**63 - 1),
+    "is_new_file": st.none() | st.integers(0, 1),
+    "is_undone": st.none() | st.integers(0, 1),
+    "duration_s": st.none() | st.integers(-(10**15), 10**15),
+    "created_at": st.none() | st.datetimes().map(lambda time: time.isoformat(" ")),
+    "file_path": st.none() | st.sampled_from(["a.py", "/w/a.py", "./b", ""]),
+    **dict.fromkeys(["tool", "status", "error", "agent_name"], WORDS),
+}
+
+
+@given(st.data(), st.integers(0, 4))
+def test_few_rows_are_as_many(data: st.DataObject, rows: int) -> None:
+    """One file's events and all events come to their frame in two ways."""
+    columns = [*stored_columns("file_events", optional=True), *OF_MESSAGE]
+    typed = types("file_events", columns)
+    drawn = {
+        name: data.draw(st.lists(FEW.get(name, st.none()), min_size=rows, max_size=rows))
+        for name in columns
+    }
+    drawn["id"] = [f"prt_{number}" for number in range(rows)]
+    texts = Texts({name: orjson.dumps(values) for name, values in drawn.items()}, {})
+    empty = dict.fromkeys(TOLD)
+    places = {"ses_2": "/w", "ses_1": "/x"}
+    sessions = sessions_of(
+        [empty | {"id": id, "workdir": place} for id, place in places.items()], None
+    )
+    found, table = few.from_texts(texts, typed), tabled(texts, typed, {})
+    some = np.array(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), dtype=bool)
+    for events, expected in (
+        (found, table),
+        (few.taken(found, np.flatnonzero(some)), table.filter(pa.array(some))),
+    ):
+        pd.testing.assert_frame_equal(
+            build("file_events", events, sessions),
+            build("file_events", expected, sessions),
+            check_exact=True,
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("turn", "1"), ("turn", 2**31), ("tool", 1), ("created_at", "soon")]
+)
+def test_few_rows_of_another_type_are_read_row_by_row(name: str, value: object) -> None:
+    batch = Texts({"turn": b"[1]", name: orjson.dumps([value])}, {})
+    with pytest.raises(NotAtOnce):
+        few.from_texts(batch, types("file_events", list(batch.columns)))
 
 
 @pytest.mark.parametrize(

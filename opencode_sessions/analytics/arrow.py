@@ -4,22 +4,19 @@ What repeats is kept once and no value is an object: a million rows take a tenth
 as Python objects, and no step holds the interpreter for long. JSON columns alone stay objects.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from datetime import UTC
-from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
 from ..store import Copied, NotAtOnce, TableName, Texts
 from ..store.values import loads
-from .columns import COLUMNS, FIXED, TIME, Column
+from .columns import COLUMNS, TIME
 
 TEXT, REPEATED = pa.large_string(), pa.dictionary(pa.int32(), pa.string())
 TYPES = {
@@ -34,9 +31,6 @@ TYPES = {
 }
 # Stored columns that others are computed from.
 OTHERS = {"worktree": REPEATED, "completed_at": TYPES[TIME]}
-MANY = 50_000  # rows, whose columns are worth making at the same time
-COLUMNS_AT_ONCE = 2
-FEW = 20  # names of categories that are worth keeping for the next frame
 # What COPY writes in a text, and what it means: first what are backslashes themselves, which in the
 # meantime are what no text of PostgreSQL's has.
 ESCAPES = [
@@ -47,7 +41,6 @@ ESCAPES = [
 BATCH = 20_000  # rows converted at once
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
-Named = Callable[[tuple[str, ...]], pd.CategoricalDtype]
 
 
 class Coded(NamedTuple):
@@ -55,6 +48,13 @@ class Coded(NamedTuple):
 
     codes: Numbers
     values: Sequence[str | None]
+
+
+class Masked(NamedTuple):
+    """A column of whole numbers, or of truth as 0 and 1: each row's, and whether there is none."""
+
+    values: Numbers
+    is_none: Numbers
 
 
 def types(name: TableName, columns: Sequence[str]) -> dict[str, Any]:
@@ -154,17 +154,26 @@ def _parsed(text: bytes, type_: Any) -> Any:
     """The values of a JSON array, as `Texts` has them."""
     if type_ is None:
         return [None if value is None else loads(value) for value in orjson.loads(text)]
+    if (only := alike(text)) is None:
+        return typed(orjson.loads(text), type_)
+    value, count = only
+    same = pa.nulls(count, type_) if value is None else pa.repeat(typed([value], type_)[0], count)
+    return pa.chunked_array([same])
+
+
+def alike(text: bytes) -> tuple[Any, int] | None:
+    """The value of a JSON array that holds no other, and how many times; None if there is none."""
     first = text[1 : text.find(b",")]  # of one value, that is all but the bracket
     count, rest = divmod(len(text) - 1, len(first) + 1)
-    is_alike = not rest and text.endswith(first + b"]") and text.count(b"," + first) == count - 1
-    if is_alike and first == b"null":
-        return pa.chunked_array([pa.nulls(count, type_)])
-    if is_alike and first not in (b"", b'"'):  # no value; half of a text that begins with a comma
-        return pa.chunked_array([pa.repeat(_typed([orjson.loads(first)], type_)[0], count)])
-    return _typed(orjson.loads(text), type_)
+    if rest or not text.endswith(first + b"]") or text.count(b"," + first) != count - 1:
+        return None
+    if first in (b"", b'"'):  # no value; half of a text that begins with a comma
+        return None
+    return orjson.loads(first), count
 
 
-def _typed(values: list[Any], type_: Any) -> Any:
+def typed(values: list[Any], type_: Any) -> Any:
+    """Values of a JSON array, as `Texts` has them, as a chunked array of an Arrow type."""
     if pa.types.is_floating(type_):
         return pc.divide(array(values, pa.int64()).cast(type_), 1e6)
     if pa.types.is_timestamp(type_):
@@ -218,6 +227,8 @@ def array(values: Sequence[Any], type_: Any) -> Any:
 
 def coded(column: Any) -> Coded:
     """The codes and values of a dictionary-encoded column."""
+    if isinstance(column, Coded):
+        return column
     is_whole = column.num_chunks == 1
     whole = column.chunk(0) if is_whole else column.unify_dictionaries().combine_chunks()
     codes = whole.indices
@@ -286,84 +297,6 @@ def filled(column: Coded, other: Coded) -> Coded:
 def merged(column: Coded) -> Coded:
     """The column with each value once."""
     return looked_up(column.values, column.codes)
-
-
-def to_frame(
-    columns: list[Column], found: dict[str, Any], rows: int, order: Numbers | None
-) -> pd.DataFrame:
-    """A frame of these columns, as far as they were found, under their names and dtypes.
-
-    What is made of a column takes the place of it: memory asked for anew is what takes longest.
-
-    Args:
-        columns: the frame's columns.
-        found: by column, an Arrow array, `Coded`, an array of objects, or what makes one of them;
-            nothing of it is left.
-        rows: how many there are in each.
-        order: which row comes where; None leaves them as they are.
-    """
-    wanted = [column for column in columns if column.name in found]
-    named = cache(_named)  # the root of a session mostly is the session
-
-    def values(column: Column) -> Any:
-        array = found.pop(column.name)
-        return _values(array() if callable(array) else array, column, order, named)
-
-    if rows < MANY:
-        made = [values(column) for column in wanted]
-    else:
-        with ThreadPoolExecutor(COLUMNS_AT_ONCE) as threads:
-            made = list(threads.map(values, wanted))
-    names = [column.name for column in wanted]
-    return pd.DataFrame(dict(zip(names, made, strict=True)), pd.RangeIndex(rows), copy=False)
-
-
-def _values(array: Any, column: Column, order: Numbers | None, named: Named) -> Any:
-    if column.dtype == "category":
-        codes, values = array if isinstance(array, Coded) else coded(array)
-        return _categorical(codes if order is None else codes[order], values, column, named)
-    if isinstance(array, np.ndarray):
-        return array if order is None else array[order]
-    if column.dtype == "bool":  # rows from before the column was there have none
-        array = pc.fill_null(array, False)
-    if order is not None:
-        array = array.take(pa.array(order))
-    if column.dtype in ("bool", "float64"):
-        return np.require(array.to_numpy(zero_copy_only=False), requirements="W")
-    dtype = _dtype(column.dtype)
-    values = dtype.__from_arrow__(array)
-    return values.copy() if column.dtype == TIME else values  # Arrow's are to be read only
-
-
-@cache
-def _dtype(name: str) -> Any:
-    return pd.api.types.pandas_dtype(name)
-
-
-def _categorical(
-    codes: Numbers, values: Sequence[str | None], column: Column, named: Named
-) -> pd.Categorical:
-    """The fixed categories, or those observed, sorted."""
-    names: Sequence[str] | None = FIXED.get(column.name)
-    if names is None:
-        seen = np.bincount(codes + 1, minlength=len(values) + 1)[1:].tolist()
-        known = zip(values, seen, strict=True)
-        names = sorted(value for value, count in known if count and value is not None)
-    place: dict[str | None, int] = {name: number for number, name in enumerate(names)}
-    places = np.array([*(place.get(value, -1) for value in values), -1], dtype=np.int32)
-    dtype = (_few_names if len(names) <= FEW else named)(tuple(names))
-    return pd.Categorical.from_codes(places[codes], dtype=dtype, validate=False)
-
-
-def _named(names: tuple[str, ...]) -> pd.CategoricalDtype:
-    texts = _dtype("str").__from_arrow__(pa.array(names, TEXT))
-    return pd.CategoricalDtype(pd.Index(texts, copy=False))
-
-
-@lru_cache
-def _few_names(names: tuple[str, ...]) -> pd.CategoricalDtype:
-    """Made once: for one file's events this takes longer than all the rest."""
-    return _named(names)
 
 
 def _objects(values: list[Any]) -> Numbers:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..store import MONEY, TOTALS, TableName, Totals
-from .arrow import MANY, TYPES, Coded, Numbers, array, coded, filled, looked_up, places, to_frame
+from .arrow import TYPES, Coded, Masked, Numbers, array, coded, filled, looked_up, places
 from .columns import COLUMNS
+from .framing import MANY, to_frame
 from .paths import posix_path, project_of
 
 # What the rows of the other frames are told of their session, and of their message.
@@ -131,9 +132,11 @@ def ranked(session_ids: Any, sessions: Sessions) -> Numbers:
 def row_order(ranks: Numbers, stored: Any) -> Numbers | None:
     """The rows by rank, seq, time and id; None if they are in this order."""
     seq = stored["seq"]
-    if seq.null_count:
+    if isinstance(seq, Masked):
+        seq = np.where(seq.is_none, NO_SEQ, seq.values)
+    elif seq.null_count:
         seq = pc.fill_null(seq.cast("int64"), NO_SEQ)
-    key = ranks * (2 * NO_SEQ) + seq.to_numpy()
+    key = ranks * (2 * NO_SEQ) + np.asarray(seq)
     steps = np.diff(key)
     if (steps > 0).all():
         return None

@@ -8,18 +8,19 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from ..moments import Moment, moment
 from ..shown import visible
 from ..store import NotAtOnce, Store, TableName, Where
 from ..store.values import clean
-from .arrow import Rows, coded, listed, rows_of, tabled, types
+from . import few
+from .arrow import Coded, listed, types
 from .building import (
     OF_MESSAGE,
+    Columns,
     Place,
     Sessions,
     StoredRow,
@@ -53,7 +54,7 @@ class Chosen:
 
     sessions: Sessions
     where: Mapping[TableName, tuple[str, Collection[str]]]
-    events: Any = None  # a table of what was found on its way, with agents and models
+    events: Columns | None = None  # what was found on its way, with agents and models
 
 
 async def choose(
@@ -86,9 +87,9 @@ async def choose(
     if file_path is not None:
         file_path = str(clean({"file_path": file_path})[0]["file_path"])  # as it was stored
         found, events = await _choose_events(store, told, rows, wanted, file_path, diffs)
-        if not events.num_rows and wanted != set():
+        if not len(events["session_id"].codes) and wanted != set():
             _say_how_paths_are(file_path)
-        messages = _values(events["message_id"])
+        messages = {*listed(events["message_id"])} - {None}
         return Chosen(
             found,
             {"messages": ("id", messages), "tool_calls": ("message_id", messages)},
@@ -106,7 +107,7 @@ async def _choose_events(
     wanted: set[str] | None,
     file_path: str,
     diffs: bool,
-) -> tuple[Sessions, Any]:
+) -> tuple[Sessions, Columns]:
     """One file's events: those on paths that may be shown like this, then those that are."""
     if rows is None:
         places = await store.places()
@@ -133,38 +134,35 @@ def _say_how_paths_are(file_path: str) -> None:
     )
 
 
-def _shown_as(file_path: str, found: Any, place_of: Mapping[str, Place], is_any: bool) -> Any:
+def _shown_as(
+    file_path: str, found: Columns, place_of: Mapping[str, Place], is_any: bool
+) -> Columns:
     """The events whose path is shown like this; in these sessions, or in any."""
-    at, ids = coded(found["session_id"])
-    places = [place_of.get(id or "", (None, None)) for id in ids]
-    is_it = np.zeros(found.num_rows, dtype=bool)
+    at, ids = found["session_id"]
+    places = [place_of.get(id, (None, None)) for id in ids]
+    is_it = np.zeros(len(at), dtype=bool)
     for column in ("file_path", "new_file_path"):
         codes, paths = shown_paths(found[column], at, places)
         if file_path in paths:
             is_it |= codes == paths.index(file_path)
     if not is_any:
         is_it &= np.array([*(id in place_of for id in ids), False])[at]
-    return found if is_it.all() else found.filter(pa.array(is_it))
+    return found if is_it.all() else few.taken(found, np.flatnonzero(is_it))
 
 
-def _values(column: Any) -> set[str]:
-    if pa.types.is_dictionary(column.type):
-        codes, values = coded(column)
-        return {values[code] for code in {*codes.tolist()} - {-1}}
-    return {*listed(column)} - {None}
+def _values(column: Coded) -> set[str]:
+    return {column.values[code] for code in {*column.codes.tolist()} - {-1}}
 
 
 async def _on_paths(
     store: Store, columns: Sequence[str], paths: Collection[str] | None, ending: str
-) -> Any:
-    """File events as a table."""
+) -> Columns:
+    """File events as columns."""
+    typed = types("file_events", columns)
     try:
-        texts = await store.texts_on_paths(columns, paths, ending)
-        return tabled(texts, types("file_events", columns), {})
+        return few.from_texts(await store.texts_on_paths(columns, paths, ending), typed)
     except NotAtOnce:
-        events = Rows("file_events", columns)
-        events.take(await store.on_paths(columns, paths, ending))
-        return pa.table(events.arrays())
+        return few.from_rows(await store.on_paths(columns, paths, ending), typed)
 
 
 def stored_columns(name: TableName, optional: bool) -> list[str]:
@@ -178,10 +176,9 @@ def stored_columns(name: TableName, optional: bool) -> list[str]:
 async def _sessions(
     store: Store, columns: Sequence[str], where: Where | None = None
 ) -> list[StoredRow]:
-    if where is None:
-        with suppress(NotAtOnce):
-            texts = await store.texts("sessions", columns, {})
-            return await aside(lambda: rows_of(tabled(texts, types("sessions", columns), {})))
+    with suppress(NotAtOnce):
+        texts = await store.texts("sessions", columns, where or {})
+        return await aside(few.dicts, texts, types("sessions", columns))
     found = await store.select("sessions", columns, where)
     return [dict(zip(columns, row, strict=True)) for row in found]
 

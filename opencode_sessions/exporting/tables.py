@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..analytics import Frames
-from ..analytics.arrow import REPEATED, TEXT, Numbers, coded, to_frame
+from ..analytics.arrow import REPEATED, TEXT, Numbers, coded
 from ..analytics.building import row_order
 from ..analytics.columns import COLUMNS
+from ..analytics.framing import to_frame
 from ..errors import ExportError
 from ..store import TableName
 from ..store.values import dumps, loads
