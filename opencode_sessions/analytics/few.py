@@ -14,9 +14,10 @@ import orjson
 import pyarrow as pa
 
 from ..store import NotAtOnce, Texts
-from .arrow import REPEATED, TEXT, Coded, Masked, Numbers, alike, array, listed, typed
+from .arrow import REPEATED, TEXT, TYPES, Coded, Masked, Numbers, alike, array, listed, typed
 
-WHOLE = (pa.int32(), pa.int64())
+SMALL = TYPES["Int32"]
+WHOLE = (SMALL, TYPES["Int64"])
 
 
 def from_texts(texts: Texts, types: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def from_texts(texts: Texts, types: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         columns = ((name, _values(text)) for name, text in texts.columns.items())
-        return _columns(columns, types, (*WHOLE, pa.bool_()), typed)
+        return _columns(columns, types, (*WHOLE, TYPES["bool"]), typed)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise NotAtOnce(str(error)) from error
 
@@ -51,8 +52,8 @@ def dicts(texts: Texts, types: Mapping[str, Any]) -> list[dict[str, Any]]:
                 columns.append(texts.exact[name])
                 continue
             values = _values(text)
-            is_said = types[name] in (TEXT, REPEATED)
-            columns.append(values if is_said else listed(typed(values, types[name])))
+            is_text = types[name] is TEXT or types[name] is REPEATED
+            columns.append(values if is_text else listed(typed(values, types[name])))
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise NotAtOnce(str(error)) from error
     return [dict(zip(texts.columns, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -111,7 +112,7 @@ def _masked(columns: Mapping[str, Sequence[Any]], types: Mapping[str, Any]) -> d
     shape = len(columns), len(found) // len(columns)
     values = found.fill_null(0).to_numpy().reshape(shape)
     is_none = found.is_null().to_numpy(zero_copy_only=False).reshape(shape)
-    small = values[[types[name] == pa.int32() for name in columns]]
+    small = values[[types[name] is SMALL for name in columns]]
     if (small != small.astype(np.int32)).any():
         raise ValueError("a number is beyond its column")
     return {name: Masked(*of) for name, *of in zip(columns, values, is_none, strict=True)}

@@ -73,7 +73,7 @@ def _values(array: Any, column: Column, order: Numbers | None, named: Named) -> 
         return _numbers(given, column)
     if column.dtype == "bool":  # rows from before the column was there have none
         array = pc.fill_null(array, False)
-    if order is not None:
+    if order is not None and array.null_count < len(array):
         array = array.take(pa.array(order))
     if column.dtype in ("bool", "float64"):
         return np.require(array.to_numpy(zero_copy_only=False), requirements="W")
