@@ -38,6 +38,7 @@ ESCAPES = [
     *((rf"\{letter}", meant) for letter, meant in zip("nrtbfv", "\n\r\t\b\f\v", strict=True)),
     ("\0", "\\"),
 ]
+SHARED = {"message_id": REPEATED}  # no category, but many rows have the same
 BATCH = 20_000  # rows converted at once
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -59,7 +60,7 @@ class Masked(NamedTuple):
 
 def types(name: TableName, columns: Sequence[str]) -> dict[str, Any]:
     """The Arrow types of stored columns; None for JSON."""
-    stored = {column.stored: TYPES.get(column.dtype) for column in COLUMNS[name]}
+    stored = {column.stored: TYPES.get(column.dtype) for column in COLUMNS[name]} | SHARED
     return {column: stored.get(column, OTHERS.get(column, TEXT)) for column in columns}
 
 
@@ -229,12 +230,20 @@ def coded(column: Any) -> Coded:
     """The codes and values of a dictionary-encoded column."""
     if isinstance(column, Coded):
         return column
-    is_whole = column.num_chunks == 1
-    whole = column.chunk(0) if is_whole else column.unify_dictionaries().combine_chunks()
+    whole = in_one(column)
+    return Coded(_codes(whole), listed(whole.dictionary))
+
+
+def in_one(column: Any) -> Any:
+    """A dictionary-encoded column as one array, with one dictionary."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _codes(whole: Any) -> Numbers:
     codes = whole.indices
     if codes.null_count:
         codes = pc.fill_null(codes, -1)
-    return Coded(codes.to_numpy(), listed(whole.dictionary))
+    return codes.to_numpy()  # type: ignore[no-any-return]
 
 
 def listed(column: Any) -> list[Any]:
@@ -262,18 +271,11 @@ def rows_of(table: Any) -> list[dict[str, Any]]:
 
 
 def places(texts: Any, among: Any) -> Numbers:
-    """Where each text is among others, -1 where it is not; the same in a row are one search."""
-    chunks, starts, count = [], [np.empty(0, dtype=np.int64)], 0
-    for chunk in texts.chunks:
-        is_other = pc.fill_null(pc.not_equal(chunk[1:], chunk[:-1]), True)
-        is_start = np.append(True, is_other.to_numpy(zero_copy_only=False))[: len(chunk)]
-        chunks.append(chunk.filter(pa.array(is_start)))
-        starts.append(count + np.flatnonzero(is_start))
-        count += len(chunk)
-    found = pc.index_in(pa.chunked_array(chunks, texts.type), value_set=among.combine_chunks())
-    of_start: Numbers = pc.fill_null(found, -1).to_numpy()
-    lengths: Numbers = np.diff(np.concatenate(starts), append=count)
-    return np.repeat(of_start, lengths)
+    """Where each text of a dictionary-encoded column is among others, -1 where it is not."""
+    whole = in_one(texts)
+    found = pc.index_in(whole.dictionary.cast(among.type), value_set=among.combine_chunks())
+    at: Numbers = np.append(pc.fill_null(found, -1).to_numpy(), np.int32(-1))
+    return at[_codes(whole)]
 
 
 def looked_up(values: Sequence[str | None], at: Numbers) -> Coded:

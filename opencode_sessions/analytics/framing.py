@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandas.api.internals import create_dataframe_from_blocks
 
-from .arrow import TEXT, Coded, Masked, Numbers, coded
+from .arrow import TEXT, Coded, Masked, Numbers, coded, in_one
 from .columns import FIXED, TIME, Column
 
 MANY = 50_000  # rows, whose columns are worth making at the same time
@@ -73,7 +73,14 @@ def _values(array: Any, column: Column, order: Numbers | None, named: Named) -> 
         return _numbers(given, column)
     if column.dtype == "bool":  # rows from before the column was there have none
         array = pc.fill_null(array, False)
-    if order is not None and array.null_count < len(array):
+    if isinstance(array, Coded):
+        codes = array.codes if order is None else array.codes[order]
+        array = pa.array(array.values, TEXT).take(pa.array(codes, mask=codes < 0))
+    elif pa.types.is_dictionary(array.type):
+        whole = in_one(array)
+        at = whole.indices if order is None else whole.indices.take(pa.array(order))
+        array = whole.dictionary.cast(TEXT).take(at)
+    elif order is not None and array.null_count < len(array):
         array = array.take(pa.array(order))
     if column.dtype in ("bool", "float64"):
         return np.require(array.to_numpy(zero_copy_only=False), requirements="W")
