@@ -17,7 +17,7 @@ from ..shown import visible
 from ..store import NotAtOnce, Store, TableName, Where
 from ..store.values import clean
 from . import few
-from .arrow import Coded, types
+from .arrow import Coded, listed, types
 from .building import (
     OF_MESSAGE,
     Columns,
@@ -89,7 +89,7 @@ async def choose(
         found, events = await _choose_events(store, told, rows, wanted, file_path, diffs)
         if not len(events["session_id"].codes) and wanted != set():
             _say_how_paths_are(file_path)
-        messages = _values(events["message_id"])
+        messages = {*listed(events["message_id"])} - {None}
         return Chosen(
             found,
             {"messages": ("id", messages), "tool_calls": ("message_id", messages)},

@@ -14,7 +14,19 @@ import orjson
 import pyarrow as pa
 
 from ..store import NotAtOnce, Texts
-from .arrow import REPEATED, TEXT, TYPES, Coded, Masked, Numbers, alike, array, listed, typed
+from .arrow import (
+    REPEATED,
+    SHARED,
+    TEXT,
+    TYPES,
+    Coded,
+    Masked,
+    Numbers,
+    alike,
+    array,
+    listed,
+    typed,
+)
 
 SMALL = TYPES["Int32"]
 WHOLE = (SMALL, TYPES["Int64"])
@@ -81,7 +93,7 @@ def _columns(
     found: dict[str, Any] = {}
     numbers: dict[str, Sequence[Any]] = {}
     for name, values in columns:
-        type_ = types[name]
+        type_ = TEXT if name in SHARED else types[name]  # of few rows hardly two have the same
         if type_ is REPEATED:
             found[name] = _coded(values)
         elif type_ in whole:
@@ -99,9 +111,13 @@ def _values(text: bytes) -> list[Any]:
 
 
 def _coded(values: Sequence[str | None]) -> Coded:
-    code: dict[str | None, int] = defaultdict(count().__next__, {None: -1})
-    codes = np.fromiter(map(code.__getitem__, values), np.int32, len(values))
-    _, *different = code
+    if values and values.count(values[0]) == len(values):
+        different = [value for value in values[:1] if value is not None]
+        codes = np.full(len(values), len(different) - 1, np.int32)
+    else:
+        code: dict[str | None, int] = defaultdict(count().__next__, {None: -1})
+        codes = np.fromiter(map(code.__getitem__, values), np.int32, len(values))
+        different = [value for value in code if value is not None]
     if not all(isinstance(value, str) for value in different):
         raise TypeError("a value is no text")
     return Coded(codes, different)

@@ -73,10 +73,7 @@ def _values(array: Any, column: Column, order: Numbers | None, named: Named) -> 
         return _numbers(given, column)
     if column.dtype == "bool":  # rows from before the column was there have none
         array = pc.fill_null(array, False)
-    if isinstance(array, Coded):
-        codes = array.codes if order is None else array.codes[order]
-        array = pa.array(array.values, TEXT).take(pa.array(codes, mask=codes < 0))
-    elif pa.types.is_dictionary(array.type):
+    if pa.types.is_dictionary(array.type):
         whole = in_one(array)
         at = whole.indices if order is None else whole.indices.take(pa.array(order))
         array = whole.dictionary.cast(TEXT).take(at)
