@@ -25,7 +25,7 @@ from sqlalchemy.dialects import sqlite
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames, few, load, loading
-from opencode_sessions.analytics.arrow import tabled, types
+from opencode_sessions.analytics.arrow import REPEATED, coded, tabled, types
 from opencode_sessions.analytics.building import OF_MESSAGE, TOLD, build, sessions_of
 from opencode_sessions.analytics.choosing import stored_columns
 from opencode_sessions.analytics.columns import FIXED
@@ -387,6 +387,22 @@ def test_what_is_alike_is_read_as_it_is(
         found = tabled(batch, typed, {})
         assert found.schema.field(name).type == typed[name]
         assert found[name].to_pylist() == values
+
+
+@given(
+    st.lists(st.lists(st.none() | st.sampled_from("abcd"), max_size=4), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(0, 4)), max_size=6),
+)
+def test_slices_of_texts_are_numbered_as_they_come(
+    texts: list[list[str | None]], slices: list[tuple[int, int, int]]
+) -> None:
+    """Whether they share a dictionary or not."""
+    encoded = [pa.array(each, pa.string()).dictionary_encode() for each in texts]
+    chunks = [encoded[which % len(encoded)].slice(*where) for which, *where in slices]
+    column = pa.chunked_array(chunks, REPEATED)
+    codes, values = coded(column)
+    assert [values[code] if code >= 0 else None for code in codes] == column.to_pylist()
+    assert len(values) == len({*values})
 
 
 WORDS = st.none() | st.sampled_from(["", "a", ",", '"', "é"])

@@ -230,17 +230,36 @@ def coded(column: Any) -> Coded:
     """The codes and values of a dictionary-encoded column."""
     if isinstance(column, Coded):
         return column
-    whole = in_one(column)
-    return Coded(_codes(whole), listed(whole.dictionary))
+    codes, values = numbered(column)
+    return Coded(codes, listed(values))
 
 
-def in_one(column: Any) -> Any:
-    """A dictionary-encoded column as one array, with one dictionary."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+def numbered(column: Any) -> tuple[Numbers, Any]:
+    """The codes of a dictionary-encoded column, -1 for none, and its values as an Arrow array.
+
+    Slices of a table share a dictionary: Arrow would go through it again for each of them.
+    """
+    chunks = column.chunks or [pa.array([], column.type)]
+    if len(chunks) == 1:
+        return _codes(chunks[0]), chunks[0].dictionary
+    codes, starts, dictionaries, count = [], {}, [], 0
+    for chunk in chunks:
+        values, found = chunk.dictionary, _codes(chunk)
+        memory = [buffer.address for buffer in values.buffers() if buffer is not None]
+        where = *memory, values.offset, len(values)
+        if where not in starts:
+            starts[where] = count
+            dictionaries.append(values)
+            count += len(values)
+        start = starts[where]
+        codes.append(np.where(found < 0, found, found + start) if start else found)
+    every = pa.concat_arrays(dictionaries).dictionary_encode()
+    place = np.append(_codes(every), np.int32(-1))
+    return place[np.concatenate(codes)], every.dictionary
 
 
-def _codes(whole: Any) -> Numbers:
-    codes = whole.indices
+def _codes(array: Any) -> Numbers:
+    codes = array.indices
     if codes.null_count:
         codes = pc.fill_null(codes, -1)
     return codes.to_numpy()  # type: ignore[no-any-return]
@@ -272,10 +291,10 @@ def rows_of(table: Any) -> list[dict[str, Any]]:
 
 def places(texts: Any, among: Any) -> Numbers:
     """Where each text of a dictionary-encoded column is among others, -1 where it is not."""
-    whole = in_one(texts)
-    found = pc.index_in(whole.dictionary.cast(among.type), value_set=among.combine_chunks())
+    codes, values = numbered(texts)
+    found = pc.index_in(values.cast(among.type), value_set=among.combine_chunks())
     at: Numbers = np.append(pc.fill_null(found, -1).to_numpy(), np.int32(-1))
-    return at[_codes(whole)]
+    return at[codes]
 
 
 def looked_up(values: Sequence[str | None], at: Numbers) -> Coded:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandas.api.internals import create_dataframe_from_blocks
 
-from .arrow import TEXT, Coded, Masked, Numbers, coded, in_one
+from .arrow import TEXT, Coded, Masked, Numbers, coded, numbered
 from .columns import FIXED, TIME, Column
 
 MANY = 50_000  # rows, whose columns are worth making at the same time
@@ -74,9 +74,9 @@ def _values(array: Any, column: Column, order: Numbers | None, named: Named) -> 
     if column.dtype == "bool":  # rows from before the column was there have none
         array = pc.fill_null(array, False)
     if pa.types.is_dictionary(array.type):
-        whole = in_one(array)
-        at = whole.indices if order is None else whole.indices.take(pa.array(order))
-        array = whole.dictionary.cast(TEXT).take(at)
+        codes, texts = numbered(array)
+        codes = codes if order is None else codes[order]
+        array = texts.cast(TEXT).take(pa.array(codes, mask=codes < 0))
     elif order is not None and array.null_count < len(array):
         array = array.take(pa.array(order))
     if column.dtype in ("bool", "float64"):
