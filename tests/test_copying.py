@@ -243,6 +243,17 @@ async def test_what_two_read_is_of_one_moment(
             twins.clear()
 
 
+async def test_what_is_read_row_by_row_is_not_read_at_once_first(
+    nine_said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("a table was read for nothing")
+
+    monkeypatch.setattr(copying.PostgresWhole, "batches", read)
+    async with ocs.open(nine_said, migrate=False) as svc:
+        assert len((await load(svc, parts=True)).messages) == 9
+
+
 async def test_who_lets_in_one_alone_is_read_one_table_after_the_other(
     nine_said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

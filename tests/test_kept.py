@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -24,7 +25,9 @@ from postgres import Server
 
 import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames, arrow, kept, load, loading, whole
+from opencode_sessions.analytics.choosing import stored_columns
 from opencode_sessions.analytics.columns import COLUMNS
+from opencode_sessions.store.whole import SqliteWhole
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
 
@@ -71,6 +74,15 @@ def row_by_row(file: Path, **asked: Any) -> Frames:
             return await load(svc, **asked)
 
     return asyncio.run(run())
+
+
+def test_no_table_is_left_when_its_frame_is_made(file: Path) -> None:
+    columns = {name: stored_columns(name, optional=False) for name in NAMES}
+    found = whole.read(SqliteWhole(file), columns, [], lambda _: None)
+    tables = {name: weakref.ref(table) for name, table in found.tables.items()}
+    for name in NAMES[1:]:
+        assert found.tables.pop(name).num_rows
+        assert tables[name]() is None
 
 
 def assert_true(found: Frames, file: Path, **asked: Any) -> None:

@@ -59,6 +59,8 @@ def read(
     Raises:
         NotAtOnce: it has to be read row by row.
     """
+    if any(None in types(name, of).values() for name, of in columns.items()):
+        raise NotAtOnce("values of JSON are objects")
     with whole as entered:
         return _Reading(entered, columns, lean, took).read()
 
@@ -187,8 +189,6 @@ class _Reading:
     ) -> Any:
         """Rows of a table; one thread parses what the other reads."""
         typed = types(name, columns)
-        if None in typed.values():
-            raise NotAtOnce("values of JSON are objects")
         tables = [pa.schema(typed.items()).empty_table()]
         waiting: deque[Future[Any]] = deque()
         before: dict[str, tuple[bytes, Any]] = {}
@@ -249,13 +249,12 @@ class _Reading:
     ) -> Callable[[], None]:
         folder, version = self._whole.beside, self._version
         marks = {id: mark for id, mark in self._marks.items() if id not in self._astray}
-
-        tables = {name: tables[name] for name in due}
+        # Not this reading itself: it would keep the messages as long.
+        kept = {name: Kept(tables[name].select(list(self._types(name))), marks) for name in due}
 
         def keep() -> None:
-            for name in due:
+            for name, table in kept.items():
                 assert folder is not None
-                table = tables[name].select(list(self._types(name)))
-                files.write(folder, name, Kept(table, marks), version)
+                files.write(folder, name, table, version)
 
         return keep
