@@ -14,7 +14,7 @@ from .matching import APPLICATION, IN_SESSION, TRUST
 from .models import Row, now
 from .rows import SessionRows
 from .store import Delete, Put, Step, Store, TableName
-from .store.values import clean
+from .store.values import as_stored
 
 Deleted = Literal["keep", "drop"]
 BATCH = 500  # ids in one statement
@@ -89,7 +89,7 @@ async def bury(store: Store, places: set[str], there: set[str], deleted: Deleted
     stored = await store.select("sessions", columns)
 
     def missing() -> tuple[list[Row], list[str]]:
-        here = {clean({"id": id})[0]["id"] for id in there}  # as they were stored
+        here = {as_stored(id) for id in there}
         marked, dropped = [], []
         for id, opencode_id, source, imported, deleted_at in stored:
             if opencode_id in here or not imported or imported["place"] not in places:

@@ -21,7 +21,7 @@ from .models import (
 from .moments import Moment, moment
 from .store import Store, TableName
 from .store.memory import MemoryStore
-from .store.values import clean
+from .store.values import as_stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,8 +229,7 @@ class Reader:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def _said(self, session: OpencodeSession | str) -> str:
-        said = session if isinstance(session, str) else self._id(session)
-        return str(clean({"id": said})[0]["id"])  # as it would have been stored
+        return as_stored(session if isinstance(session, str) else self._id(session))
 
     def _id(self, instance: OpencodeSession | OpencodeMessage) -> str:
         return identity(instance)

@@ -201,6 +201,15 @@ async def test_unknown_file_and_session_have_no_rows(service: ocs.OpencodeSessio
         assert [len(getattr(frames, name)) for name in NAMES] == [0, 0, 0, 0]
 
 
+async def test_what_no_database_holds_is_asked_for_as_it_was_stored(
+    service: ocs.OpencodeSessionService,
+) -> None:
+    session = await service.get_or_create_session("ses_\ud800\0")
+    await service.persist_message(session, "user", "1")
+    assert len((await service.frames(sessions=["ses_\ud800\0"])).messages) == 1
+    assert (await service.message("msg_\ud800\0")).empty
+
+
 async def test_a_file_without_its_folder_is_said_to_be_none(
     service: ocs.OpencodeSessionService, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from ..moments import Moment, moment
 from ..shown import visible
 from ..store import NotAtOnce, Store, TableName, Where
-from ..store.values import clean
+from ..store.values import as_stored
 from . import few
 from .arrow import Coded, listed, types
 from .building import (
@@ -72,10 +72,11 @@ async def choose(
     if isinstance(sessions, str):  # one, and not as many as it has letters
         sessions = [sessions]
     if sessions is not None:
+        sessions = {as_stored(id) for id in sessions}
         rows = await _with_ancestors(store, told, sessions)
-        named = {row["id"] for row in rows} & {*sessions}
+        named = {row["id"] for row in rows} & sessions
         by_opencode = {row["opencode_id"]: row["id"] for row in rows}
-        wanted = named | {by_opencode[id] for id in {*sessions} - named if id in by_opencode}
+        wanted = named | {by_opencode[id] for id in sessions - named if id in by_opencode}
     elif file_path is None or since is not None or project is not None:
         rows = await _sessions(store, told)
     if rows is not None and (since is not None or project is not None):
@@ -85,7 +86,7 @@ async def choose(
         if since is not None:
             wanted &= await store.touched(moment(since))
     if file_path is not None:
-        file_path = str(clean({"file_path": file_path})[0]["file_path"])  # as it was stored
+        file_path = as_stored(file_path)
         found, events = await _choose_events(store, told, rows, wanted, file_path, diffs)
         if not len(events["session_id"].codes) and wanted != set():
             _say_how_paths_are(file_path)

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from ..moments import Moment
 from ..store import NotAtOnce, Store, TableName
+from ..store.values import as_stored
 from .arrow import Rows
 from .building import OF_MESSAGE, TOLD, Columns, build, session_frame
 from .choosing import IDS_AT_ONCE, Chosen, aside, choose, of_project, stored_columns
@@ -110,7 +111,7 @@ async def load_message(svc: HasStore, id: str) -> pd.DataFrame:
     """A message, if it is there, and the prompt it answers: of the frame of messages with parts."""
 
     async def loaded(store: Store) -> pd.DataFrame:
-        ids = await store.with_prompt(id)
+        ids = await store.with_prompt(as_stored(id))
         of = {session for (session,) in await store.select("messages", ["session_id"], {"id": ids})}
         chosen = await choose(store, of, None, None, None, False, TOLD)
         chosen = replace(chosen, where={"messages": ("id", ids)})

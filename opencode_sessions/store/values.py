@@ -113,6 +113,11 @@ def clean(row: Row) -> tuple[Row, int]:
     return _storable(row, as_text=set())
 
 
+def as_stored(text: str) -> str:
+    """A text as a column holds it, to ask for it."""
+    return str(clean({"text": text})[0]["text"])
+
+
 def packed(row: Row) -> tuple[Row, int]:
     """What `clean` gives, with the values of JSON columns as `JsonText`."""
     return _storable(row, as_text=JSON_COLUMNS)
