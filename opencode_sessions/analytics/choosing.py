@@ -161,9 +161,11 @@ async def _on_paths(
     """File events as columns."""
     typed = types("file_events", columns)
     try:
-        return few.from_texts(await store.texts_on_paths(columns, paths, ending), typed)
+        texts = await store.texts_on_paths(columns, paths, ending)
+        return await aside(few.from_texts, texts, typed)
     except NotAtOnce:
-        return few.from_rows(await store.on_paths(columns, paths, ending), typed)
+        rows = await store.on_paths(columns, paths, ending)
+        return await aside(few.from_rows, rows, typed)
 
 
 def stored_columns(name: TableName, optional: bool) -> list[str]:
