@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from postgres import Server
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 from test_loading import NAMES, said
 from tqdm.auto import tqdm
@@ -24,6 +25,11 @@ from opencode_sessions.store.sql import SqlStore
 ONE_MORE = """
     INSERT INTO older SELECT (jsonb_populate_record(message, '{"id": "msg_before"}')).*
     FROM opencode_messages AS message WHERE seq = 3
+"""
+AS_OTHER = "ALTER TABLE opencode_messages RENAME TO other"
+PARTITIONED = """
+    CREATE TABLE opencode_messages (LIKE other) PARTITION BY HASH (id);
+    CREATE TABLE part PARTITION OF opencode_messages FOR VALUES WITH (MODULUS 1, REMAINDER 0)
 """
 ROUNDED = "extra_float_digits = -9"
 HOSTILE = st.text(
@@ -152,6 +158,8 @@ async def test_rows_of_postgresql_whatever_they_hold(
         ("UPDATE opencode_messages SET content = repeat('long ', 3000000) WHERE seq = 3", True),
         ("UPDATE opencode_messages SET cost_usd = 0.1::float8 + 0.2::float8", True),
         (f"CREATE TABLE older () INHERITS (opencode_messages); {ONE_MORE}", True),
+        (f"{AS_OTHER}; CREATE VIEW opencode_messages AS TABLE other", True),
+        (f"{AS_OTHER}; {PARTITIONED}; INSERT INTO opencode_messages TABLE other", True),
         ("TRUNCATE opencode_sessions CASCADE", True),
     ],
 )
@@ -241,6 +249,19 @@ async def test_what_two_read_is_of_one_moment(
             assert {len(getattr(found, name)) for name in NAMES[1:]} == {expected}
             assert len(twins) == 1
             twins.clear()
+
+
+async def test_a_files_events_come_in_one_transaction(nine_said: str) -> None:
+    begun: list[object] = []
+    note = begun.append
+    async with ocs.open(nine_said, migrate=False) as svc:
+        path = (await svc.file_events())["file_path"].dropna().iloc[0]
+        event.listen(Engine, "begin", note)
+        try:
+            assert len(await svc.file_events(file_path=path))
+        finally:
+            event.remove(Engine, "begin", note)
+    assert len(begun) == 1
 
 
 async def test_what_is_read_row_by_row_is_not_read_at_once_first(
