@@ -240,7 +240,7 @@ def numbered(column: Any) -> tuple[Numbers, Any]:
     Slices of a table share a dictionary: Arrow would go through it again for each of them.
     """
     chunks = column.chunks or [pa.array([], column.type)]
-    if len(chunks) == 1:
+    if not chunks[1:]:
         return _codes(chunks[0]), chunks[0].dictionary
     codes, starts, dictionaries, count = [], {}, [], 0
     for chunk in chunks:
@@ -253,9 +253,15 @@ def numbered(column: Any) -> tuple[Numbers, Any]:
             count += len(values)
         start = starts[where]
         codes.append(np.where(found < 0, found, found + start) if start else found)
-    every = pa.concat_arrays(dictionaries).dictionary_encode()
+    every = pa.chunked_array(dictionaries).dictionary_encode().combine_chunks()
     place = np.append(_codes(every), np.int32(-1))
     return place[np.concatenate(codes)], every.dictionary
+
+
+def in_one(column: Any) -> Any:
+    """A dictionary-encoded column as one array."""
+    codes, values = numbered(column)
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), values)
 
 
 def _codes(array: Any) -> Numbers:

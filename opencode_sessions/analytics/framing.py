@@ -45,8 +45,11 @@ def to_frame(
     if rows < MANY:
         made = [values(column) for column in wanted]
     else:
+        # First what is yet to be made: it takes the longest.
+        works = sorted(wanted, key=lambda column: not callable(found[column.name]))
         with ThreadPoolExecutor(COLUMNS_AT_ONCE) as threads:
-            made = list(threads.map(values, wanted))
+            of = dict(zip(works, threads.map(values, works), strict=True))
+        made = [of[column] for column in wanted]
     # Not from a dict: pandas would take as long to look at few rows' columns as they took to make.
     blocks = [
         (values.reshape(1, -1) if isinstance(values, np.ndarray) else values, np.array([place]))

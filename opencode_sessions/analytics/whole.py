@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ..store import NotAtOnce, TableName, Whole
 from . import kept as files
-from .arrow import REPEATED, Numbers, coded, places, rows_of, tabled, types
+from .arrow import REPEATED, Numbers, coded, in_one, places, rows_of, tabled, types
 from .building import OF_MESSAGE, Sessions, ranked, row_order, sessions_of, taken
 from .kept import Kept
 
@@ -216,6 +216,8 @@ class _Reading:
         """Rows with the agent and model of their message, which is one of these sessions."""
         if name == "messages":
             return rows
+        place = rows.column_names.index("message_id")
+        rows = rows.set_column(place, "message_id", in_one(rows["message_id"]))  # asked for twice
         messages = self._messages
         if messages is None:
             messages = self._rows(self._whole, "messages", AGENTS, sessions)

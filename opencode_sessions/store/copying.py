@@ -6,6 +6,7 @@ elsewhere, in C.
 
 import asyncio
 from collections.abc import Collection, Coroutine, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +42,11 @@ IS_OURS = """
     FROM pg_class WHERE oid = to_regclass($1)
 """
 FAILURES = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+
+
+@cache
+def _keep_memory() -> None:
+    bytes(KEPT)  # no page of which is touched
 
 
 class PostgresWhole:
@@ -123,7 +129,7 @@ class PostgresWhole:
     async def _copy(
         self, table: Table, columns: Sequence[str], blocks: "asyncio.Queue[bytes]"
     ) -> None:
-        bytearray(KEPT)
+        _keep_memory()
         rows: list[bytes] = []
         count = 0
 
