@@ -30,7 +30,7 @@ NO_SEQ = 2**31  # after every seq
 TOLD = ("id", "opencode_id", "parent_id", "workdir", "worktree", "agent_name", "created_at")
 
 Place = tuple[str | None, str | None]  # a session's workdir and worktree
-Columns = dict[str, Any]  # by name, Arrow arrays, `Coded`, or arrays of objects
+Columns = dict[str, Any]  # by name, Arrow arrays, `Coded`, `Masked`, or arrays of objects
 StoredRow = dict[str, Any]
 
 

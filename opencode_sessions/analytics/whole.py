@@ -1,7 +1,7 @@
 """Everything a store holds, read at once: what is kept beside the database, and what is new.
 
-All of it runs in one thread, and where it counts without the interpreter's lock: the event loop
-goes on turning.
+All of it runs in threads beside the event loop, and where it counts without the interpreter's lock:
+the loop goes on turning.
 """
 
 import logging
@@ -54,7 +54,7 @@ def read(
         whole: the database.
         columns: by table, what to read of it; sessions and messages first.
         lean: the tables without large columns, which may be kept.
-        took: is told of rows as they are read, in this thread.
+        took: is told of rows as they are read, in the thread that reads them.
 
     Raises:
         NotAtOnce: it has to be read row by row.

@@ -30,12 +30,12 @@ from . import MONEY, TableName, Where
 from .texts import expressions
 from .values import dumps
 
-# A statement, and the values it is asked with. One that is made anew or has values of its own is
-# read through by SQLAlchemy each time, to find what it was compiled to.
 # Every path begins with nothing. PostgreSQL takes nearly all paths to be odd ones and would look at
 # each; of those that begin with what it does not know yet it expects few, and asks their index.
 WITH_ANY_BEGINNING = "file_path ^@ (SELECT '')"
 
+# A statement, and the values it is asked with. One that is made anew or has values of its own is
+# read through by SQLAlchemy each time, to find what it was compiled to.
 Asked = tuple[Select[Any] | CompoundSelect[Any], dict[str, Any]]
 
 
