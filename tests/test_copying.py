@@ -112,7 +112,7 @@ def test_a_database_that_took_too_long_is_not_told_of_without_a_word() -> None:
 )
 @example(
     [
-        (text, "", 0.1, None, None)
+        (text, text, 0.1, None, None)
         for text in ["\\.", "\\N", "\r\n", "\\\n\r\t\b\f\v", "\\\\n", "\\t", "", None, "t"]
     ],
     1,
@@ -135,8 +135,8 @@ async def test_rows_of_postgresql_whatever_they_hold(
     connection = await asyncpg.connect(nine_said)
     try:
         await connection.executemany(
-            "UPDATE opencode_messages SET content = $1, error = $2, cost_usd = $3,"
-            " created_at = $4 AT TIME ZONE 'UTC', is_fork_copy = $5 WHERE seq = $6",
+            "UPDATE opencode_messages SET content = $1, error = $2, model = $2::text,"
+            " cost_usd = $3, created_at = $4 AT TIME ZONE 'UTC', is_fork_copy = $5 WHERE seq = $6",
             [(*row, seq) for seq, row in enumerate(rows)],
         )
     finally:

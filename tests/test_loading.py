@@ -458,6 +458,20 @@ def test_few_rows_are_as_many(data: st.DataObject, rows: int) -> None:
         )
 
 
+async def test_what_is_done_to_a_frame_is_done_to_no_other(
+    service: ocs.OpencodeSessionService,
+) -> None:
+    await said(service, "1", "2")
+    expected = await service.file_events()
+    frame = await service.file_events(file_path="a.py")
+    frame.columns.name = "column"
+    for column in range(frame.shape[1]):
+        frame.iloc[0, column] = frame.iloc[1, column]
+    assert frame["seq"].nunique() == 1
+    for found in (await service.file_events(file_path="a.py"), await service.file_events()):
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("turn", "1"), ("turn", 2**31), ("tool", 1), ("created_at", "soon")]
 )
