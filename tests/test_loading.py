@@ -445,17 +445,23 @@ def test_few_rows_are_as_many(data: st.DataObject, rows: int) -> None:
     sessions = sessions_of(
         [empty | {"id": id, "workdir": place} for id, place in places.items()], None
     )
+
+    def place(id: str) -> list[Any]:
+        row = drawn["id"].index(id)
+        of = [drawn[name][row] for name in ("session_id", "seq", "created_at", "id")]
+        return [(value is None, value) for value in of]  # none comes last, and is like none
+
     found, table = few.from_texts(texts, typed), tabled(texts, typed, {})
     some = np.array(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), dtype=bool)
     for events, expected in (
         (found, table),
         (few.taken(found, np.flatnonzero(some)), table.filter(pa.array(some))),
     ):
+        frame = build("file_events", events, sessions)
         pd.testing.assert_frame_equal(
-            build("file_events", events, sessions),
-            build("file_events", expected, sessions),
-            check_exact=True,
+            frame, build("file_events", expected, sessions), check_exact=True
         )
+        assert list(frame["event_id"]) == sorted(frame["event_id"], key=place)
 
 
 async def test_what_is_done_to_a_frame_is_done_to_no_other(
@@ -469,6 +475,7 @@ async def test_what_is_done_to_a_frame_is_done_to_no_other(
         frame.iloc[0, column] = frame.iloc[1, column]
     assert frame["seq"].nunique() == 1
     for found in (await service.file_events(file_path="a.py"), await service.file_events()):
+        assert found.columns.name is None
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
