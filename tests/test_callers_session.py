@@ -587,3 +587,31 @@ async def test_closing_leaves_the_callers_session_alone(
     assert outside.rows(ORDERS) == []
     await db.commit()
     assert outside.rows(ORDERS) == ["mine"]
+
+
+async def test_a_read_that_is_cancelled_ends_what_it_began(
+    service: OpencodeSessionService, db: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement cancelled in the middle would cost the session its connection."""
+    session = await service.get_or_create_session("ses_1")
+    await service.persist_file_events(await say(service, session, "1"), FLAT)
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    ended: list[bool] = []
+    commit = db.commit
+
+    async def slow() -> None:
+        begun.set()
+        await may_end.wait()
+        await commit()
+        ended.append(True)
+
+    monkeypatch.setattr(db, "commit", slow)
+    reading = asyncio.create_task(service.file_events(file_path="a.py"))
+    await begun.wait()
+    reading.cancel()
+    asyncio.get_running_loop().call_soon(may_end.set)
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert ended
+    assert not db.in_transaction()
+    assert len(await service.file_events(file_path="a.py")) == 1
