@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from ..store import TableName
-from .arrow import listed
+from .arrow import in_one, listed
 
 log = logging.getLogger("opencode_sessions")
 
@@ -58,7 +58,11 @@ def write(folder: Path, name: TableName, kept: Kept, version: int) -> None:
         SESSIONS: _packed(list(kept.marks), pa.string()),
         MARKS: _packed(list(kept.marks.values()), pa.int64()),
     }
-    table = kept.table.unify_dictionaries().replace_schema_metadata(told)
+    columns = [
+        pa.chunked_array([in_one(column)]) if pa.types.is_dictionary(column.type) else column
+        for column in kept.table.columns
+    ]
+    table = pa.table(columns, kept.table.schema).replace_schema_metadata(told)
     temporary = None
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
