@@ -216,8 +216,9 @@ class _Reading:
         """Rows with the agent and model of their message, which is one of these sessions."""
         if name == "messages":
             return rows
-        place = rows.column_names.index("message_id")
-        rows = rows.set_column(place, "message_id", in_one(rows["message_id"]))  # asked for twice
+        if self._whole.beside is None:  # asked for again by the frame, and not as it is kept
+            place = rows.column_names.index("message_id")
+            rows = rows.set_column(place, "message_id", in_one(rows["message_id"]))
         messages = self._messages
         if messages is None:
             messages = self._rows(self._whole, "messages", AGENTS, sessions)
