@@ -253,6 +253,8 @@ def numbered(column: Any) -> tuple[Numbers, Any]:
             count += len(values)
         start = starts[where]
         codes.append(np.where(found < 0, found, found + start) if start else found)
+    if not dictionaries[1:]:
+        return np.concatenate(codes), dictionaries[0]
     every = pa.chunked_array(dictionaries).dictionary_encode().combine_chunks()
     place = np.append(_codes(every), np.int32(-1))
     return place[np.concatenate(codes)], every.dictionary
