@@ -109,9 +109,10 @@ def _categorical(
     """The fixed categories, or those observed, sorted."""
     names: Sequence[str] | None = FIXED.get(column.name)
     if names is None:
-        seen = np.bincount(codes + 1, minlength=len(values) + 1)[1:].tolist()
-        known = zip(values, seen, strict=True)
-        names = sorted(value for value, count in known if count and value is not None)
+        is_seen = np.zeros(len(values) + 1, dtype=bool)  # the last for -1
+        is_seen[codes] = True
+        known = zip(values, is_seen[:-1].tolist(), strict=True)
+        names = sorted(value for value, is_there in known if is_there and value is not None)
     place: dict[str | None, int] = {name: number for number, name in enumerate(names)}
     places = np.array([*(place.get(value, -1) for value in values), -1], dtype=np.int32)
     dtype = (_few_names if len(names) <= FEW else named)(tuple(names))
