@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,9 @@ class Took:
 
 def in_child(work: Callable[Given, Result], *args: Given.args, **named: Given.kwargs) -> Result:
     """Runs a function of a module in a process of its own, so that memory is its alone."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, args, named)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn) as pool:
+        return pool.submit(work, *args, **named).result()
 
 
 @asynccontextmanager
