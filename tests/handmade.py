@@ -1,9 +1,10 @@
-"""Frames made by hand: a few rows, with the columns and dtypes of the real ones."""
+"""Made by hand: frames of a few rows, columns and dtypes as the real ones, and a stored session."""
 
 from typing import Any
 
 import pandas as pd
 
+import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames
 from opencode_sessions.analytics.columns import COLUMNS, FIXED
 
@@ -19,6 +20,7 @@ WHO = {
     "is_undone": False,
 }
 DONE = WHO | {"status": "completed"}
+WRITTEN = {"type": "tool_use", "name": "write", "input": {"filePath": "/w/a.py", "content": "1"}}
 
 
 def frame(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -125,3 +127,11 @@ def example() -> Frames:
         tool_calls=calls,
         file_events=events,
     )
+
+
+async def said(svc: ocs.OpencodeSessionService, *texts: str) -> None:
+    """Stores a session of these messages, each of which has written a file."""
+    session = await svc.get_or_create_session("ses_1", workdir="/w")
+    for text in texts:
+        message = await svc.persist_message(session, "assistant", text)
+        await svc.persist_file_events(message, [WRITTEN])

@@ -8,12 +8,13 @@ from typing import Any
 import asyncpg
 import pandas as pd
 import pytest
+from handmade import said
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from postgres import Server
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
-from test_loading import NAMES, said
+from test_loading import NAMES
 from tqdm.auto import tqdm
 
 import opencode_sessions as ocs

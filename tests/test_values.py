@@ -1,10 +1,13 @@
 """Values no database can hold are replaced and counted; the row goes in, in every mode."""
 
 import json
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,9 +15,11 @@ from typing import Any
 import orjson
 import pytest
 from conftest import STORED, Serve
+from handmade import said
 from hypothesis import given
 from hypothesis import strategies as st
 
+import opencode_sessions as ocs
 from opencode_sessions import PersistenceError
 from opencode_sessions.parts import ToolCall
 from opencode_sessions.rows import call_row
@@ -298,3 +303,32 @@ async def test_a_time_of_no_datetime_is_told_with_its_place(serve: Serve) -> Non
         assert service.store.place in str(info.value)
     serve.outside.run(change.format("2026-11-22 18:00:00"))
     assert str((await service.messages())["time"][0]) == "2026-11-22 18:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "told"),
+    [
+        ("sessions", "reported_files = 'many'", "reported_files: .*'many'"),
+        ("messages", "cost_usd = 'much'", "cost_usd: .*'much'"),
+        ("messages", "created_at = 7", "fromisoformat"),
+        ("tool_calls", "tool = x'ff'", r"tool: .*\\xff"),
+        ("file_events", "turn = 'last'", "'last'"),
+    ],
+)
+async def test_a_value_of_another_type_is_told_with_its_place(
+    tmp_path: Path, table: str, change: str, told: str
+) -> None:
+    """To SQLite a column's type is advice."""
+    file = tmp_path / "x.db"
+    async with await ocs.open(file) as service:
+        await said(service, "1")
+        with closing(sqlite3.connect(file)) as other:
+            other.execute(f"UPDATE opencode_{table} SET {change}")
+            other.commit()
+        reads = [service.frames, partial(service.frames, sessions=["ses_1"])]
+        if table == "file_events":
+            reads.append(partial(service.file_events, file_path="a.py"))
+        for read in reads:
+            with pytest.raises(PersistenceError, match=told) as info:
+                await read()
+            assert str(file) in str(info.value)

@@ -94,7 +94,11 @@ class Rows:
         return len(found["id"])
 
     def arrays(self) -> dict[str, Any]:
-        """The columns as Arrow arrays; JSON columns as arrays of objects."""
+        """The columns as Arrow arrays; JSON columns as arrays of objects.
+
+        Raises:
+            ValueError: a value is not of its column's type.
+        """
         self._convert()
         return {
             column: _objects(chunks) if type_ is None else pa.chunked_array(chunks, type_)
@@ -107,7 +111,7 @@ class Rows:
         columns = zip(*self._waiting, strict=True)  # none of them where there is no row
         for (column, type_), values in zip(self._types.items(), columns, strict=False):
             chunks = self._columns[column]
-            chunks.extend(values if type_ is None else array(values, type_).chunks)
+            chunks.extend(values if type_ is None else stored_array(column, values, type_).chunks)
         self._waiting = []
 
 
@@ -224,6 +228,18 @@ def array(values: Sequence[Any], type_: Any) -> Any:
     if type_ is REPEATED:  # in two steps: the second does not hold the interpreter
         return pa.chunked_array([pa.array(values, pa.string()).dictionary_encode()])
     return pa.chunked_array([pa.array(values, type_)])
+
+
+def stored_array(column: str, values: Sequence[Any], type_: Any) -> Any:
+    """Stored values as a chunked array of an Arrow type.
+
+    Raises:
+        ValueError: this column's values are not of its type.
+    """
+    try:
+        return array(values, type_)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise ValueError(f"{column}: {error}") from error
 
 
 def coded(column: Any) -> Coded:

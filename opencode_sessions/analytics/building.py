@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..store import MONEY, TOTALS, TableName, Totals
-from .arrow import TYPES, Coded, Masked, Numbers, array, coded, filled, looked_up, places
+from .arrow import TYPES, Coded, Masked, Numbers, coded, filled, looked_up, places, stored_array
 from .columns import COLUMNS
 from .framing import MANY, to_frame
 from .paths import posix_path, project_of
@@ -65,7 +65,9 @@ def session_frame(sessions: Sessions, totals: Mapping[str, Totals]) -> pd.DataFr
             held = zip(TOTALS, totals.get(id, nothing), strict=True)
             rows.append(row | dict(held))
     found = {
-        column.name: array([row[column.name] for row in rows], TYPES[column.dtype])
+        column.name: stored_array(
+            column.name, [row[column.name] for row in rows], TYPES[column.dtype]
+        )
         for column in COLUMNS["sessions"]
     }
     return to_frame(COLUMNS["sessions"], found, len(rows), None)

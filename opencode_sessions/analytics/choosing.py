@@ -15,6 +15,7 @@ import numpy as np
 from ..moments import Moment, moment
 from ..shown import visible
 from ..store import NotAtOnce, Store, TableName, Where
+from ..store.meaning import of_use
 from ..store.values import as_stored
 from . import few
 from .arrow import Coded, listed, types
@@ -165,7 +166,8 @@ async def _on_paths(
         return await aside(few.from_texts, texts, typed)
     except NotAtOnce:
         rows = await store.on_paths(columns, paths, ending)
-        return await aside(few.from_rows, rows, typed)
+        with of_use(store.place):
+            return await aside(few.from_rows, rows, typed)
 
 
 def stored_columns(name: TableName, optional: bool) -> list[str]:

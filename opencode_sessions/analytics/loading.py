@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from ..moments import Moment
 from ..store import NotAtOnce, Store, TableName
+from ..store.meaning import of_use
 from ..store.values import as_stored
 from .arrow import Rows
 from .building import OF_MESSAGE, TOLD, Columns, build, session_frame
@@ -182,39 +183,40 @@ class _Loading:
         where = self._chosen.where.get("messages")
         sessions = self._chosen.sessions
         totals = await self._store.totals(None if where is None else sessions.wanted)
-        return await aside(session_frame, sessions, totals)
+        with of_use(self._store.place):
+            return await aside(session_frame, sessions, totals)
 
     async def frame(self, name: TableName, optional: bool) -> pd.DataFrame:
         """The frame of another table."""
         if name == "file_events" and (events := self._chosen.events) is not None:
             return await aside(build, name, events, self._chosen.sessions)
-        rows = Rows(name, columns := stored_columns(name, optional))
-        await self._read(rows, name, columns)
-        stored = await aside(rows.arrays)
+        stored = await self._read(name, stored_columns(name, optional))
         if name == "messages":
             self._messages = stored
         elif self._messages is None:
-            messages = Rows("messages", columns := ["id", *OF_MESSAGE])
-            await self._read(messages, "messages", columns)
-            self._messages = await aside(messages.arrays)
+            self._messages = await self._read("messages", ["id", *OF_MESSAGE])
         agents = None if name == "messages" else self._messages
         return await aside(build, name, stored, self._chosen.sessions, agents)
 
-    async def _read(self, rows: Rows, name: TableName, columns: Sequence[str]) -> None:
+    async def _read(self, name: TableName, columns: Sequence[str]) -> Columns:
+        rows = Rows(name, columns)
+
         def take(batch: Sequence[tuple[Any, ...]]) -> None:
             rows.take(batch)
             self._bar.update(len(batch))
 
         if name not in self._chosen.where:
             await self._store.scan(name, columns, None, take)
-            return
-        column, values = self._chosen.where[name]
-        listed = sorted(values)
-        step = SESSIONS_AT_ONCE if column == "session_id" else IDS_AT_ONCE
-        for start in range(0, len(listed), step):
-            where = {column: listed[start : start + step]}
-            try:
-                texts = await self._store.texts(name, columns, where)
-                self._bar.update(await aside(rows.take_texts, texts))
-            except NotAtOnce:
-                await self._store.scan(name, columns, where, take)
+        else:
+            column, values = self._chosen.where[name]
+            listed = sorted(values)
+            step = SESSIONS_AT_ONCE if column == "session_id" else IDS_AT_ONCE
+            for start in range(0, len(listed), step):
+                where = {column: listed[start : start + step]}
+                try:
+                    texts = await self._store.texts(name, columns, where)
+                    self._bar.update(await aside(rows.take_texts, texts))
+                except NotAtOnce:
+                    await self._store.scan(name, columns, where, take)
+        with of_use(self._store.place):
+            return await aside(rows.arrays)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from ..errors import SchemaError
+from ..errors import PersistenceError, SchemaError
 from . import StoreFailed
 from .engine import reason
 
@@ -42,6 +42,21 @@ def translated() -> Iterator[None]:
         if not (is_drivers_own or isinstance(error, SQLAlchemyError | sqlite3.Error | OSError)):
             raise
         raise _meaning(error, is_drivers_own) from error
+
+
+@contextmanager
+def of_use(place: str) -> Iterator[None]:
+    """A value that its column cannot hold, as where it is: others may write to the tables too."""
+    try:
+        yield
+    except OverflowError as error:
+        raise PersistenceError(
+            f"A time in {place} is before the year 1 or after 9999: {reason(error)}."
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise PersistenceError(
+            f"A value in {place} is none that its column is for: {reason(error)}."
+        ) from error
 
 
 def _meaning(error: Exception, is_drivers_own: bool) -> SchemaError | StoreFailed:

@@ -42,8 +42,8 @@ from . import engine as engines
 from . import room as rooms
 from .appending import is_appending
 from .applying import apply
-from .engine import Executor, file_of, reason
-from .meaning import translated
+from .engine import Executor, file_of
+from .meaning import of_use, translated
 from .postgres import PostgresWriter
 from .searching import SearchIndex
 from .searching.answers import Answer, Progress, Search
@@ -313,16 +313,8 @@ class SqlStore:
 
     async def _read(self, work: Coroutine[Any, Any, Done]) -> Done:
         is_own = self._dispose is not None
-        try:
+        with of_use(self.place):
             return await (work if is_own else finish(work))
-        except OverflowError as error:
-            raise PersistenceError(
-                f"A time in {self.place} is before the year 1 or after 9999: {reason(error)}."
-            ) from error
-        except ValueError as error:
-            raise PersistenceError(
-                f"A value in {self.place} is none that its column is for: {reason(error)}."
-            ) from error
 
     async def room(self) -> tuple[int, str]:
         """How many bytes deleted rows hold, and how to give them back."""
