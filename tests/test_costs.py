@@ -436,6 +436,8 @@ def test_single_sessions_side_by_side(trail: Frames) -> None:
     assert cost == pytest.approx(0.441557, abs=1e-6)
     with pytest.raises(KeyError, match="ses_nowhere"):
         compare(trail, ["ses_nowhere"])
+    with pytest.raises(KeyError, match="To compare by a column: by='model'"):
+        compare(trail, ["model"])
     with pytest.raises(ValueError, match="no 'colour' to group by"):
         compare(trail, "colour")
 

@@ -123,7 +123,8 @@ def _groups(frames: Frames, table: pd.DataFrame, by: str | Sequence[str]) -> pd.
     for session in by:
         is_it = row_id.eq(session) | opencode_id.eq(session)
         if not is_it.any():
-            raise KeyError(f"No session {session!r} in these frames.")
+            hint = f" To compare by a column: by={session!r}." if session in frames.sessions else ""
+            raise KeyError(f"No session {session!r} in these frames.{hint}")
         group[is_it] = session
     return group
 
