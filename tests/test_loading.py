@@ -21,7 +21,7 @@ from postgres import Server
 from sqlalchemy.dialects import sqlite
 
 import opencode_sessions as ocs
-from opencode_sessions.analytics import Frames, load, loading
+from opencode_sessions.analytics import Frames, arrow, load, loading
 from opencode_sessions.analytics.columns import FIXED
 from opencode_sessions.analytics.paths import plain_paths, posix_path
 from opencode_sessions.models import ODDLY_WRITTEN
@@ -122,8 +122,12 @@ def imported(
     return Imported(memory, file, url, asyncio.run(import_all()))
 
 
-def test_memory_file_and_postgresql_give_the_same(imported: Imported) -> None:
-    assert len(imported.frames.sessions) > 60
+@pytest.mark.parametrize("rows_at_once", [arrow.BATCH, 700])
+def test_memory_file_and_postgresql_give_the_same(
+    imported: Imported, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(imported.frames.sessions) > 60 and len(imported.frames.tool_calls) > 700
+    monkeypatch.setattr(arrow, "BATCH", rows_at_once)
     for found in imported.load(diffs=True, parts=True):
         assert_same(found, imported.frames)
 
