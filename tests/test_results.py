@@ -278,9 +278,23 @@ def test_a_flag_that_is_none_is_named_with_those_there_are(demo: Frames) -> None
         analytics.rates(analytics.blind_edits(demo), "is_blnd")
 
 
-@pytest.mark.parametrize("of_events", [analytics.file_summary, plots.file_activity])
-def test_frames_in_place_of_one_are_said_to_be(
-    demo: Frames, of_events: Callable[[Any], object]
+@pytest.mark.parametrize(
+    ("function", "wrong", "told"),
+    [
+        (analytics.file_summary, "frames", "file_summary takes file events.*, no Frames"),
+        (analytics.edit_failures, "tool_calls", "these rows have no 'event_type'"),
+        (analytics.blind_edits, "file_events", "blind_edits takes all frames.*, no DataFrame"),
+        (plots.churn, "frames", "churn takes file events, rows of `frames.file_events`, no Frames"),
+        (plots.session_gantt, "file_events", "session_gantt takes all frames"),
+        (plots.tool_mix, "frames", "tool_mix takes tool calls.*, no Frames"),
+        (plots.cost_per_file, "messages", "what `cost_by_file` gives: these rows have no"),
+    ],
+)
+def test_what_a_function_does_not_take_is_told(
+    demo: Frames, function: Callable[..., object], wrong: str, told: str
 ) -> None:
-    with pytest.raises(TypeError, match=r"`frames\.file_events`, not Frames"):
-        of_events(demo)
+    given = demo if wrong == "frames" else getattr(demo, wrong)
+    first, *_ = inspect.signature(function).parameters
+    for call in (partial(function, given), partial(function, **{first: given})):
+        with pytest.raises(TypeError, match=told):
+            call()

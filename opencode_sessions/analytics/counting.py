@@ -32,7 +32,6 @@ def counted(
     `columns` takes these alone: texts make copying a million rows slow.
 
     Raises:
-        TypeError: these are no rows, but all of the frames, say.
         ValueError: `include` names something else.
     """
     keep = is_counted(rows, include)
@@ -41,9 +40,6 @@ def counted(
 
 def is_counted(rows: pd.DataFrame, include: Extra | Collection[Extra] = ()) -> Flags:
     """Whether each row is one that `counted` keeps."""
-    if not isinstance(rows, pd.DataFrame):
-        kind = type(rows).__name__
-        raise TypeError(f"Rows of one frame are wanted, as `frames.file_events`, not {kind}.")
     wanted = {include} if isinstance(include, str) else set(include)
     if unknown := wanted - set(EXTRAS):
         known = ", ".join(map(repr, EXTRAS))

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import pandas as pd
 
 from .columns import TIME
+from .given import checked
 from .ratios import ratio, wilson
 
 Measure = TypeVar("Measure", bound=Callable[..., pd.DataFrame])
@@ -86,7 +87,7 @@ def gives(takes: Takes = "", /, **columns: str | Column) -> Callable[[Measure], 
 
     def say(measure: Measure) -> Measure:
         RESULTS[measure.__name__] = Result(takes, **columns)
-        return measure
+        return checked(measure)
 
     return say
 

@@ -12,6 +12,7 @@ from ..analytics import file_timeline as timeline_of
 from ..analytics.activity import Freq, period_start
 from ..analytics.counting import FAILED, check_known, counted, is_mutation
 from ..analytics.files import event_totals
+from ..analytics.given import checked
 from .paper import (
     BAND,
     FAINT,
@@ -66,6 +67,7 @@ ROOM = 900  # points of marks that a picture's width takes side by side, overlap
 MARKED = ["project", "session_id", "turn", "seq", "time", "event_type", "status", *LINES]
 
 
+@checked
 def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Each file a row and each event a mark, in the order they happened, session after session.
 
@@ -109,6 +111,7 @@ def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return _count(name_rows(ax, labels, own))
 
 
+@checked
 def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """How often each file was read and changed, the busiest on top, and the lines it came to.
 
@@ -150,6 +153,7 @@ def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return _count(name_rows(ax, labels, len(bars)))
 
 
+@checked
 def file_heatmap(
     events: pd.DataFrame,
     by: By | None = None,

@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from ..analytics.costs import CONVERSATION
 from ..analytics.counting import columns_of, counted
+from ..analytics.given import checked
 from .paper import (
     COLOURS,
     FAINT,
@@ -40,6 +41,7 @@ RATES = (("count", "total", "rate"), ("failures", "attempts", "failure_rate"))
 FAILED = ("failed", "attempts")
 
 
+@checked
 def tool_mix(
     tool_calls: pd.DataFrame, by: str | Sequence[str] = "model", ax: Axes | None = None
 ) -> Axes:
@@ -146,6 +148,7 @@ def failure_rates(
     return name_rows(ax, list(_names(shown, columns)) if columns else ["all"] * len(shown))
 
 
+@checked
 def cost_per_file(costs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """An estimate of what each file cost over all sessions: for writing it, and for having read it.
 
@@ -191,6 +194,7 @@ def cost_per_file(costs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return legend_below(name_rows(ax, labels, len(own)))
 
 
+@checked
 def coupling_matrix(pairs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Which files change together: a cell a pair, the darker the closer.
 

@@ -13,6 +13,7 @@ from pandas import DateOffset, Timedelta
 from ..analytics import Frames, activity, session_tree
 from ..analytics.activity import Freq
 from ..analytics.counting import FAILED, Floats, counted, numbered
+from ..analytics.given import checked
 from ..analytics.lineage import session_of
 from ..analytics.sessions import CALL, MESSAGE, turn_spans
 from .paper import (
@@ -47,6 +48,7 @@ SESSIONS = 40  # rows; of more, the last
 SHORTEST = 0.002  # of the picture's width, for a turn to be seen
 
 
+@checked
 def churn(
     events: pd.DataFrame,
     freq: Freq | None = None,
@@ -112,6 +114,7 @@ def churn(
     return legend_below(plain(ax))
 
 
+@checked
 def session_gantt(
     frames: Frames,
     session: str | None = None,
