@@ -426,6 +426,20 @@ def test_few_sessions_have_no_interval(trail: Frames) -> None:
         assert mine["median"][measure] == roots[measure].median()
 
 
+def test_forks_that_nobody_went_on_with_are_compared_by_name_alone(
+    recordings: dict[str, Recording],
+) -> None:
+    frames = ocs.read_opencode(recordings["opencode-1.18.33"].database)
+    summary = session_summary(frames)
+    roots = summary[summary["parent_session_id"].isna() & summary["model"].notna()]
+    idle = roots[roots["turns"].eq(0)]
+    assert len(idle) > 0 and idle["calls"].sum() == 0
+    table = compare(frames).query("measure == 'turns'")
+    assert table["n"].sum() == len(roots) - len(idle)
+    named = compare(frames, idle["session_id"].tolist()).query("measure == 'turns'")
+    assert named["median"].tolist() == [0] * len(idle)
+
+
 def test_single_sessions_side_by_side(trail: Frames) -> None:
     ids = [id_of(trail, "Release 0.3.0"), id_of(trail, REVIEW)]
     table = compare(trail, ids)

@@ -46,12 +46,13 @@ def compare(
 ) -> pd.DataFrame:
     """Groups of sessions side by side: one row a measure and group, the largest group first.
 
-    What is compared is a session that nobody called, its subagents' costs and tokens with it, all
-    else its own. Sessions that began with the same prompt make pairs, the fairest comparison there
-    is: of each such prompt the group's median minus the baseline's. Intervals are 95 % bootstrap
-    percentile intervals of the median, NA of fewer than 8. Fork copies, undone turns and the user's
-    own calls are left out unless `include` names them; what they cost is not. Source: Efron's
-    bootstrap (Annals of Statistics 7, 1979, 1-26).
+    What is compared is a session that nobody called and that has a turn, unlike a fork with which
+    nobody went on; its subagents' costs and tokens are with it, all else is its own. Sessions that
+    began with the same prompt make pairs, the fairest comparison there is: of each such prompt the
+    group's median minus the baseline's. Intervals are 95 % bootstrap percentile intervals of the
+    median, NA of fewer than 8. Fork copies, undone turns and the user's own calls are left out
+    unless `include` names them; what they cost is not. Source: Efron's bootstrap (Annals of
+    Statistics 7, 1979, 1-26).
 
     Args:
         frames: all frames of the sessions.
@@ -116,8 +117,8 @@ def _groups(frames: Frames, table: pd.DataFrame, by: str | Sequence[str]) -> pd.
     if isinstance(by, str) or not isinstance(by, Iterable) or not [*by]:
         (column,) = columns_of(by, frames.sessions.columns)
         sessions = frames.sessions.set_index("session_id")
-        is_root = table["parent_session_id"].isna()
-        return table["session_id"].map(sessions[column].astype("str")).astype("str").where(is_root)
+        is_one = table["parent_session_id"].isna() & table["turns"].gt(0)
+        return table["session_id"].map(sessions[column].astype("str")).astype("str").where(is_one)
     row_id, opencode_id = (table[name] for name in ("session_id", "opencode_session_id"))
     group = pd.Series(pd.NA, index=table.index, dtype="str")
     for session in by:

@@ -27,7 +27,8 @@ def hotspots(events: pd.DataFrame, *, include: Extra | Collection[Extra] = ()) -
     """The files that are both long and changed in many turns, the hottest first.
 
     score = turns_rank * lines_rank, from 0 to 1. A rank is the share of the project's files here
-    that have as many or fewer, ties in the middle (`rank(pct=True)`). A file that was renamed is
+    that have as many or fewer, ties in the middle (`rank(pct=True)`): scores compare within a
+    project alone, where the hottest of a small one has 1 as well. A file that was renamed is
     one under its last name; one that is deleted is no hotspot any more. Fork copies, undone turns
     and the user's own calls are left out unless `include` names them. Source: what Tornhill's *Your
     Code as a Crime Scene* makes of revisions and lines of code, with turns for revisions.

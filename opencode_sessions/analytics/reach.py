@@ -85,9 +85,10 @@ def blast_radius(events: pd.DataFrame, *, include: Extra | Collection[Extra] = (
     overlap_s="float64",
 )
 def contention(events: pd.DataFrame, *, include: Extra | Collection[Extra] = ()) -> pd.DataFrame:
-    """Which sessions worked on one file at the same time: one row a file and pair of them.
+    """Which sessions' work on one file overlapped: one row a file and pair of them.
 
-    A session is at a file from its first completed change of it to its last; two are in each
+    A session is at a file from its first completed change of it to its last, breaks of any length
+    with it: who comes back after one may not know what was changed in between. Two are in each
     other's way where these overlap, so that one changed what the other had made and went on from.
     A file that was renamed is one under its last name; what was imported from another machine
     (`origin`) is another file. Fork copies, undone turns and the user's own calls are left out
@@ -98,7 +99,7 @@ def contention(events: pd.DataFrame, *, include: Extra | Collection[Extra] = ())
         session_id, other_session_id (category): the one that came first, and the other;
         is_related (bool): one is the other's subagent, or both are of one session;
         changes, other_changes (Int64): completed changes of the file by each, in all;
-        start, end (datetime64[us, UTC]): from when to when both were at it;
+        start, end (datetime64[us, UTC]): from when to when both were at it, or in a break;
         overlap_s (float64, seconds): how long that is; 0 where one changed it once in between.
 
     >>> pairs = contention(events)
