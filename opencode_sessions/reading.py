@@ -1,6 +1,7 @@
 """What a store holds, as DataFrames and as objects; and `read_opencode`, which needs none."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .analytics import Frames
     from .sources import Place
     from .store.searching.answers import Kind
+
+log = logging.getLogger("opencode_sessions")
 
 
 async def _imported(module: str) -> None:
@@ -269,7 +272,10 @@ def read_opencode(
         reader = Reader(MemoryStore())
         wanted = Wanted(None, None if since is None else moment(since), project, shell)
         await import_sources(reader.store, find(path), wanted, progress=False)
-        return await reader.frames(diffs=diffs, parts=parts, progress=False)
+        frames = await reader.frames(diffs=diffs, parts=parts, progress=False)
+        if project is not None and frames.sessions.empty:
+            log.warning("No session here is of project %r.", project)
+        return frames
 
     # A thread of its own: in a notebook this one has a running loop already.
     with ThreadPoolExecutor(1) as thread:

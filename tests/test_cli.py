@@ -288,6 +288,27 @@ def test_an_empty_store_says_what_to_do_and_is_no_error(command: str) -> None:
     assert not ocs.default_database().exists()
 
 
+def test_sessions_without_a_file_of_their_own_are_not_said_to_be_none(tmp_path: Path) -> None:
+    file = tmp_path / "x.db"
+
+    async def store() -> None:
+        async with ocs.open(file) as service:
+            session = await service.get_or_create_session("ses_1")
+            await service.persist_message(session, "user", "hello")
+
+    asyncio.run(store())
+    assert invoke("files", "--db", file).stderr == "No file was read, written or changed.\n"
+    with closing(sqlite3.connect(file)) as other:
+        other.executescript("""
+            INSERT INTO opencode_file_events (id, session_id, event_type, file_path, is_fork_copy)
+            SELECT 'prt_1.0', id, 'read', 'a.py', 1 FROM opencode_sessions
+        """)
+    told = "No file was read, written or changed. Not counted: 1 event copied by a fork.\n"
+    assert invoke("files", "ses_1", "--db", file).stderr == told
+    for command in (["files", "ses_2"], ["timeline", "a.py", "--session", "ses_2"]):
+        assert "No session 'ses_2'" in refused(*command, "--db", file)
+
+
 def test_a_store_that_is_not_there_is_an_error_and_is_not_made(tmp_path: Path) -> None:
     missing = tmp_path / "typo.db"
     assert f"There is no {missing}" in refused("sessions", "--db", missing)

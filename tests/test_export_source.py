@@ -312,11 +312,16 @@ def test_of_many_exports_one_session_is_in_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("project", ["/home/dev/blog", "blog"])
-def test_project_and_time(project: str, exports: Path, given_out: Path) -> None:
+def test_project_and_time(
+    project: str, exports: Path, given_out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for folder in (exports, given_out / "http"):
         found = ocs.read_opencode(folder, project=project).sessions
         assert list(found["title"]) == ["Blog front page"]
     assert rows(ocs.read_opencode(exports, since="2100-01-01")) == [0, 0, 0, 0]
+    assert caplog.messages == []
+    assert ocs.read_opencode(exports, project="blgo").sessions.empty
+    assert caplog.messages == ["No session here is of project 'blgo'."]
 
 
 def test_worktree_of_a_session_in_a_subfolder(given_out: Path, tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """`sessions`, `files` and `timeline`: what is stored, as tables."""
 
 import difflib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import OpencodeSessionsError
+from ..shown import number_of
 from .stores import Db, Json, read, say_empty
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ..service import OpencodeSessionService
 
 _Limit = Annotated[
     int, typer.Option("--limit", "-n", min=0, help="Rows of the table; 0 for all. JSON has all.")
@@ -56,12 +60,17 @@ def files(
     from ..analytics import file_summary
     from .tables import print_files, print_json
 
-    events = read(db, lambda service: service.file_events(session))
+    async def run(service: "OpencodeSessionService") -> "tuple[pd.DataFrame, bool]":
+        return await _events_of(service, session), (await service.sessions()).empty
+
+    events, is_empty = read(db, run)
     summary = file_summary(events)
     if json:
         print_json(summary)
-    elif summary.empty:
+    elif is_empty:
         say_empty(db)
+    elif summary.empty:
+        _say_no_files(events)
     else:
         print_files(summary, events, limit)
 
@@ -87,13 +96,28 @@ def timeline(
     from ..analytics import file_timeline
     from .tables import print_json, print_timeline
 
-    events = read(db, lambda service: service.file_events(session))
+    events = read(db, lambda service: _events_of(service, session))
     path = _path_in(events, file)
     story = file_timeline(events, path)
     if json:
         print_json(story)
     else:
         print_timeline(story, path, limit)
+
+
+async def _events_of(service: "OpencodeSessionService", session: str | None) -> "pd.DataFrame":
+    if session is not None:
+        await service.get_session(session)  # or whoever mistyped it takes it for an idle one
+    return await service.file_events(session)
+
+
+def _say_no_files(events: "pd.DataFrame") -> None:
+    """Say that sessions, which there are, touched no file of their own."""
+    kinds = {"is_fork_copy": "copied by a fork", "is_undone": "of turns that were undone"}
+    counts = {what: int(events[name].sum()) for name, what in kinds.items()}
+    left = [f"{number_of(count, 'event')} {what}" for what, count in counts.items() if count]
+    more = f" Not counted: {', '.join(left)}." if left else ""
+    print(f"No file was read, written or changed.{more}", file=sys.stderr)
 
 
 def _path_in(events: "pd.DataFrame", wanted: str) -> str:
