@@ -273,6 +273,12 @@ def test_what_is_no_choice_is_told_with_those_there_are(demo: Frames, by: Any) -
             choose(demo.file_events, by)
 
 
+@pytest.mark.parametrize("tz", [None, 2])
+def test_what_is_no_time_zone_is_told(demo: Frames, tz: Any) -> None:
+    with pytest.raises(TypeError, match=f"tz={tz} is no time zone"):
+        analytics.activity(demo.file_events, tz=tz)
+
+
 def test_a_flag_that_is_none_is_named_with_those_there_are(demo: Frames) -> None:
     with pytest.raises(ValueError, match=r"no flag 'is_blnd'\. There are: .*is_blind"):
         analytics.rates(analytics.blind_edits(demo), "is_blnd")

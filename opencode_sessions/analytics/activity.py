@@ -83,9 +83,12 @@ def period_start(
 
     Raises:
         ValueError: `freq` is none of these.
+        TypeError: `tz` is neither a name nor a tzinfo.
         ZoneInfoNotFoundError: `tz` names no time zone.
     """
     check_known("freq", freq, get_args(Freq))
+    if not isinstance(tz, str | tzinfo):
+        raise TypeError(f"tz={tz!r} is no time zone, as 'Europe/Berlin' or a tzinfo.")
     local = times.dt.tz_convert(tz)
     clock = local.dt.tz_localize(None)
     if freq in ("min", "h"):  # taken back in real time: the repeated hour stays two
