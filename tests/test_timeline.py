@@ -1,5 +1,6 @@
 """FileTimeline without a browser: what it sends, and what is chosen, from either side."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,9 +92,20 @@ def test_events_come_in_the_order_they_happened(events: pd.DataFrame) -> None:
     timeline = ocs.FileTimeline(shuffled)
     assert timeline.events["event_id"].tolist() == events["event_id"].tolist()
     turns = timeline._picture.turns
-    assert turns[:, 1].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert turns[:, 1:].tolist() == [[turn, 0] for turn in range(1, 8)]
     first = events.groupby("turn")["seq"].min().tolist()
     assert events["seq"].iloc[turns[:, 0].astype(int)].tolist() == first
+
+
+def test_sessions_of_one_file_are_numbered_as_they_come(as_frames: ocs.analytics.Frames) -> None:
+    history = ocs.analytics.file_timeline(as_frames.file_events, "trailmap/storage.py")
+    timeline = ocs.FileTimeline(history)
+    sessions = list(dict.fromkeys(history["session_id"]))
+    assert len(sessions) == 9
+    for place, turn, number in timeline._picture.turns.tolist():
+        assert history[["session_id", "turn"]].iloc[place].tolist() == [sessions[number - 1], turn]
+    said = re.findall(r">((?:session|turn) \d+)</text>", timeline.static_html())
+    assert said == [f"session {number}" for number in (3, 4, 3, 8)]  # as far as there is room
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=30))

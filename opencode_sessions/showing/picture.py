@@ -50,7 +50,8 @@ class Picture:
 
     A number an event: `row` (u2, or u4 for very many), `kind` (u1: the place in `svg.MARK`, and
     bits), `lines` (u1: added and removed, as a logarithm), `time` (f8: milliseconds, NaN where not
-    known). `turns` (u4) has for each turn the place where it begins, and its number.
+    known). `turns` (u4) has for each turn the place where it begins, its number, and which session
+    it is of, from 1 in the order they come; 0 where all events are of one.
 
     `names` are the files of the events as a `Story` has them, where somebody has made one.
 
@@ -249,7 +250,9 @@ def _turns(turn: "pd.Series[int]", sessions: Column) -> Column:
     turns = turn.to_numpy("i8", na_value=0)
     begins = (np.diff(turns, prepend=-1) != 0) | (np.diff(sessions, prepend=-1) != 0)
     places = np.flatnonzero(begins)
-    return np.stack([places, turns[places]], axis=1).astype("u4")
+    number, different = pd.factorize(sessions[places])
+    of = number + 1 if len(different) > 1 else np.zeros_like(places)
+    return np.stack([places, turns[places], of], axis=1).astype("u4")
 
 
 def _said(event: dict[str, Any]) -> Iterator[tuple[str, str]]:

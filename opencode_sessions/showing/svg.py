@@ -18,7 +18,8 @@ MARKS = 2_000  # what a page lays out without a delay: of more, those around the
 WIDTH, LABEL, RIGHT = 920, 190, 12  # all lengths in SVG units, a pixel at full width
 TOP, ROW = 18, 18
 LABEL_LETTERS = 28
-TURN_LABEL = 44
+TURN_LABEL, SESSION_LABEL = 44, 64
+DASHED = " stroke-dasharray='2 3'"
 TURN_APART = 14  # the least room for a turn, on average, for turns to be shown
 ROOM, SMALLEST = 7, 0.75  # a mark with less room than this shrinks, but not below this scale
 
@@ -118,21 +119,28 @@ def _left_out(files: "pd.Series[int]", end: float) -> Iterator[str]:
 
 
 def _turns(events: pd.DataFrame, x: Numbers, height: float) -> Iterator[str]:
-    """A line where each turn begins, and its number where there is room; none that are a fence."""
+    """A line where each turn begins, and its number where there is room; none that are a fence.
+
+    Of several sessions, where one begins or goes on, its number in their order.
+    """
     turns = events["turn"].to_numpy("int64", na_value=0)
-    begins = np.flatnonzero(np.diff(turns, prepend=turns[:1] - 1))
+    sessions, different = pd.factorize(events["session_id"])
+    comes = np.diff(sessions, prepend=0 if len(different) == 1 else -1) != 0
+    begins = np.flatnonzero(comes | (np.diff(turns, prepend=turns[:1] - 1) != 0))
     if len(begins) * TURN_APART > WIDTH - LABEL - RIGHT:
         return
+    at = x[begins] - (x[1] - x[0]) / 2 if len(x) > 1 else np.array([LABEL] * len(begins))
     free_from = 0.0
-    for place in begins:
-        at = x[place] - (x[1] - x[0]) / 2 if len(x) > 1 else LABEL
+    for place, start, end in zip(begins, at, np.append(at[1:], WIDTH), strict=True):
         yield (
-            f"<path d='M{at:.1f} {TOP - 4}V{height - 4}' stroke='{FAINT}'"
-            " stroke-width='.7' stroke-dasharray='2 3'/>"
+            f"<path d='M{start:.1f} {TOP - 4}V{height - 4}' stroke='{FAINT}'"
+            f" stroke-width='.7'{'' if comes[place] else DASHED}/>"
         )
-        if at >= free_from:
-            yield f"<text x='{at + 2:.1f}' y='10' fill='{FAINT}'>turn {turns[place]}</text>"
-            free_from = at + TURN_LABEL
+        is_soon_over = comes[place] and end < start + SESSION_LABEL
+        if start >= free_from and not is_soon_over:
+            text = f"session {sessions[place] + 1}" if comes[place] else f"turn {turns[place]}"
+            yield f"<text x='{start + 2:.1f}' y='10' fill='{FAINT}'>{text}</text>"
+            free_from = start + (SESSION_LABEL if comes[place] else TURN_LABEL)
 
 
 def _row(row: Row, is_chosen: bool) -> str:

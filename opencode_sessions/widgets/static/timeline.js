@@ -645,27 +645,32 @@ class Timeline {
     return cut;
   }
 
-  /** A line where each turn begins, and its number; none where they would be a fence. */
+  /** A line where each turn begins, and its number, or that of the session which comes; none where
+   * they would be a fence. */
   paintTurns() {
     if (this.groups.length > 1) return; // each has its own
     const c = this.context, seen = [];
-    for (let t = 0; t < this.turns.length; t += 2) {
+    let last = 0;
+    for (let t = 0; t < this.turns.length; t += 3) {
       const place = this.turns[t];
       const x = place ? this.x((this.u[place - 1] + this.u[place]) / 2) : this.x(0) - PAD / 2;
       if (x > this.width) break;
-      if (x < this.left) seen.length = 0; // it began before the view
-      seen.push([x, this.turns[t + 1]]);
+      if (x < this.left) seen.length = last = 0; // it began before the view
+      const [turn, session] = this.turns.subarray(t + 1, t + 3);
+      const comes = session !== last;
+      seen.push([x, comes ? `session ${session}` : turn && `turn ${turn}`, comes ? [] : undefined]);
+      last = session;
     }
     if (seen.length > this.plot / TURN_APART) return;
     c.font = this.font("normal", 11);
     c.textAlign = "left";
     c.fillStyle = this.soft;
     let free = -Infinity;
-    seen.forEach(([x, turn], at) => {
-      if (x >= this.left) dashed(c, this.soft, Math.round(x) + 0.5, HEAD - 4, this.height - FOOT);
-      const text = `turn ${turn}`, start = Math.max(x, this.left) + 4, end = start + c.measureText(text).width;
+    seen.forEach(([x, text, dashes], at) => {
+      if (x >= this.left) dashed(c, this.soft, Math.round(x) + 0.5, HEAD - 4, this.height - FOOT, dashes);
+      const start = Math.max(x, this.left) + 4, end = start + c.measureText(text).width;
       const isSoonOver = at + 1 < seen.length && seen[at + 1][0] < end - 12;
-      if (!turn || start < free || isSoonOver || end > this.width) return;
+      if (!text || start < free || isSoonOver || end > this.width) return;
       c.fillText(text, start, 9);
       free = end + 10;
     });
@@ -1324,9 +1329,9 @@ function line(c, colour, width, x0, y0, x1, y1) {
   c.stroke();
 }
 
-function dashed(c, colour, x, y0, y1) {
+function dashed(c, colour, x, y0, y1, dashes = [2, 3]) {
   c.save();
-  c.setLineDash([2, 3]);
+  c.setLineDash(dashes);
   c.globalAlpha = 0.6;
   line(c, colour, 1, x, y0, x, y1);
   c.restore();
