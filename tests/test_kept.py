@@ -277,12 +277,134 @@ def test_without_triggers_nothing_is_kept(file: Path) -> None:
     assert_true(loaded(file), file)
 
 
-async def test_what_is_deleted_is_kept_nowhere(file: Path) -> None:
+def whatever_is_kept(file: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in beside(file).glob("*.arrow"))
+
+
+@pytest.mark.parametrize("way", ["delete", "prune", "while it is loaded", "by another program"])
+async def test_what_is_deleted_is_kept_nowhere(
+    file: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with ocs.open(file) as svc:
-        frames = await svc.frames()
-        assert beside(file).exists()
-        await svc.delete_session(str(frames.sessions["session_id"].iloc[0]))
-        assert not beside(file).exists()
+        sessions = (await svc.frames()).sessions
+        id = str(sessions["session_id"].iloc[0])
+        assert id.encode() in whatever_is_kept(file)
+        if way == "delete":
+            await svc.delete_session(id)
+        elif way == "prune":
+            assert await svc.prune(before=datetime(2100, 1, 1, tzinfo=UTC)) == len(sessions)
+        elif way == "by another program":
+            execute(
+                file,
+                *(f"DELETE FROM opencode_{name} WHERE session_id = '{id}'" for name in NAMES[1:]),
+            )
+            execute(file, f"DELETE FROM opencode_sessions WHERE id = '{id}'")
+            assert len((await svc.frames()).sessions) == len(sessions) - 1
+        else:
+            shutil.rmtree(beside(file))
+            write, loop = kept.write, asyncio.get_running_loop()
+
+            def deleted_before(folder: Path, name: str, *args: Any) -> None:
+                if name == "messages":  # in the thread that keeps it
+                    asyncio.run_coroutine_threadsafe(svc.delete_session(id), loop).result()
+                write(folder, name, *args)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(kept, "write", deleted_before)
+            assert id in set((await svc.frames()).sessions["session_id"])
+        assert id.encode() not in whatever_is_kept(file)
+
+
+def test_who_was_killed_while_keeping_leaves_nothing_for_long(file: Path) -> None:
+    loaded(file)
+    old, new = (beside(file) / f"messages.{name}" for name in ("abcdefg1", "abcdefg2"))
+    for left in (old, new):
+        left.write_bytes(b"half of a table")
+    os.utime(old, (0, 0))
+    execute(file, "UPDATE opencode_messages SET error = 'x'")
+    loaded(file)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_what_cannot_be_kept_is_read_all_the_same(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: object) -> None:
+        raise pa.ArrowInvalid("no place for it")
+
+    monkeypatch.setattr(kept, "in_one", fails)
+    assert_true(loaded(file), file)
+    assert list(beside(file).glob("*.arrow")) == []
+
+
+def test_a_table_of_many_pieces_is_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece that is read has texts of its own, and so has each that is written."""
+    monkeypatch.setattr("opencode_sessions.store.whole.CHUNK", 5)
+    monkeypatch.setattr(kept, "ROWS", 7)
+    for _ in range(2):
+        assert_true(loaded(file), file)
+        assert len(list(beside(file).glob("*.arrow"))) == 3
+
+
+def message_of(file: Path, place: int) -> tuple[str, str]:
+    """A message that a file event is of, and its session."""
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute(
+            "SELECT message_id, session_id FROM opencode_file_events GROUP BY session_id ORDER BY 2"
+        ).fetchall()
+    return rows[place]  # type: ignore[no-any-return]
+
+
+def test_an_event_of_another_sessions_message_is_told_what_that_says_now(file: Path) -> None:
+    (_, session), (message, _) = message_of(file, 0), message_of(file, 1)
+    execute(
+        file,
+        f"UPDATE opencode_file_events SET message_id = '{message}' WHERE session_id = '{session}'",
+    )
+    loaded(file)
+    execute(file, f"UPDATE opencode_messages SET model = 'new' WHERE id = '{message}'")
+    assert_true(found := loaded(file), file)
+    assert (found.file_events.query("session_id == @session")["model"] == "new").all()
+    execute(file, f"UPDATE opencode_file_events SET error = 'x' WHERE session_id = '{session}'")
+
+    async def events(row_by_row: bool) -> pd.DataFrame:
+        async with ocs.open(file, migrate=False) as svc:
+            if row_by_row:
+                svc.store.whole = lambda: None  # type: ignore[method-assign]
+            return await svc.file_events()
+
+    alone, expected = (asyncio.run(events(way)) for way in (False, True))
+    pd.testing.assert_frame_equal(alone, expected, check_exact=True)
+
+
+def test_a_row_that_another_session_took_is_nowhere_twice(file: Path) -> None:
+    loaded(file)
+    (_, session), (_, other) = message_of(file, 0), message_of(file, 1)
+    columns = "id, session_id, event_type, file_path, seq"
+    execute(
+        file,
+        f"REPLACE INTO opencode_file_events ({columns}) SELECT id, '{other}', event_type, "
+        f"file_path, seq FROM opencode_file_events WHERE session_id = '{session}' LIMIT 1",
+    )
+    assert_true(loaded(file), file)
+
+
+def test_a_row_of_no_session_and_a_time_far_away_spoil_nothing(file: Path) -> None:
+    """An application's own tables may allow both."""
+    execute(
+        file,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = replace(sql, 'session_id VARCHAR(36) NOT NULL', "
+        "'session_id VARCHAR(36)')",
+    )
+    execute(
+        file,
+        *(f"UPDATE opencode_{name} SET session_id = NULL WHERE rowid = 2" for name in NAMES[1:]),
+        "UPDATE opencode_messages SET completed_at = '9999-01-01 00:00:00.000000' WHERE rowid = 3",
+    )
+    found = loaded(file)
+    assert_true(found, file)
+    assert found.messages["session_id"].isna().sum() == 1
+    assert found.messages["duration_s"].max() > 2e11  # 7,900 years
 
 
 def test_frames_can_be_written_to(file: Path) -> None:

@@ -238,7 +238,7 @@ def stored_array(column: str, values: Sequence[Any], type_: Any) -> Any:
     """
     try:
         return array(values, type_)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{column}: {error}") from error
 
 
@@ -293,13 +293,19 @@ def listed(column: Any) -> list[Any]:
     """The values as objects, None where there is none.
 
     A fraction of the time of `to_pylist`, which holds the interpreter for all of it.
+
+    Raises:
+        ValueError: one of them is no object's.
     """
     type_ = column.type
     if pa.types.is_dictionary(type_):
         return listed(column.cast(type_.value_type))
     if pa.types.is_timestamp(type_):
         times = column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False).tolist()
-        return [time and time.replace(tzinfo=UTC) for time in times]
+        try:
+            return [time and time.replace(tzinfo=UTC) for time in times]
+        except AttributeError as error:  # of what is beyond all datetimes numpy gives the number
+            raise ValueError("a time is before the year 1 or after 9999") from error
     if pa.types.is_string(type_) or pa.types.is_large_string(type_):
         return column.to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
     filled = pc.fill_null(column, pa.scalar(0).cast(type_)).to_numpy(zero_copy_only=False).tolist()

@@ -105,7 +105,7 @@ def build(
         found[column] = looked_up([row.get(column) for row in rows], at)
     if name == "messages":
         took = pc.subtract(stored["completed_at"], stored["created_at"])
-        found["duration_s"] = pc.divide(pc.cast(took.cast("int64"), "float64"), 1e6)
+        found["duration_s"] = pc.divide(took.cast("int64").cast("float64", safe=False), 1e6)
     if agents is None:
         found |= {column: coded(stored[column]) for column in OF_MESSAGE}
     else:

@@ -8,7 +8,9 @@ and where there is no place for one there is none.
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ log = logging.getLogger("opencode_sessions")
 
 FORMAT = 1  # another one for every change of what is kept and how
 ROWS = 100_000  # in one batch of a file
+ABANDONED_S = 3600  # after which nobody writes on at a file that is not in place yet
 ABOUT, SESSIONS, MARKS = b"about", b"sessions", b"marks"
 
 
@@ -58,14 +61,17 @@ def write(folder: Path, name: TableName, kept: Kept, version: int) -> None:
         SESSIONS: _packed(list(kept.marks), pa.string()),
         MARKS: _packed(list(kept.marks.values()), pa.int64()),
     }
-    columns = [
-        pa.chunked_array([in_one(column)]) if pa.types.is_dictionary(column.type) else column
-        for column in kept.table.columns
-    ]
-    table = pa.table(columns, kept.table.schema).replace_schema_metadata(told)
     temporary = None
     try:
+        columns = [
+            pa.chunked_array([in_one(column)]) if pa.types.is_dictionary(column.type) else column
+            for column in kept.table.columns
+        ]
+        table = pa.table(columns, kept.table.schema).replace_schema_metadata(told)
         folder.mkdir(mode=0o700, exist_ok=True)
+        for left in folder.glob(f"{name}.????????"):  # by whoever was killed while writing it
+            if time.time() - left.stat().st_mtime > ABANDONED_S:
+                left.unlink()
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f"{name}.")
         with open(descriptor, "wb") as file, ipc.new_file(file, table.schema) as written:
             for start in range(0, table.num_rows, ROWS):  # else there would be a copy of them all
@@ -74,11 +80,16 @@ def write(folder: Path, name: TableName, kept: Kept, version: int) -> None:
             file.flush()
             os.fsync(file.fileno())  # or a power cut may leave its name and not its bytes
         os.replace(temporary, _file(folder, name))
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         log.debug("nothing is kept of %s: %s", name, error)
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def forget(folder: Path) -> None:
+    """Removes all that is kept."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _file(folder: Path, name: TableName) -> Path:

@@ -15,7 +15,7 @@ def totals_of(tables: Mapping[TableName, Any]) -> dict[str, Totals]:
     """By session, what it holds, in the order of `TOTALS`; as the store's `totals` gives it."""
     found = {**_of_messages(tables["messages"])}
     for name in ("tool_calls", "file_events"):
-        codes, ids = coded(tables[name]["session_id"])
+        codes, ids = _sessions_of(tables[name])
         found[name] = dict(zip(ids, np.bincount(codes, minlength=len(ids)).tolist(), strict=True))
     sessions = set().union(*found.values()) - {None}
     nothing = dict.fromkeys(TOTALS, 0) | dict.fromkeys(MONEY)
@@ -24,8 +24,14 @@ def totals_of(tables: Mapping[TableName, Any]) -> dict[str, Totals]:
     }
 
 
+def _sessions_of(table: Any) -> tuple[Numbers, list[str | None]]:
+    """The place of each row's session among these; the first is none."""
+    codes, ids = coded(table["session_id"])
+    return codes + 1, [None, *ids]
+
+
 def _of_messages(messages: Any) -> dict[str, dict[str | None, float | int | None]]:
-    codes, ids = coded(messages["session_id"])
+    codes, ids = _sessions_of(messages)
 
     def by_session(values: Numbers) -> dict[str | None, Any]:
         return dict(zip(ids, values.tolist(), strict=True))

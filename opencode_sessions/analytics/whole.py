@@ -94,7 +94,10 @@ class _Reading:
         if self._whole.schema_version() != self._version:
             kept, has_marked = {}, False
         found = self._rows(self._whole, "sessions", self._columns["sessions"])
-        sessions = sessions_of(rows_of(found), None)
+        try:
+            sessions = sessions_of(rows_of(found), None)
+        except ValueError as error:
+            raise NotAtOnce(str(error)) from error
         beside = self._side_by_side(names)
         if "messages" not in names:
             self._messages = beside.get("messages")
@@ -142,7 +145,9 @@ class _Reading:
         folder = self._whole.beside
         if folder is None or name not in self._lean:
             return None
-        return files.read(folder, name, self._types(name), self._version)
+        found = files.read(folder, name, self._types(name), self._version)
+        # What another program deleted is to be kept no longer: no text of it is taken over.
+        return None if found is None or self._whole.lacks(found.marks) else found
 
     def _due(self, kept: Mapping[TableName, Kept]) -> list[TableName]:
         """The tables to be kept anew: not kept yet, or with too many sessions that changed."""
@@ -250,14 +255,27 @@ class _Reading:
     def _keeping(
         self, tables: Mapping[TableName, Any], due: Collection[TableName]
     ) -> Callable[[], None]:
-        folder, version = self._whole.beside, self._version
+        whole, folder, version = self._whole, self._whole.beside, self._version
+        everyone = list(self._marks)
         marks = {id: mark for id, mark in self._marks.items() if id not in self._astray}
         # Not this reading itself: it would keep the messages as long.
         kept = {name: Kept(tables[name].select(list(self._types(name))), marks) for name in due}
 
         def keep() -> None:
+            if folder is None or not kept:
+                return
             for name, table in kept.items():
-                assert folder is not None
                 files.write(folder, name, table, version)
+            if _lacks(whole, everyone):  # deleted meanwhile, with what was kept before
+                files.forget(folder)
 
         return keep
+
+
+def _lacks(whole: Whole, sessions: Collection[str]) -> bool:
+    """Whether some sessions are not there now, as far as one can see."""
+    try:
+        with whole as now:
+            return now.lacks(sessions)
+    except NotAtOnce:
+        return True

@@ -188,7 +188,12 @@ class Whole(Protocol):
     """The folder beside the database for what is kept to be read faster yet, if there may be one.
     """
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        """Begins a reading; another one can follow.
+
+        Raises:
+            NotAtOnce: it cannot be read like this.
+        """
 
     def __exit__(self, *error: object) -> None: ...
 
@@ -209,6 +214,9 @@ class Whole(Protocol):
         Raises:
             NotAtOnce: it cannot be read like this.
         """
+
+    def lacks(self, sessions: Collection[str]) -> bool:
+        """Whether one of these sessions is not there."""
 
     def marks(self) -> dict[str, int] | None:
         """Each unchanged session's mark; None where changes are not kept track of."""

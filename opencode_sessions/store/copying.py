@@ -103,6 +103,10 @@ class PostgresWhole:
             yield Copied(columns, block)
         self._run(self._copying)
 
+    def lacks(self, sessions: Collection[str]) -> bool:
+        """Whether one of these sessions is not there."""
+        raise NotAtOnce("nothing is kept beside a server")
+
     def marks(self) -> None:
         """Changes are not kept track of."""
 

@@ -25,6 +25,7 @@ from . import (
     Delete,
     Done,
     NotAtOnce,
+    Prune,
     Step,
     Store,
     Summary,
@@ -149,7 +150,7 @@ class SqlStore:
                 self._writes += 1
                 raise
         self._writes += 1
-        whole = self.whole() if any(isinstance(step, Delete) for step in steps) else None
+        whole = self.whole() if any(isinstance(step, Delete | Prune) for step in steps) else None
         if whole is not None and whole.beside is not None:  # what is deleted is in no other file
             await asyncio.to_thread(shutil.rmtree, whole.beside, ignore_errors=True)
         return rows

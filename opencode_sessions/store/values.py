@@ -47,7 +47,7 @@ def loads(text: str) -> Any:
 
 def whole(number: float | None) -> int | None:
     """A sum as an integer; one that is beyond every column of integers is not known."""
-    return None if number is None or number > LARGEST_INT else int(number)
+    return None if number is None or abs(number) > LARGEST_INT else int(number)
 
 
 class JsonText:

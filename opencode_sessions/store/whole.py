@@ -53,12 +53,13 @@ class SqliteWhole:
         self.beside: Path | None = file.with_name(f"{file.name}.frames")
 
     def __enter__(self) -> Self:
-        self._connection = sqlite3.connect(
-            f"{self._file.resolve().as_uri()}?mode=rw",
-            uri=True,
-            isolation_level=None,
-            timeout=TIMEOUT_S,
-        )
+        place = f"{self._file.resolve().as_uri()}?mode=rw"
+        try:
+            self._connection = sqlite3.connect(
+                place, uri=True, isolation_level=None, timeout=TIMEOUT_S
+            )
+        except sqlite3.Error as error:
+            raise NotAtOnce(str(error)) from error
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -112,7 +113,14 @@ class SqliteWhole:
             return
         step = CHUNK * max(1, (last - first + 1) // count)
         for start in range(first, last + 1, step):
-            yield "rowid BETWEEN ? AND ?", (start, start + step - 1)
+            yield "rowid BETWEEN ? AND ?", (start, min(start + step - 1, last))
+
+    def lacks(self, sessions: Collection[str]) -> bool:
+        """Whether one of these sessions is not there."""
+        among = f"value NOT IN (SELECT id FROM {TABLES['sessions'].name})"
+        listed = orjson.dumps(list(sessions)).decode()
+        missing = f"SELECT EXISTS (SELECT 1 FROM json_each(?) WHERE {among})"
+        return bool(self._value(missing, (listed,)))
 
     def marks(self) -> dict[str, int] | None:
         """Each unchanged session's mark; None where changes are not kept track of."""
