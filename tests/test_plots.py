@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -363,6 +364,37 @@ def test_one_session_is_shown_with_its_subagents(demo: Frames) -> None:
     assert ax.get_title("left") == "5 sessions, 2026-11-22 19:03 to 19:05 CET"
     with pytest.raises(KeyError, match="ses_none"):
         plots.session_gantt(demo, "ses_none")
+
+
+def test_turn_is_seen_however_short_beside_the_whole() -> None:
+    """The white edge of a bar takes half a point of it: a short one has an edge of its colour."""
+    frames = example()
+    year = {}
+    for name in ("sessions", "messages", "tool_calls", "file_events"):
+        rows = getattr(frames, name)
+        time = "created_at" if name == "sessions" else "time"
+        later = rows.assign(session_id="s2", **{time: rows[time] + pd.Timedelta(days=300)})
+        year[name] = pd.concat([rows, later], ignore_index=True)
+    for of, ink in ((frames, 0.0), (Frames(**year), 2.0)):
+        (turns,) = drawn(plots.session_gantt(of)).containers
+        for bar in turns.patches:
+            own = to_rgb(bar.get_edgecolor()) == to_rgb(bar.get_facecolor())
+            assert bar.get_linewidth() * own == ink
+
+
+def test_session_without_a_turn_is_named_where_it_began() -> None:
+    frames = example()
+    unused = frames.sessions.assign(session_id="s2", created_at=START + pd.Timedelta(days=1))
+    timeless = frames.sessions.assign(session_id="s3")
+    timeless.loc[:, "created_at"] = pd.NaT
+    sessions = pd.concat([frames.sessions, unused, timeless], ignore_index=True)
+    ax = drawn(plots.session_gantt(replace(frames, sessions=sessions)))
+    start = min(bar.get_x() for bar in ax.containers[0].patches)
+    began = START.timestamp() / 86_400 + 1
+    assert texts(ax)[1:] == ["0 calls, $0.00"] * 2
+    assert [text.xy[0] for text in ax.texts[1:]] == pytest.approx([began, start], abs=1e-9)
+    assert ax.get_xlim()[1] > began
+    assert ax.get_title("left") == "3 sessions, 2026-03-07 23:57 to 2026-03-08 23:58 UTC"
 
 
 # Cells
