@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 import opencode_sessions as ocs
 from opencode_sessions import plots
@@ -127,6 +128,54 @@ def test_nothing_says_so(name: str) -> None:
     ax = drawn(getattr(plots, name)(given(NOTHING)))
     assert texts(ax) == [said]
     assert rows(ax) == []
+
+
+# At 4 inches what is said beside the bars of these takes all the room.
+WORDY = {"file_activity", "session_gantt"}
+WIDTHS = [(name, 6.4) for name in PLOTS] + [(name, 4.0) for name in sorted({*PLOTS} - WORDY)]
+
+
+@pytest.mark.parametrize(("name", "wide"), WIDTHS)
+def test_title_and_legend_are_no_wider_than_the_picture(
+    name: str, wide: float, demo: Frames
+) -> None:
+    figure, ax = plt.subplots(figsize=(wide, 6), layout="constrained")
+    drawn(getattr(plots, name)(PLOTS[name][0](demo), ax=ax))
+    own, edge = ax.get_window_extent(), figure.bbox
+    assert own.width > 0.25 * edge.width
+    texts = [text for text in ax.get_children() if isinstance(text, Text) and text.get_text()]
+    (title,) = (text for text in texts if text.get_text() == ax.get_title("left"))
+    above = title.get_window_extent()
+    assert above.x1 <= own.x1 + 1 and above.y1 <= edge.y1
+    for text in legend.get_texts() if (legend := ax.get_legend()) else []:
+        below = text.get_window_extent()
+        assert below.x1 <= edge.x1 and below.y0 >= edge.y0
+
+
+@pytest.mark.parametrize("layout", ["constrained", "tight"])
+def test_pictures_side_by_side_have_room(layout: Any, demo: Frames) -> None:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3), layout=layout)
+    plots.tool_mix(demo.tool_calls, ax=left)
+    drawn(plots.churn(demo.file_events, ax=right))
+    assert min(ax.get_window_extent().width for ax in (left, right)) > 0.35 * figure.bbox.width
+    legend = left.get_legend()
+    assert legend is not None
+    extents = [text.get_window_extent() for text in legend.get_texts()]
+    assert max(text.x1 for text in extents) <= left.get_window_extent().x1 + 1
+    assert min(text.y0 for text in extents) >= 0
+
+
+def test_legend_has_all_its_names_in_the_picture(demo: Frames) -> None:
+    """And more of them side by side where there is room again."""
+    ax = drawn(plots.tool_mix(demo.tool_calls, by="session_id"))
+    legend, figure = ax.get_legend(), ax.get_figure(root=True)
+    assert legend is not None and figure is not None
+    assert legend.get_texts()[-1].get_window_extent().x1 <= ax.get_window_extent().x1
+    lines = {round(text.get_window_extent().y0) for text in legend.get_texts()}
+    figure.set_size_inches(16, 4)
+    drawn(ax)
+    wider = {round(text.get_window_extent().y0) for text in legend.get_texts()}
+    assert len(wider) == 1 < len(lines)
 
 
 def test_each_event_of_a_session_is_a_mark_in_the_row_of_its_file(session: pd.DataFrame) -> None:
@@ -280,6 +329,11 @@ def test_long_path_keeps_its_end(plot: Callable[..., Axes]) -> None:
     (label,) = rows(drawn(plot(file_events(edit("deep/" * 40 + "a.py")))))
     assert label.startswith("\N{HORIZONTAL ELLIPSIS}") and label.endswith("deep/a.py")
     assert len(label) == 46
+
+
+def test_events_that_have_not_ended_are_in_no_bar() -> None:
+    ax = drawn(plots.file_activity(file_events(read("a.py", status="pending"))))
+    assert (rows(ax), lengths(ax), ax.get_legend()) == (["a.py"], {}, None)
 
 
 def test_renamed_file_keeps_its_row() -> None:

@@ -19,10 +19,10 @@ from .paper import (
     LINES,
     RULE,
     SMALL,
-    TITLE,
     axes,
     cells,
     count_of,
+    entitle,
     legend_below,
     lines_told,
     name_columns,
@@ -105,7 +105,7 @@ def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xlim(-1, len(marks))
     is_single = marks["session_id"].nunique() == 1
     ax.set_xlabel("events, in order" if is_single else "events, in order, session after session")
-    ax.set_title(_title(marks, files), pad=18, **TITLE)
+    entitle(ax, _title(marks, files), pad=18)
     return _count(name_rows(ax, labels, own))
 
 
@@ -146,7 +146,7 @@ def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.margins(x=0.14)
     ax.set_xlim(left=0)
     ax.set_xlabel("events (beside the bars: lines added and removed)")
-    ax.set_title(_title(marks, files), **TITLE)
+    entitle(ax, _title(marks, files))
     return _count(name_rows(ax, labels, len(bars)))
 
 
@@ -204,7 +204,7 @@ def file_heatmap(
     files = f"the busiest {FILES} of {files}" if len(shown) < len(total) else files
     columns = f"the last {COLUMNS} of {columns}" if first else columns
     times = marks["time"].dt.tz_convert(tz)
-    ax.set_title(f"{files}: {OF[of]} in {columns}{when(times)}", **TITLE)
+    entitle(ax, f"{files}: {OF[of]} in {columns}{when(times)}")
     name_columns(ax, labels[first:])
     began = ", by when they began" if by == "session" else ", in order"
     ax.set_xlabel(name if by in PERIODS else f"{name}s{began}")

@@ -15,11 +15,11 @@ from .paper import (
     FAINT,
     REST,
     RULE,
-    TITLE,
     axes,
     cells,
     count_of,
     drawable,
+    entitle,
     legend_below,
     name_columns,
     name_rows,
@@ -91,8 +91,8 @@ def tool_mix(
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.set_xlabel("share of the group's tool calls")
     said = f"{count_of(len(calls), 'call')} of {count_of(len(by_share), 'tool')}"
-    ax.set_title(f"{said} by {' and '.join(columns)}{_left_out(len(groups))}", **TITLE)
-    return legend_below(name_rows(ax, list(shown)), columns=9)
+    entitle(ax, f"{said} by {' and '.join(columns)}{_left_out(len(groups))}")
+    return legend_below(name_rows(ax, list(shown)))
 
 
 def failure_rates(
@@ -142,7 +142,7 @@ def failure_rates(
     names = f", by {' and '.join(columns)}" if columns else ""
     whole = f"{table[above].sum():,} of {table[below].sum():,}"
     whole += f" {said[1]} {said[0]}" if said else ""
-    ax.set_title(f"{whole}{names}{_left_out(len(table))}", **TITLE)
+    entitle(ax, f"{whole}{names}{_left_out(len(table))}")
     return name_rows(ax, list(_names(shown, columns)) if columns else ["all"] * len(shown))
 
 
@@ -187,7 +187,7 @@ def cost_per_file(costs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     whole, talk = (costs.loc[some, "estimate_usd"].sum() for some in (slice(None), ~is_file))
     of_files = f"{_dollars(whole - talk)} for {count_of(len(files), 'file')}"
     said = f"about {of_files}, {_dollars(talk)} for the conversation around them"
-    ax.set_title(f"{_dollars(whole)}: {said}", **TITLE)
+    entitle(ax, f"{_dollars(whole)}: {said}")
     return legend_below(name_rows(ax, labels, len(own)))
 
 
@@ -223,7 +223,7 @@ def coupling_matrix(pairs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     name_columns(ax, [short(label, 24) for label in labels])
     ax.plot([-0.5, len(shown) - 0.5], [-0.5, len(shown) - 0.5], color=FAINT, linewidth=0.8)
     said = f"{count_of(len(pairs), 'pair')} of {len(files):,} files that change together"
-    ax.set_title(said + (f", the closest {ROWS} files" if len(shown) < len(files) else ""), **TITLE)
+    entitle(ax, said + (f", the closest {ROWS} files" if len(shown) < len(files) else ""))
     return name_rows(ax, labels)
 
 

@@ -20,10 +20,10 @@ from .paper import (
     FAINT,
     LINES,
     RULE,
-    TITLE,
     axes,
     count_of,
     drawable,
+    entitle,
     legend_below,
     lines_told,
     name_rows,
@@ -108,7 +108,7 @@ def churn(
     said = f"{lines_told(added, removed, 0)} lines"
     if hidden:
         said += f", those of {count_of(hidden, 'change')} not known,"
-    ax.set_title(f"{said} by {name}{when(starts)}", **TITLE)
+    entitle(ax, f"{said} by {name}{when(starts)}")
     return legend_below(plain(ax))
 
 
@@ -191,7 +191,7 @@ def session_gantt(
     sessions = count_of(len(tree), "session")
     sessions = f"the last {SESSIONS} of {sessions}" if len(tree) > len(shown) else sessions
     moments = pd.concat([spans["start"], spans["end"], unused])
-    ax.set_title(f"{sessions}{when(moments.dt.tz_convert(tz))}", **TITLE)
+    entitle(ax, f"{sessions}{when(moments.dt.tz_convert(tz))}")
     arrows = ["\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS}" * depth for depth in shown["depth"]]
     titles = [short(title) for title in drawable(shown["title"].fillna("").astype("str"))]
     labels = [f"{arrow} {title}".strip() for arrow, title in zip(arrows, titles, strict=True)]
