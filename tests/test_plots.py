@@ -616,6 +616,41 @@ def test_parts_of_a_bar_are_the_tools_shares(demo: Frames) -> None:
     assert rows(agents)[0] == "build, pine-large"
 
 
+def looks(ax: Axes) -> dict[str, tuple[Any, str]]:
+    """The colour and hatch of each kind of bar."""
+    return {
+        str(bars.get_label()): (
+            to_rgb(bars.patches[0].get_facecolor()),
+            bars.patches[0].get_hatch() or "",
+        )
+        for bars in ax.containers
+    }
+
+
+def test_a_kind_of_event_looks_the_same_in_every_picture(demo: Frames) -> None:
+    marks = {
+        str(line.get_label()): to_rgb(str(line.get_color()))
+        for line in drawn(plots.file_timeline(demo.file_events)).lines
+    }
+    kinds = looks(drawn(plots.file_activity(demo.file_events)))
+    tools = looks(drawn(plots.tool_mix(demo.tool_calls)))
+    reads = looks(drawn(plots.tool_mix(demo.tool_calls.query("tool != 'edit'"))))
+    for kind in ("read", "edit", "write"):
+        assert marks[kind] == kinds[kind][0] and kinds[kind] == tools[kind]
+    assert {kind: reads[kind] for kind in ("read", "write", "bash")}.items() <= tools.items()
+    assert marks["bash"] == tools["bash"][0]
+    assert not {*kinds.values()} & {look for tool, look in tools.items() if tool not in kinds}
+
+
+@pytest.mark.parametrize("many", [8, 9, 12])
+def test_tools_of_any_name_look_different(many: int) -> None:
+    calls = example().tool_calls
+    names = [f"tool {n}" for n in range(many - 1)] + ["read"]
+    calls = pd.concat([calls.iloc[:1]] * many, ignore_index=True).assign(tool=names)
+    shown = looks(drawn(plots.tool_mix(calls)))
+    assert len({*shown.values()}) == len(shown) == min(many, 9)
+
+
 def test_dots_are_rates_on_their_intervals(demo: Frames) -> None:
     failures = edit_failures(demo.file_events, by=["model", "tool"])
     ax = drawn(plots.failure_rates(failures))

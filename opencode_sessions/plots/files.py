@@ -15,6 +15,7 @@ from ..analytics.files import event_totals
 from .paper import (
     BAND,
     FAINT,
+    KINDS,
     LETTER,
     LINES,
     RULE,
@@ -34,16 +35,9 @@ from .paper import (
     when,
 )
 
-# Marker, hatch and colour of each kind of event, as in the explorer.
-KINDS = {
-    "read": ("o", "", "#0072B2"),
-    "edit": ("s", "////", "#009E73"),
-    "write": ("^", "xxxx", "#D55E00"),
-    "move": (">", "....", "#B8860B"),
-    "delete": ("X", "++++", "#B0558A"),
-    "bash": ("D", "", "#7A7A7A"),
-}
-BARS = {kind: KINDS[kind] for kind in KINDS if kind != "bash"} | {"failed": ("o", "", "white")}
+# The marker of each kind of event, as in the explorer.
+MARKERS = {"read": "o", "edit": "s", "write": "^", "move": ">", "delete": "X", "bash": "D"}
+BARS = {kind: KINDS[kind] for kind in KINDS if kind != "bash"} | {"failed": ("white", "")}
 FILES = 30  # of more, the busiest have a row of their own
 COLUMNS = 60  # of more, the last ones
 By = Literal["turn", "session"] | Freq
@@ -92,9 +86,9 @@ def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     row = marks["file_id"].map(rank).fillna(len(labels) - 1).to_numpy("int64")
     size = float(np.clip(ROOM / len(marks), 4.6, 6.5))
     ax.hlines(range(len(labels)), -0.5, len(marks) - 0.5, color=RULE, linewidth=0.6, zorder=0.5)
-    for kind, (marker, _hatch, colour) in KINDS.items():
+    for kind, (colour, _hatch) in KINDS.items():
         here = marks["event_type"].eq(kind).to_numpy()
-        style: dict[str, Any] = {"marker": marker, "color": colour, "markeredgecolor": "white"}
+        style: dict[str, Any] = {"marker": MARKERS[kind], "color": colour, "mec": "white"}
         if here.any():
             ax.plot(x[here], row[here], label=kind, ls="none", ms=size, mew=0.3, **style)
     here = marks["status"].isin(FAILED).to_numpy()
@@ -130,7 +124,7 @@ def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
         return nothing(ax)
     told = [*LINES, "lines_unknown"]
     end = np.zeros(len(bars))
-    for kind, (_marker, hatch, colour) in BARS.items():
+    for kind, (colour, hatch) in BARS.items():
         count = bars["failed" if kind == "failed" else f"{kind}s"].to_numpy(float)
         edge = "black" if kind == "failed" else "white"
         style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": edge, "lw": 0.5}

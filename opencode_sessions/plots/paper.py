@@ -25,6 +25,14 @@ COLOURS = (
     *(("#0072B2", ""), ("#009E73", "////"), ("#D55E00", "xxxx"), ("#B8860B", "....")),
     *(("#B0558A", "++++"), ("#56B4E9", "\\\\\\\\"), ("#F0E442", "oo"), ("#7A7A7A", "--")),
 )
+# What each kind of event has in every picture and in the explorer, and so the tool of its name.
+KINDS = dict(zip(("read", "edit", "write", "move", "delete"), COLOURS, strict=False))
+KINDS["bash"] = COLOURS[7]
+# Of tools of other names, in this order.
+OTHERS = (
+    *(*COLOURS[5:7], ("#332288", "||||"), ("#882255", "**"), ("#44AA99", "OO")),
+    *(("#CC6677", "\\\\.."), ("#222222", "//oo"), ("#BBAADD", "||..")),
+)
 REST = ("#DDDDDD", "")  # of all that has no colour of its own
 FAINT, RULE, BAND = "#666666", "#DDDDDD", "#F2F2F2"
 SHADES = "Blues"  # from light to dark, so in grey as well

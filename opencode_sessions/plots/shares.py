@@ -13,6 +13,8 @@ from ..analytics.counting import columns_of, counted
 from .paper import (
     COLOURS,
     FAINT,
+    KINDS,
+    OTHERS,
     REST,
     RULE,
     axes,
@@ -46,8 +48,8 @@ def tool_mix(
     """Which tools are called how often: a bar a group, its parts the tools' shares of its calls.
 
     The group with most calls is on top, those past 30 are left out; the 8 tools with the largest
-    share anywhere have a colour, the others are one part. Fork copies, undone turns and the user's
-    own calls are left out.
+    share anywhere have a colour, the others are one part. A tool that is called as a kind of event
+    has that one's colour. Fork copies, undone turns and the user's own calls are left out.
 
     Args:
         tool_calls: `frames.tool_calls` or some of its rows.
@@ -73,11 +75,13 @@ def tool_mix(
     own = by_share[: TOOLS if len(by_share) > TOOLS + 1 else len(by_share)]
     # The one that is called most comes first in each bar.
     share = share[count[own].sum().sort_values(ascending=False, kind="stable").index]
-    looks = [*COLOURS, REST]
+    others = iter((*OTHERS, REST))
+    looks = [KINDS[name] if name in KINDS else next(others) for name in share]
     if len(own) < len(by_share):
         share["other"] = 1 - share.sum(axis=1)
+        looks.append(REST)
     left = np.zeros(len(shown))
-    for name, label, (colour, hatch) in zip(share, drawable(map(str, share)), looks, strict=False):
+    for name, label, (colour, hatch) in zip(share, drawable(map(str, share)), looks, strict=True):
         width = share[name].to_numpy(float)
         style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "lw": 0.5}
         ax.barh(range(len(shown)), width, 0.74, left, label=label, **style)
