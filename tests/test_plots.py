@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Recording
-from handmade import START, bash, edit, example, file_events, frame, move, read
+from handmade import START, bash, delete, edit, example, file_events, frame, move, read, write
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
@@ -272,6 +272,13 @@ def test_same_path_in_two_projects_is_two_rows_that_say_which() -> None:
         edit("a.py"), edit("a.py"), edit("a.py", project="C:\\code\\shop", session_id="s2", seq=0)
     )
     assert rows(drawn(plots.file_timeline(events))) == ["app: a.py", "shop: a.py"]
+
+
+@pytest.mark.parametrize("plot", [plots.file_timeline, plots.file_activity, plots.file_heatmap])
+def test_file_that_was_made_again_is_another_in_order(plot: Callable[..., Axes]) -> None:
+    again = [edit("a.py"), edit("b.py"), delete("a.py"), *[edit("a.py")] * 3, delete("a.py")]
+    shown = rows(drawn(plot(file_events(*again, write("a.py")))))
+    assert shown == ["a.py (2)", "a.py", "b.py", "a.py (3)"]
 
 
 def test_days_name_the_sessions_where_there_are_several() -> None:

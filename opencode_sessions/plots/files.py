@@ -57,16 +57,18 @@ LABELS = {
 }
 CLOCK = ["%H:%M", "%H:%M:%S"]  # of one day
 ROOM = 900  # points of marks that a picture's width takes side by side, overlapping a little
+PATH = ["project", "last_path"]
 MARKED = ["project", "session_id", "turn", "seq", "time", "event_type", "status", *LINES]
 
 
 def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Each file a row and each event a mark, in the order they happened, session after session.
 
-    A file that was renamed is one row under its last name. The busiest are on top, those past 30
-    share a row, and commands have one. A ring means the event failed. x counts events, it is not
-    the time: sessions rest for hours. Bands are sessions; lines are the turns of a single one. Fork
-    copies, undone turns and the user's own calls are left out.
+    A file that was renamed is one row under its last name; one that was made again after it was
+    deleted is another, with "(2)". The busiest are on top, those past 30 share a row, and commands
+    have one. A ring means the event failed. x counts events, it is not the time: sessions rest for
+    hours. Bands are sessions; lines are the turns of a single one. Fork copies, undone turns and
+    the user's own calls are left out.
 
     Args:
         events: file events: `frames.file_events` or some of its rows.
@@ -106,10 +108,11 @@ def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """How often each file was read and changed, the busiest on top, and the lines it came to.
 
-    A file that was renamed is one bar under its last name; those past 30 are summed up in words.
-    Bars count completed events by type, and those that failed; "+" and "-" are lines added and
-    removed, "unknown" the changes that do not say theirs. Fork copies, undone turns, the user's own
-    calls and commands are left out.
+    A file that was renamed is one bar under its last name, one that was made again after it was
+    deleted is another, with "(2)"; those past 30 are summed up in words. Bars count completed
+    events by type, and those that failed; "+" and "-" are lines added and removed, "unknown" the
+    changes that do not say theirs. Fork copies, undone turns, the user's own calls and commands are
+    left out.
 
     Args:
         events: file events: `frames.file_events` or some of its rows.
@@ -153,9 +156,9 @@ def file_heatmap(
 ) -> Axes:
     """Which files were worked on when: a row a file, a column a session, the darker the more.
 
-    A file that was renamed is one row under its last name. The busiest 30 are shown, the most on
-    top, over the last 60 columns. Fork copies, undone turns, the user's own calls and commands are
-    left out.
+    A file that was renamed is one row under its last name; one that was made again after it was
+    deleted is another, with "(2)". The busiest 30 are shown, the most on top, over the last 60
+    columns. Fork copies, undone turns, the user's own calls and commands are left out.
 
     Args:
         events: file events: `frames.file_events` or some of its rows.
@@ -202,7 +205,7 @@ def file_heatmap(
     name_columns(ax, labels[first:])
     began = ", by when they began" if by == "session" else ", in order"
     ax.set_xlabel(name if by in PERIODS else f"{name}s{began}")
-    return name_rows(ax, named(names["last_path"], names["project"]))
+    return name_rows(ax, named(names["name"], names["project"]))
 
 
 def _columns(
@@ -235,10 +238,19 @@ def _written(times: "pd.Series[pd.Timestamp]", what: str) -> list[str]:
 
 
 def _marks(events: pd.DataFrame) -> pd.DataFrame:
-    """The events a picture shows, session after session; commands have no `file_id`."""
+    """The events a picture shows, session after session; commands have no `file_id`.
+
+    `name` is the file's last path, "(2)" behind it if that was another's before: who deletes a file
+    and makes it again has made a second one.
+    """
     rows = counted(events)
     commands = rows.loc[rows["event_type"].eq("bash") & rows["file_path"].isna(), MARKED]
     of_files = timeline_of(rows)[[*MARKED, "file_id", "last_path"]]
+    files = of_files.drop_duplicates("file_id").set_index("file_id")
+    name = files["last_path"].astype("str")
+    number = files.groupby(PATH, observed=True, dropna=False).cumcount()
+    name = name.where(number.eq(0), name + " (" + number.add(1).astype("str") + ")")
+    of_files = of_files.drop(columns="last_path").assign(name=of_files["file_id"].map(name))
     marks = pd.concat([of_files, commands], ignore_index=True)
     first = marks.groupby("session_id", observed=True)["time"].transform("min")
     return marks.assign(_first=first).sort_values(
@@ -247,9 +259,9 @@ def _marks(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def _busiest_first(marks: pd.DataFrame) -> pd.DataFrame:
-    """One row a file: file_id, project, last_path, and the totals of its events."""
+    """One row a file: file_id, project, name, and the totals of its events."""
     of_files = marks.dropna(subset="file_id")
-    names = of_files.drop_duplicates("file_id").set_index("file_id")[["project", "last_path"]]
+    names = of_files.drop_duplicates("file_id").set_index("file_id")[["project", "name"]]
     totals = names.join(event_totals(of_files, of_files["file_id"])).reset_index()
     return totals.sort_values("events", ascending=False, kind="stable", ignore_index=True)
 
@@ -258,7 +270,7 @@ def _labels(files: pd.DataFrame) -> list[str]:
     """What the rows are called; one for all that have none of their own."""
     is_many = len(files) > FILES + 1  # a row for one more file can as well be its own
     own = files[:FILES] if is_many else files
-    labels = named(own["last_path"], files["project"])
+    labels = named(own["name"], files["project"])
     return [*labels, f"{len(files) - FILES:,} more files"] if is_many else labels
 
 
