@@ -379,6 +379,15 @@ def test_periods_are_as_short_as_the_picture_has_room_for(hours: int, name: str)
     assert ax.get_ylabel() == f"lines a {name}"
 
 
+def test_title_says_when_lines_changed() -> None:
+    """Not when the first and last period begin, nor when files were read."""
+    at = [START + pd.Timedelta(hours=hours) for hours in (0, 1, 500, 501)]
+    events = file_events(*(edit("a.py", time=time) for time in at[1:3]))
+    around = file_events(read("a.py", time=at[0]), read("a.py", time=at[3]))
+    ax = drawn(plots.churn(pd.concat([events, around]), "D"))
+    assert ax.get_title("left").endswith("by day, 2026-03-08 00:58 to 2026-03-28 19:58 UTC")
+
+
 def test_day_and_month_are_as_wide_as_they_are_on_the_readers_clock() -> None:
     changes = file_events(edit("a.py", time=pd.Timestamp("2026-03-29 12:00", tz="UTC")))
     for freq, wide in (("D", 23 / 24), ("M", 31 - 1 / 24)):
@@ -519,13 +528,15 @@ def columns(ax: Axes) -> list[str]:
 
 
 def test_columns_have_names_of_their_own(demo: Frames) -> None:
-    """Sessions of one minute are told apart by seconds, turns of several by their session."""
+    """Sessions of one minute are told apart by seconds; turns of several say their own time."""
     shown = columns(drawn(plots.file_heatmap(demo.file_events, "session")))
     assert len(shown) == len({*shown}) == 16
     assert shown[5:9] == ["18:00", "18:01", "18:02:27", "18:02:46"]
-    turns = columns(drawn(plots.file_heatmap(demo.file_events, "turn")))
+    by_turn = drawn(plots.file_heatmap(demo.file_events, "turn"))
+    turns = columns(by_turn)
     assert len(turns) == len({*turns})
-    assert turns[:3] == ["17:42, turn 1", "17:42, turn 3", "17:45, turn 2"]  # as there is room
+    assert turns[:3] == ["17:42, turn 1", "18:08:41, turn 3", "17:46, turn 2"]  # as there is room
+    assert by_turn.get_xlabel() == "turns, in order, session after session"
     began = demo.file_events.groupby("session_id", observed=True)["time"].min()
     tokyo = drawn(plots.file_heatmap(demo.file_events, "session", tz="Asia/Tokyo"))
     assert columns(tokyo)[0] == f"{began.min().tz_convert('Asia/Tokyo'):%H:%M}" == "02:42"

@@ -203,8 +203,10 @@ def file_heatmap(
     times = marks["time"].dt.tz_convert(tz)
     entitle(ax, f"{files}: {OF[of]} in {columns}{when(times)}")
     name_columns(ax, labels[first:])
-    began = ", by when they began" if by == "session" else ", in order"
-    ax.set_xlabel(name if by in PERIODS else f"{name}s{began}")
+    order = ", by when they began" if by == "session" else ", in order"
+    if by == "turn" and marks["session_id"].nunique() > 1:
+        order += ", session after session"
+    ax.set_xlabel(name if by in PERIODS else f"{name}s{order}")
     return name_rows(ax, named(names["name"], names["project"]))
 
 
@@ -223,12 +225,10 @@ def _columns(
     sessions = first.drop_duplicates("session_id")
     if by == "turn" and len(sessions) == 1:
         return "turn", code, turns.to_list()
-    names = _written(sessions["_first"].dt.tz_convert(tz), "session")
     if by == "session":
-        return "session", code, names
-    name_of = dict(zip(sessions["session_id"], names, strict=True))
-    in_session = zip(first["session_id"], turns, strict=True)
-    return "turn", code, [f"{name_of[id]}, turn {turn}" for id, turn in in_session]
+        return "session", code, _written(sessions["_first"].dt.tz_convert(tz), "session")
+    began = _written(marks["time"].groupby(code).min().dt.tz_convert(tz), "session")
+    return "turn", code, [f"{time}, turn {turn}" for time, turn in zip(began, turns, strict=True)]
 
 
 def _written(times: "pd.Series[pd.Timestamp]", what: str) -> list[str]:

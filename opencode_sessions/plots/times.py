@@ -12,7 +12,7 @@ from pandas import DateOffset, Timedelta
 
 from ..analytics import Frames, activity, session_tree
 from ..analytics.activity import Freq
-from ..analytics.counting import FAILED, Floats, counted, numbered
+from ..analytics.counting import FAILED, Floats, counted, is_mutation, numbered
 from ..analytics.lineage import session_of
 from ..analytics.sessions import CALL, MESSAGE, turn_spans
 from .paper import (
@@ -108,7 +108,9 @@ def churn(
     said = f"{lines_told(added, removed, 0)} lines"
     if hidden:
         said += f", those of {count_of(hidden, 'change')} not known,"
-    entitle(ax, f"{said} by {name}{when(starts)}")
+    changes = counted(timed)
+    changes = changes[is_mutation(changes) & changes[LINES].fillna(1).ne(0).any(axis=1)]
+    entitle(ax, f"{said} by {name}{when(changes['time'].dt.tz_convert(tz))}")
     return legend_below(plain(ax))
 
 
