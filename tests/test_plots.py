@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Recording
-from handmade import START, bash, edit, example, file_events, frame, move, read
+from handmade import START, bash, delete, edit, example, file_events, frame, move, read, write
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 import opencode_sessions as ocs
 from opencode_sessions import plots
@@ -128,6 +130,54 @@ def test_nothing_says_so(name: str) -> None:
     assert rows(ax) == []
 
 
+# At 4 inches what is said beside the bars of these takes all the room.
+WORDY = {"file_activity", "session_gantt"}
+WIDTHS = [(name, 6.4) for name in PLOTS] + [(name, 4.0) for name in sorted({*PLOTS} - WORDY)]
+
+
+@pytest.mark.parametrize(("name", "wide"), WIDTHS)
+def test_title_and_legend_are_no_wider_than_the_picture(
+    name: str, wide: float, demo: Frames
+) -> None:
+    figure, ax = plt.subplots(figsize=(wide, 6), layout="constrained")
+    drawn(getattr(plots, name)(PLOTS[name][0](demo), ax=ax))
+    own, edge = ax.get_window_extent(), figure.bbox
+    assert own.width > 0.25 * edge.width
+    texts = [text for text in ax.get_children() if isinstance(text, Text) and text.get_text()]
+    (title,) = (text for text in texts if text.get_text() == ax.get_title("left"))
+    above = title.get_window_extent()
+    assert above.x1 <= own.x1 + 1 and above.y1 <= edge.y1
+    for text in legend.get_texts() if (legend := ax.get_legend()) else []:
+        below = text.get_window_extent()
+        assert below.x1 <= edge.x1 and below.y0 >= edge.y0
+
+
+@pytest.mark.parametrize("layout", ["constrained", "tight"])
+def test_pictures_side_by_side_have_room(layout: Any, demo: Frames) -> None:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3), layout=layout)
+    plots.tool_mix(demo.tool_calls, ax=left)
+    drawn(plots.churn(demo.file_events, ax=right))
+    assert min(ax.get_window_extent().width for ax in (left, right)) > 0.35 * figure.bbox.width
+    legend = left.get_legend()
+    assert legend is not None
+    extents = [text.get_window_extent() for text in legend.get_texts()]
+    assert max(text.x1 for text in extents) <= left.get_window_extent().x1 + 1
+    assert min(text.y0 for text in extents) >= 0
+
+
+def test_legend_has_all_its_names_in_the_picture(demo: Frames) -> None:
+    """And more of them side by side where there is room again."""
+    ax = drawn(plots.tool_mix(demo.tool_calls, by="session_id"))
+    legend, figure = ax.get_legend(), ax.get_figure(root=True)
+    assert legend is not None and figure is not None
+    assert legend.get_texts()[-1].get_window_extent().x1 <= ax.get_window_extent().x1
+    lines = {round(text.get_window_extent().y0) for text in legend.get_texts()}
+    figure.set_size_inches(16, 4)
+    drawn(ax)
+    wider = {round(text.get_window_extent().y0) for text in legend.get_texts()}
+    assert len(wider) == 1 < len(lines)
+
+
 def test_each_event_of_a_session_is_a_mark_in_the_row_of_its_file(session: pd.DataFrame) -> None:
     ax = drawn(plots.file_timeline(session))
     kinds = session["event_type"].value_counts()
@@ -224,6 +274,13 @@ def test_same_path_in_two_projects_is_two_rows_that_say_which() -> None:
     assert rows(drawn(plots.file_timeline(events))) == ["app: a.py", "shop: a.py"]
 
 
+@pytest.mark.parametrize("plot", [plots.file_timeline, plots.file_activity, plots.file_heatmap])
+def test_file_that_was_made_again_is_another_in_order(plot: Callable[..., Axes]) -> None:
+    again = [edit("a.py"), edit("b.py"), delete("a.py"), *[edit("a.py")] * 3, delete("a.py")]
+    shown = rows(drawn(plot(file_events(*again, write("a.py")))))
+    assert shown == ["a.py (2)", "a.py", "b.py", "a.py (3)"]
+
+
 def test_days_name_the_sessions_where_there_are_several() -> None:
     events = file_events(
         edit("a.py", seq=0),
@@ -281,6 +338,11 @@ def test_long_path_keeps_its_end(plot: Callable[..., Axes]) -> None:
     assert len(label) == 46
 
 
+def test_events_that_have_not_ended_are_in_no_bar() -> None:
+    ax = drawn(plots.file_activity(file_events(read("a.py", status="pending"))))
+    assert (rows(ax), lengths(ax), ax.get_legend()) == (["a.py"], {}, None)
+
+
 def test_renamed_file_keeps_its_row() -> None:
     ax = drawn(plots.file_timeline(file_events(edit("a.py"), move("a.py", "b.py"), edit("b.py"))))
     assert (rows(ax), marks(ax)) == (["b.py"], {"edit": 2, "move": 1})
@@ -315,6 +377,15 @@ def test_periods_are_as_short_as_the_picture_has_room_for(hours: int, name: str)
     last = START + pd.Timedelta(hours=hours)
     ax = drawn(plots.churn(file_events(edit("a.py"), edit("a.py", time=last))))
     assert ax.get_ylabel() == f"lines a {name}"
+
+
+def test_title_says_when_lines_changed() -> None:
+    """Not when the first and last period begin, nor when files were read."""
+    at = [START + pd.Timedelta(hours=hours) for hours in (0, 1, 500, 501)]
+    events = file_events(*(edit("a.py", time=time) for time in at[1:3]))
+    around = file_events(read("a.py", time=at[0]), read("a.py", time=at[3]))
+    ax = drawn(plots.churn(pd.concat([events, around]), "D"))
+    assert ax.get_title("left").endswith("by day, 2026-03-08 00:58 to 2026-03-28 19:58 UTC")
 
 
 def test_day_and_month_are_as_wide_as_they_are_on_the_readers_clock() -> None:
@@ -363,6 +434,37 @@ def test_one_session_is_shown_with_its_subagents(demo: Frames) -> None:
     assert ax.get_title("left") == "5 sessions, 2026-11-22 19:03 to 19:05 CET"
     with pytest.raises(KeyError, match="ses_none"):
         plots.session_gantt(demo, "ses_none")
+
+
+def test_turn_is_seen_however_short_beside_the_whole() -> None:
+    """The white edge of a bar takes half a point of it: a short one has an edge of its colour."""
+    frames = example()
+    year = {}
+    for name in ("sessions", "messages", "tool_calls", "file_events"):
+        rows = getattr(frames, name)
+        time = "created_at" if name == "sessions" else "time"
+        later = rows.assign(session_id="s2", **{time: rows[time] + pd.Timedelta(days=300)})
+        year[name] = pd.concat([rows, later], ignore_index=True)
+    for of, ink in ((frames, 0.0), (Frames(**year), 2.0)):
+        (turns,) = drawn(plots.session_gantt(of)).containers
+        for bar in turns.patches:
+            own = to_rgb(bar.get_edgecolor()) == to_rgb(bar.get_facecolor())
+            assert bar.get_linewidth() * own == ink
+
+
+def test_session_without_a_turn_is_named_where_it_began() -> None:
+    frames = example()
+    unused = frames.sessions.assign(session_id="s2", created_at=START + pd.Timedelta(days=1))
+    timeless = frames.sessions.assign(session_id="s3")
+    timeless.loc[:, "created_at"] = pd.NaT
+    sessions = pd.concat([frames.sessions, unused, timeless], ignore_index=True)
+    ax = drawn(plots.session_gantt(replace(frames, sessions=sessions)))
+    start = min(bar.get_x() for bar in ax.containers[0].patches)
+    began = START.timestamp() / 86_400 + 1
+    assert texts(ax)[1:] == ["0 calls, $0.00"] * 2
+    assert [text.xy[0] for text in ax.texts[1:]] == pytest.approx([began, start], abs=1e-9)
+    assert ax.get_xlim()[1] > began
+    assert ax.get_title("left") == "3 sessions, 2026-03-07 23:57 to 2026-03-08 23:58 UTC"
 
 
 # Cells
@@ -426,13 +528,15 @@ def columns(ax: Axes) -> list[str]:
 
 
 def test_columns_have_names_of_their_own(demo: Frames) -> None:
-    """Sessions of one minute are told apart by seconds, turns of several by their session."""
+    """Sessions of one minute are told apart by seconds; turns of several say their own time."""
     shown = columns(drawn(plots.file_heatmap(demo.file_events, "session")))
     assert len(shown) == len({*shown}) == 16
     assert shown[5:9] == ["18:00", "18:01", "18:02:27", "18:02:46"]
-    turns = columns(drawn(plots.file_heatmap(demo.file_events, "turn")))
+    by_turn = drawn(plots.file_heatmap(demo.file_events, "turn"))
+    turns = columns(by_turn)
     assert len(turns) == len({*turns})
-    assert turns[:3] == ["17:42, turn 1", "17:42, turn 3", "17:45, turn 2"]  # as there is room
+    assert turns[:3] == ["17:42, turn 1", "18:08:41, turn 3", "17:46, turn 2"]  # as there is room
+    assert by_turn.get_xlabel() == "turns, in order, session after session"
     began = demo.file_events.groupby("session_id", observed=True)["time"].min()
     tokyo = drawn(plots.file_heatmap(demo.file_events, "session", tz="Asia/Tokyo"))
     assert columns(tokyo)[0] == f"{began.min().tz_convert('Asia/Tokyo'):%H:%M}" == "02:42"
@@ -528,6 +632,41 @@ def test_parts_of_a_bar_are_the_tools_shares(demo: Frames) -> None:
     assert ax.get_title("left") == "926 calls of 10 tools by model"
     agents = drawn(plots.tool_mix(demo.tool_calls, by=["agent_name", "model"]))
     assert rows(agents)[0] == "build, pine-large"
+
+
+def looks(ax: Axes) -> dict[str, tuple[Any, str]]:
+    """The colour and hatch of each kind of bar."""
+    return {
+        str(bars.get_label()): (
+            to_rgb(bars.patches[0].get_facecolor()),
+            bars.patches[0].get_hatch() or "",
+        )
+        for bars in ax.containers
+    }
+
+
+def test_a_kind_of_event_looks_the_same_in_every_picture(demo: Frames) -> None:
+    marks = {
+        str(line.get_label()): to_rgb(str(line.get_color()))
+        for line in drawn(plots.file_timeline(demo.file_events)).lines
+    }
+    kinds = looks(drawn(plots.file_activity(demo.file_events)))
+    tools = looks(drawn(plots.tool_mix(demo.tool_calls)))
+    reads = looks(drawn(plots.tool_mix(demo.tool_calls.query("tool != 'edit'"))))
+    for kind in ("read", "edit", "write"):
+        assert marks[kind] == kinds[kind][0] and kinds[kind] == tools[kind]
+    assert {kind: reads[kind] for kind in ("read", "write", "bash")}.items() <= tools.items()
+    assert marks["bash"] == tools["bash"][0]
+    assert not {*kinds.values()} & {look for tool, look in tools.items() if tool not in kinds}
+
+
+@pytest.mark.parametrize("many", [8, 9, 12])
+def test_tools_of_any_name_look_different(many: int) -> None:
+    calls = example().tool_calls
+    names = [f"tool {n}" for n in range(many - 1)] + ["read"]
+    calls = pd.concat([calls.iloc[:1]] * many, ignore_index=True).assign(tool=names)
+    shown = looks(drawn(plots.tool_mix(calls)))
+    assert len({*shown.values()}) == len(shown) == min(many, 9)
 
 
 def test_dots_are_rates_on_their_intervals(demo: Frames) -> None:

@@ -16,14 +16,15 @@ from ..analytics.given import checked
 from .paper import (
     BAND,
     FAINT,
+    KINDS,
     LETTER,
     LINES,
     RULE,
     SMALL,
-    TITLE,
     axes,
     cells,
     count_of,
+    entitle,
     legend_below,
     lines_told,
     name_columns,
@@ -35,16 +36,9 @@ from .paper import (
     when,
 )
 
-# Marker, hatch and colour of each kind of event, as in the explorer.
-KINDS = {
-    "read": ("o", "", "#0072B2"),
-    "edit": ("s", "////", "#009E73"),
-    "write": ("^", "xxxx", "#D55E00"),
-    "move": (">", "....", "#B8860B"),
-    "delete": ("X", "++++", "#B0558A"),
-    "bash": ("D", "", "#7A7A7A"),
-}
-BARS = {kind: KINDS[kind] for kind in KINDS if kind != "bash"} | {"failed": ("o", "", "white")}
+# The marker of each kind of event, as in the explorer.
+MARKERS = {"read": "o", "edit": "s", "write": "^", "move": ">", "delete": "X", "bash": "D"}
+BARS = {kind: KINDS[kind] for kind in KINDS if kind != "bash"} | {"failed": ("white", "")}
 FILES = 30  # of more, the busiest have a row of their own
 COLUMNS = 60  # of more, the last ones
 By = Literal["turn", "session"] | Freq
@@ -64,6 +58,7 @@ LABELS = {
 }
 CLOCK = ["%H:%M", "%H:%M:%S"]  # of one day
 ROOM = 900  # points of marks that a picture's width takes side by side, overlapping a little
+PATH = ["project", "last_path"]
 MARKED = ["project", "session_id", "turn", "seq", "time", "event_type", "status", *LINES]
 
 
@@ -71,10 +66,11 @@ MARKED = ["project", "session_id", "turn", "seq", "time", "event_type", "status"
 def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Each file a row and each event a mark, in the order they happened, session after session.
 
-    A file that was renamed is one row under its last name. The busiest are on top, those past 30
-    share a row, and commands have one. A ring means the event failed. x counts events, it is not
-    the time: sessions rest for hours. Bands are sessions; lines are the turns of a single one. Fork
-    copies, undone turns and the user's own calls are left out.
+    A file that was renamed is one row under its last name; one that was made again after it was
+    deleted is another, with "(2)". The busiest are on top, those past 30 share a row, and commands
+    have one. A ring means the event failed. x counts events, it is not the time: sessions rest for
+    hours. Bands are sessions; lines are the turns of a single one. Fork copies, undone turns and
+    the user's own calls are left out.
 
     Args:
         events: file events: `frames.file_events` or some of its rows.
@@ -94,9 +90,9 @@ def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     row = marks["file_id"].map(rank).fillna(len(labels) - 1).to_numpy("int64")
     size = float(np.clip(ROOM / len(marks), 4.6, 6.5))
     ax.hlines(range(len(labels)), -0.5, len(marks) - 0.5, color=RULE, linewidth=0.6, zorder=0.5)
-    for kind, (marker, _hatch, colour) in KINDS.items():
+    for kind, (colour, _hatch) in KINDS.items():
         here = marks["event_type"].eq(kind).to_numpy()
-        style: dict[str, Any] = {"marker": marker, "color": colour, "markeredgecolor": "white"}
+        style: dict[str, Any] = {"marker": MARKERS[kind], "color": colour, "mec": "white"}
         if here.any():
             ax.plot(x[here], row[here], label=kind, ls="none", ms=size, mew=0.3, **style)
     here = marks["status"].isin(FAILED).to_numpy()
@@ -107,7 +103,7 @@ def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xlim(-1, len(marks))
     is_single = marks["session_id"].nunique() == 1
     ax.set_xlabel("events, in order" if is_single else "events, in order, session after session")
-    ax.set_title(_title(marks, files), pad=18, **TITLE)
+    entitle(ax, _title(marks, files), pad=18)
     return _count(name_rows(ax, labels, own))
 
 
@@ -115,10 +111,11 @@ def file_timeline(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """How often each file was read and changed, the busiest on top, and the lines it came to.
 
-    A file that was renamed is one bar under its last name; those past 30 are summed up in words.
-    Bars count completed events by type, and those that failed; "+" and "-" are lines added and
-    removed, "unknown" the changes that do not say theirs. Fork copies, undone turns, the user's own
-    calls and commands are left out.
+    A file that was renamed is one bar under its last name, one that was made again after it was
+    deleted is another, with "(2)"; those past 30 are summed up in words. Bars count completed
+    events by type, and those that failed; "+" and "-" are lines added and removed, "unknown" the
+    changes that do not say theirs. Fork copies, undone turns, the user's own calls and commands are
+    left out.
 
     Args:
         events: file events: `frames.file_events` or some of its rows.
@@ -133,7 +130,7 @@ def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
         return nothing(ax)
     told = [*LINES, "lines_unknown"]
     end = np.zeros(len(bars))
-    for kind, (_marker, hatch, colour) in BARS.items():
+    for kind, (colour, hatch) in BARS.items():
         count = bars["failed" if kind == "failed" else f"{kind}s"].to_numpy(float)
         edge = "black" if kind == "failed" else "white"
         style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": edge, "lw": 0.5}
@@ -149,7 +146,7 @@ def file_activity(events: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.margins(x=0.14)
     ax.set_xlim(left=0)
     ax.set_xlabel("events (beside the bars: lines added and removed)")
-    ax.set_title(_title(marks, files), **TITLE)
+    entitle(ax, _title(marks, files))
     return _count(name_rows(ax, labels, len(bars)))
 
 
@@ -163,9 +160,9 @@ def file_heatmap(
 ) -> Axes:
     """Which files were worked on when: a row a file, a column a session, the darker the more.
 
-    A file that was renamed is one row under its last name. The busiest 30 are shown, the most on
-    top, over the last 60 columns. Fork copies, undone turns, the user's own calls and commands are
-    left out.
+    A file that was renamed is one row under its last name; one that was made again after it was
+    deleted is another, with "(2)". The busiest 30 are shown, the most on top, over the last 60
+    columns. Fork copies, undone turns, the user's own calls and commands are left out.
 
     Args:
         events: file events: `frames.file_events` or some of its rows.
@@ -208,11 +205,13 @@ def file_heatmap(
     files = f"the busiest {FILES} of {files}" if len(shown) < len(total) else files
     columns = f"the last {COLUMNS} of {columns}" if first else columns
     times = marks["time"].dt.tz_convert(tz)
-    ax.set_title(f"{files}: {OF[of]} in {columns}{when(times)}", **TITLE)
+    entitle(ax, f"{files}: {OF[of]} in {columns}{when(times)}")
     name_columns(ax, labels[first:])
-    began = ", by when they began" if by == "session" else ", in order"
-    ax.set_xlabel(name if by in PERIODS else f"{name}s{began}")
-    return name_rows(ax, named(names["last_path"], names["project"]))
+    order = ", by when they began" if by == "session" else ", in order"
+    if by == "turn" and marks["session_id"].nunique() > 1:
+        order += ", session after session"
+    ax.set_xlabel(name if by in PERIODS else f"{name}s{order}")
+    return name_rows(ax, named(names["name"], names["project"]))
 
 
 def _columns(
@@ -230,12 +229,10 @@ def _columns(
     sessions = first.drop_duplicates("session_id")
     if by == "turn" and len(sessions) == 1:
         return "turn", code, turns.to_list()
-    names = _written(sessions["_first"].dt.tz_convert(tz), "session")
     if by == "session":
-        return "session", code, names
-    name_of = dict(zip(sessions["session_id"], names, strict=True))
-    in_session = zip(first["session_id"], turns, strict=True)
-    return "turn", code, [f"{name_of[id]}, turn {turn}" for id, turn in in_session]
+        return "session", code, _written(sessions["_first"].dt.tz_convert(tz), "session")
+    began = _written(marks["time"].groupby(code).min().dt.tz_convert(tz), "session")
+    return "turn", code, [f"{time}, turn {turn}" for time, turn in zip(began, turns, strict=True)]
 
 
 def _written(times: "pd.Series[pd.Timestamp]", what: str) -> list[str]:
@@ -245,10 +242,19 @@ def _written(times: "pd.Series[pd.Timestamp]", what: str) -> list[str]:
 
 
 def _marks(events: pd.DataFrame) -> pd.DataFrame:
-    """The events a picture shows, session after session; commands have no `file_id`."""
+    """The events a picture shows, session after session; commands have no `file_id`.
+
+    `name` is the file's last path, "(2)" behind it if that was another's before: who deletes a file
+    and makes it again has made a second one.
+    """
     rows = counted(events)
     commands = rows.loc[rows["event_type"].eq("bash") & rows["file_path"].isna(), MARKED]
     of_files = timeline_of(rows)[[*MARKED, "file_id", "last_path"]]
+    files = of_files.drop_duplicates("file_id").set_index("file_id")
+    name = files["last_path"].astype("str")
+    number = files.groupby(PATH, observed=True, dropna=False).cumcount()
+    name = name.where(number.eq(0), name + " (" + number.add(1).astype("str") + ")")
+    of_files = of_files.drop(columns="last_path").assign(name=of_files["file_id"].map(name))
     marks = pd.concat([of_files, commands], ignore_index=True)
     first = marks.groupby("session_id", observed=True)["time"].transform("min")
     return marks.assign(_first=first).sort_values(
@@ -257,9 +263,9 @@ def _marks(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def _busiest_first(marks: pd.DataFrame) -> pd.DataFrame:
-    """One row a file: file_id, project, last_path, and the totals of its events."""
+    """One row a file: file_id, project, name, and the totals of its events."""
     of_files = marks.dropna(subset="file_id")
-    names = of_files.drop_duplicates("file_id").set_index("file_id")[["project", "last_path"]]
+    names = of_files.drop_duplicates("file_id").set_index("file_id")[["project", "name"]]
     totals = names.join(event_totals(of_files, of_files["file_id"])).reset_index()
     return totals.sort_values("events", ascending=False, kind="stable", ignore_index=True)
 
@@ -268,7 +274,7 @@ def _labels(files: pd.DataFrame) -> list[str]:
     """What the rows are called; one for all that have none of their own."""
     is_many = len(files) > FILES + 1  # a row for one more file can as well be its own
     own = files[:FILES] if is_many else files
-    labels = named(own["last_path"], files["project"])
+    labels = named(own["name"], files["project"])
     return [*labels, f"{len(files) - FILES:,} more files"] if is_many else labels
 
 

@@ -14,13 +14,15 @@ from ..analytics.given import checked
 from .paper import (
     COLOURS,
     FAINT,
+    KINDS,
+    OTHERS,
     REST,
     RULE,
-    TITLE,
     axes,
     cells,
     count_of,
     drawable,
+    entitle,
     legend_below,
     name_columns,
     name_rows,
@@ -48,8 +50,8 @@ def tool_mix(
     """Which tools are called how often: a bar a group, its parts the tools' shares of its calls.
 
     The group with most calls is on top, those past 30 are left out; the 8 tools with the largest
-    share anywhere have a colour, the others are one part. Fork copies, undone turns and the user's
-    own calls are left out.
+    share anywhere have a colour, the others are one part. A tool that is called as a kind of event
+    has that one's colour. Fork copies, undone turns and the user's own calls are left out.
 
     Args:
         tool_calls: `frames.tool_calls` or some of its rows.
@@ -75,11 +77,13 @@ def tool_mix(
     own = by_share[: TOOLS if len(by_share) > TOOLS + 1 else len(by_share)]
     # The one that is called most comes first in each bar.
     share = share[count[own].sum().sort_values(ascending=False, kind="stable").index]
-    looks = [*COLOURS, REST]
+    others = iter((*OTHERS, REST))
+    looks = [KINDS[name] if name in KINDS else next(others) for name in share]
     if len(own) < len(by_share):
         share["other"] = 1 - share.sum(axis=1)
+        looks.append(REST)
     left = np.zeros(len(shown))
-    for name, label, (colour, hatch) in zip(share, drawable(map(str, share)), looks, strict=False):
+    for name, label, (colour, hatch) in zip(share, drawable(map(str, share)), looks, strict=True):
         width = share[name].to_numpy(float)
         style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "lw": 0.5}
         ax.barh(range(len(shown)), width, 0.74, left, label=label, **style)
@@ -93,8 +97,8 @@ def tool_mix(
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.set_xlabel("share of the group's tool calls")
     said = f"{count_of(len(calls), 'call')} of {count_of(len(by_share), 'tool')}"
-    ax.set_title(f"{said} by {' and '.join(columns)}{_left_out(len(groups))}", **TITLE)
-    return legend_below(name_rows(ax, list(shown)), columns=9)
+    entitle(ax, f"{said} by {' and '.join(columns)}{_left_out(len(groups))}")
+    return legend_below(name_rows(ax, list(shown)))
 
 
 def failure_rates(
@@ -144,7 +148,7 @@ def failure_rates(
     names = f", by {' and '.join(columns)}" if columns else ""
     whole = f"{table[above].sum():,} of {table[below].sum():,}"
     whole += f" {said[1]} {said[0]}" if said else ""
-    ax.set_title(f"{whole}{names}{_left_out(len(table))}", **TITLE)
+    entitle(ax, f"{whole}{names}{_left_out(len(table))}")
     return name_rows(ax, list(_names(shown, columns)) if columns else ["all"] * len(shown))
 
 
@@ -190,7 +194,7 @@ def cost_per_file(costs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     whole, talk = (costs.loc[some, "estimate_usd"].sum() for some in (slice(None), ~is_file))
     of_files = f"{_dollars(whole - talk)} for {count_of(len(files), 'file')}"
     said = f"about {of_files}, {_dollars(talk)} for the conversation around them"
-    ax.set_title(f"{_dollars(whole)}: {said}", **TITLE)
+    entitle(ax, f"{_dollars(whole)}: {said}")
     return legend_below(name_rows(ax, labels, len(own)))
 
 
@@ -227,7 +231,7 @@ def coupling_matrix(pairs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     name_columns(ax, [short(label, 24) for label in labels])
     ax.plot([-0.5, len(shown) - 0.5], [-0.5, len(shown) - 0.5], color=FAINT, linewidth=0.8)
     said = f"{count_of(len(pairs), 'pair')} of {len(files):,} files that change together"
-    ax.set_title(said + (f", the closest {ROWS} files" if len(shown) < len(files) else ""), **TITLE)
+    entitle(ax, said + (f", the closest {ROWS} files" if len(shown) < len(files) else ""))
     return name_rows(ax, labels)
 
 

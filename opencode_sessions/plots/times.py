@@ -12,7 +12,7 @@ from pandas import DateOffset, Timedelta
 
 from ..analytics import Frames, activity, session_tree
 from ..analytics.activity import Freq
-from ..analytics.counting import FAILED, Floats, counted, numbered
+from ..analytics.counting import FAILED, Floats, counted, is_mutation, numbered
 from ..analytics.given import checked
 from ..analytics.lineage import session_of
 from ..analytics.sessions import CALL, MESSAGE, turn_spans
@@ -21,10 +21,10 @@ from .paper import (
     FAINT,
     LINES,
     RULE,
-    TITLE,
     axes,
     count_of,
     drawable,
+    entitle,
     legend_below,
     lines_told,
     name_rows,
@@ -45,7 +45,7 @@ PERIODS: dict[Freq, tuple[str, str]] = {
 NEXT = {"D": DateOffset(days=1), "M": DateOffset(months=1)}
 BARS = 120  # from one end to the other, if nobody says how long a period is
 SESSIONS = 40  # rows; of more, the last
-SHORTEST = 0.002  # of the picture's width, for a turn to be seen
+SHORT = 0.01  # of the picture's width: white edges would leave nothing of a shorter turn
 
 
 @checked
@@ -110,7 +110,9 @@ def churn(
     said = f"{lines_told(added, removed, 0)} lines"
     if hidden:
         said += f", those of {count_of(hidden, 'change')} not known,"
-    ax.set_title(f"{said} by {name}{when(starts)}", **TITLE)
+    changes = counted(timed)
+    changes = changes[is_mutation(changes) & changes[LINES].fillna(1).ne(0).any(axis=1)]
+    entitle(ax, f"{said} by {name}{when(changes['time'].dt.tz_convert(tz))}")
     return legend_below(plain(ax))
 
 
@@ -124,9 +126,9 @@ def session_gantt(
     """Who worked when: a row a session, subagents below who called them, a bar a turn.
 
     A thin line joins the turns of a session, a dotted one leads from a session to the subagent it
-    called; a ring is a call that failed. Beside each are its tool calls, and what it cost by
-    itself. The last 40 rows are shown. Fork copies, undone turns and the user's own calls are left
-    out.
+    called; a ring is a call that failed. Beside each, or where it was created if it has no turn,
+    are its tool calls, and what it cost by itself. The last 40 rows are shown. Fork copies, undone
+    turns and the user's own calls are left out.
 
     Args:
         frames: all frames of the sessions.
@@ -154,18 +156,26 @@ def session_gantt(
     spans = spans[spans["session"] >= 0].dropna(subset="start")
     if spans.empty:
         return nothing(ax, "sessions with a time")
+    row = spans["session"].to_numpy()
     start, end = (days(spans[name]) for name in ("start", "end"))
-    row, whole = spans["session"].to_numpy(), max(end.max() - start.min(), 1e-9)
-    width = np.maximum(end - start, SHORTEST * whole)
-    reach = pd.DataFrame({"row": row, "start": start, "end": start + width})
+    created = frames.sessions["created_at"].set_axis(frames.sessions["session_id"].astype("str"))
+    created = created.reindex(ids).reset_index(drop=True)
+    unused = created.drop(np.unique(row)).dropna()
+    places = dict(zip(unused.index, days(unused).tolist(), strict=True))
+    first, last = min([start.min(), *places.values()]), max([end.max(), *places.values()])
+    whole, width = max(last - first, 1e-9), end - start
+    reach = pd.DataFrame({"row": row, "start": start, "end": end})
     reach = reach.groupby("row").agg({"start": "min", "end": "max"})
+    places |= reach["end"].to_dict()
     ax.hlines(reach.index, reach["start"], reach["end"], color=FAINT, linewidth=0.8, zorder=1)
     is_below = shown["depth"].gt(0).to_numpy()[row]
     for these, label, (colour, hatch) in (
         (~is_below, "a turn", COLOURS[0]),
         (is_below, "a subagent's", COLOURS[1]),
     ):
-        style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "lw": 0.5}
+        is_short = width[these] < SHORT * whole
+        edges = {"edgecolor": np.where(is_short, colour, "white"), "lw": np.where(is_short, 2, 0.5)}
+        style: dict[str, Any] = {"color": colour, "hatch": hatch, **edges}
         if these.any():
             ax.barh(row[these], width[these], 0.62, start[these], label=label, zorder=2, **style)
     caller = pd.Series(numbered(shown["parent_session_id"], ids), name="caller")
@@ -179,14 +189,14 @@ def session_gantt(
     made = np.bincount(calls["row"], minlength=len(shown))
     for place, cost in enumerate(shown["own_cost_usd"]):
         told = count_of(made[place], "call") + ("" if pd.isna(cost) else f", ${cost:,.2f}")
-        say(ax, reach["end"].get(place, start.min()), place, told, points=9)
+        say(ax, places.get(place, first), place, told, points=9)
     _clock(ax, tz)
-    ax.set_xlim(start.min() - 0.01 * whole, (start + width).max() + 0.16 * whole)
+    ax.set_xlim(first - 0.01 * whole, last + 0.16 * whole)
     ax.set_xlabel(f"time, {tz}")
     sessions = count_of(len(tree), "session")
     sessions = f"the last {SESSIONS} of {sessions}" if len(tree) > len(shown) else sessions
-    moments = pd.concat([spans["start"], spans["end"]])
-    ax.set_title(f"{sessions}{when(moments.dt.tz_convert(tz))}", **TITLE)
+    moments = pd.concat([spans["start"], spans["end"], unused])
+    entitle(ax, f"{sessions}{when(moments.dt.tz_convert(tz))}")
     arrows = ["\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS}" * depth for depth in shown["depth"]]
     titles = [short(title) for title in drawable(shown["title"].fillna("").astype("str"))]
     labels = [f"{arrow} {title}".strip() for arrow, title in zip(arrows, titles, strict=True)]
