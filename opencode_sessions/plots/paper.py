@@ -11,14 +11,10 @@ import numpy as np
 import pandas as pd
 from matplotlib import font_manager, rcParams
 from matplotlib import pyplot as plt
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backend_bases import RendererBase
-from matplotlib.legend import Legend
-from matplotlib.offsetbox import VPacker
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Bbox, ScaledTranslation
+from matplotlib.transforms import ScaledTranslation
 
 # Okabe and Ito's colours, which the colour-blind tell apart, and the hatch that repeats each.
 COLOURS = (
@@ -111,17 +107,12 @@ def plain(ax: Axes) -> Axes:
     return ax
 
 
-def _wide(artist: Artist) -> float:
-    """How many pixels its axes are wide."""
-    assert artist.axes is not None
-    return float(artist.axes.bbox.width)
-
-
 class Title(Text):
     """A title that is wrapped where its axes end: matplotlib's go on to the end of the figure."""
 
     def _get_wrap_line_width(self) -> float:
-        return _wide(self)
+        assert self.axes is not None
+        return self.axes.bbox.width
 
 
 def entitle(ax: Axes, said: str, pad: float | None = None) -> Axes:
@@ -131,61 +122,31 @@ def entitle(ax: Axes, said: str, pad: float | None = None) -> Axes:
     return ax
 
 
-class Below(Legend):
-    """A legend of as many columns as its axes have room for.
-
-    That is known when it is drawn. To layouts it is as wide as its axes: they would make these
-    narrower for a wider one, and so leave it less room.
-    """
-
-    def get_tightbbox(self, renderer: RendererBase | None = None) -> Bbox | None:
-        """What layouts leave room for."""
-        self._wrap(renderer)
-        own = super().get_tightbbox(renderer)
-        return None if own is None else Bbox.from_bounds(own.x0, own.y0, _wide(self), own.height)
-
-    def draw(self, renderer: RendererBase) -> None:
-        """Draws it, in as many columns as there is room for now."""
-        self._wrap(renderer)
-        super().draw(renderer)
-
-    def _wrap(self, renderer: RendererBase | None) -> None:
-        box = self.get_children()[0]
-        row: Any = box.get_children()[-1]
-        columns = row.get_children()
-        items = [item for column in columns for item in column.get_children()]
-        wide = np.array([item.get_window_extent(renderer).width for item in items])
-        gap = row.sep * row.figure.dpi / 72
-        for many in range(len(items), 0, -1):
-            parts = np.array_split(np.arange(len(items)), many)
-            if sum(wide[part].max() + gap for part in parts) - gap <= _wide(self):
-                break
-        if many != len(columns):
-            style = {"pad": 0, "sep": columns[0].sep, "align": "baseline"}
-            columns[:] = [VPacker(children=[items[n] for n in part], **style) for part in parts]
-            row.set_figure(row.figure)
-
-
 def legend_below(ax: Axes) -> Axes:
-    """A legend below the picture, if there is anything to name."""
-    if not ax.get_legend_handles_labels()[1]:
-        return ax
-    below = ax.transAxes + ScaledTranslation(0, -0.48, ax.figure.dpi_scale_trans)
-    ax.legend(
-        loc="upper left",
-        bbox_to_anchor=(0, 0),
-        bbox_transform=below,
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        fontsize=9,
-        handletextpad=0.3,
-        columnspacing=1.4,
-    ).__class__ = Below
+    """A legend below the picture, of as many columns as it has room for, if any is to be named.
+
+    To be called when all else is drawn. A wider one would make layouts leave the axes less room.
+    """
+    names = ax.get_legend_handles_labels()[1]
     figure = ax.get_figure(root=True)
-    layout = figure and figure.get_layout_engine()
-    if figure and layout:  # as narrow as the axes become, the legend may need more lines
+    if figure and (layout := figure.get_layout_engine()):
         layout.execute(figure)
+    below = ax.transAxes + ScaledTranslation(0, -0.48, ax.figure.dpi_scale_trans)
+    for columns in range(len(names), 0, -1):
+        legend = ax.legend(
+            loc="upper left",
+            bbox_to_anchor=(0, 0),
+            bbox_transform=below,
+            frameon=False,
+            borderpad=0,
+            borderaxespad=0,
+            fontsize=9,
+            handletextpad=0.3,
+            columnspacing=1.4,
+            ncols=columns,
+        )
+        if legend.get_window_extent().width <= ax.bbox.width:
+            break
     return ax
 
 
