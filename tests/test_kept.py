@@ -376,6 +376,31 @@ def test_an_event_of_another_sessions_message_is_told_what_that_says_now(file: P
     pd.testing.assert_frame_equal(alone, expected, check_exact=True)
 
 
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_what_changes_just_before_the_moment_is_told(
+    file: Path, is_seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a program that takes a trigger away meanwhile, and puts it back."""
+    loaded(file)
+    trigger = "opencode_unchanged_file_events_update"
+    with closing(sqlite3.connect(file)) as connection:
+        ((made,),) = connection.execute(
+            "SELECT sql FROM sqlite_master WHERE name = ?", (trigger,)
+        ).fetchall()
+    changed = ["UPDATE opencode_file_events SET status = 'denied'"]
+    changed = changed if is_seen else [f"DROP TRIGGER {trigger}", *changed, made]
+    begin = SqliteWhole.begin
+
+    def late(self: SqliteWhole) -> None:
+        execute(file, *changed)
+        begin(self)
+
+    monkeypatch.setattr(SqliteWhole, "begin", late)
+    found = loaded(file)
+    assert_true(found, file)
+    assert (found.file_events["status"] == "denied").all()
+
+
 def test_a_row_that_another_session_took_is_nowhere_twice(file: Path) -> None:
     loaded(file)
     (_, session), (_, other) = message_of(file, 0), message_of(file, 1)
