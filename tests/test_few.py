@@ -120,13 +120,16 @@ def test_what_is_alike_is_read_as_it_is(
 
 @given(
     st.lists(st.lists(st.none() | st.sampled_from("abcd"), max_size=4), min_size=1, max_size=3),
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(0, 4)), max_size=6),
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(0, 4)), max_size=6),
 )
 def test_slices_of_texts_are_numbered_as_they_come(
     texts: list[list[str | None]], slices: list[tuple[int, int, int]]
 ) -> None:
-    """Whether they share a dictionary or not."""
+    """Whether they share a dictionary, or a part of one, or none."""
     encoded = [pa.array(each, pa.string()).dictionary_encode() for each in texts]
+    shared, indices = pa.array(["a", "b", "c", "d"]), pa.array([1, 0, None, 1], pa.int32())
+    parts = [shared.slice(*part) for part in ((0, 2), (0, 3), (1, 2), (2, 2))]
+    encoded += [pa.DictionaryArray.from_arrays(indices, part) for part in parts]
     chunks = [encoded[which % len(encoded)].slice(*where) for which, *where in slices]
     column = pa.chunked_array(chunks, REPEATED)
     codes, values = coded(column)
