@@ -122,6 +122,7 @@ def test_what_is_alike_is_read_as_it_is(
     st.lists(st.lists(st.none() | st.sampled_from("abcd"), max_size=4), min_size=1, max_size=3),
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(0, 4)), max_size=6),
 )
+@example([[]], [(1, 0, 2), (2, 0, 2)])  # a dictionary, and a longer one that begins there
 def test_slices_of_texts_are_numbered_as_they_come(
     texts: list[list[str | None]], slices: list[tuple[int, int, int]]
 ) -> None:
