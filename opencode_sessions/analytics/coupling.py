@@ -11,6 +11,7 @@ from .counting import (
     Numbers,
     check_known,
     counted,
+    distinct,
     expanded,
     grouped,
     is_mutation,
@@ -190,7 +191,7 @@ def read_edit_lift(
 def _distinct(transaction: Numbers, file: Numbers) -> tuple[Numbers, Numbers]:
     """Each file once a transaction, transaction after transaction, the files in order."""
     files = int(file.max(initial=0)) + 1
-    both = np.unique(transaction * files + file)
+    both = distinct(transaction * files + file)
     return both // files, both % files
 
 

@@ -16,6 +16,7 @@ from .counting import (
     Flags,
     Numbers,
     counted,
+    distinct,
     expanded,
     grouped,
     is_counted,
@@ -283,7 +284,7 @@ def _others(
     below, above = ancestry(parent)
     is_other = ~np.isin(other * len(ids) + mine, below * len(ids) + above)
     mine, other = mine[is_other], other[is_other]
-    pairs = np.unique(mine * len(ids) + other)
+    pairs = distinct(mine * len(ids) + other)
     return {
         "other_changes": pd.Series(np.bincount(mine, minlength=len(ids))),
         "other_sessions": pd.Series(np.bincount(pairs // max(len(ids), 1), minlength=len(ids))),
