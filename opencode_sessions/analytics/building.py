@@ -151,6 +151,14 @@ def row_order(ranks: Numbers, stored: Any) -> Numbers | None:
     return found.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
+def ordered(columns: Columns, rows: Numbers) -> Any:
+    """Columns as a table with these rows in this order; each is let go where it has been copied."""
+    if len(_runs(rows)) <= SLICES:
+        return taken(pa.table(columns), rows)
+    indices = pa.array(rows)
+    return pa.table({name: columns.pop(name).take(indices) for name in list(columns)})
+
+
 def taken(table: Any, rows: Numbers) -> Any:
     """These rows in this order: as slices of the table, without a copy, where these are few."""
     starts = _runs(rows)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from ..store import NotAtOnce, TableName, Whole
 from . import kept as files
 from .arrow import REPEATED, Numbers, coded, in_one, places, rows_of, tabled, types
-from .building import OF_MESSAGE, Sessions, ranked, row_order, sessions_of, taken
+from .building import OF_MESSAGE, Sessions, ordered, ranked, row_order, sessions_of, taken
 from .kept import Kept
 
 log = logging.getLogger("opencode_sessions")
@@ -109,9 +109,13 @@ class _Reading:
                 if rows is None:
                     rows = self._rows(self._whole, name, self._columns[name])
                 table = self._with_agents(name, rows)
+                del rows
             if name == "messages" or name in due:  # to be summed up, to be kept
                 order = row_order(ranked(table["session_id"], sessions), table)
-                table = table if order is None else taken(table, order)
+                if order is not None:
+                    columns = dict(zip(table.column_names, table.columns, strict=True))
+                    del table
+                    table = ordered(columns, order)
             tables[name] = table
             if name == "messages":
                 self._messages = table
