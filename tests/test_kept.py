@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from postgres import Server
 
 import opencode_sessions as ocs
-from opencode_sessions.analytics import Frames, arrow, kept, load, loading, whole
+from opencode_sessions.analytics import Frames, arrow, building, kept, load, loading, whole
 from opencode_sessions.analytics.choosing import stored_columns
 from opencode_sessions.analytics.columns import COLUMNS
 from opencode_sessions.store.whole import SqliteWhole
@@ -312,6 +312,49 @@ async def test_what_is_deleted_is_kept_nowhere(
             monkeypatch.setattr(kept, "write", deleted_before)
             assert id in set((await svc.frames()).sessions["session_id"])
         assert id.encode() not in whatever_is_kept(file)
+
+
+async def test_a_session_without_rows_may_go_and_tables_are_kept_on(file: Path) -> None:
+    async with ocs.open(file) as svc:
+        empty = await svc.get_or_create_session("ses_empty", "build", "/x", None, "t")
+        await svc.frames()
+        await svc.delete_session(empty.id)
+        for _ in range(2):
+            await svc.frames()
+            assert len(list(beside(file).glob("*.arrow"))) == 3
+
+
+def test_what_another_program_deleted_is_not_kept_by_any_table(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one table alone is asked for, and none is worth keeping any more; of all sessions."""
+    (_, session), (message, _) = message_of(file, 0), message_of(file, 1)
+    execute(
+        file,
+        f"UPDATE opencode_file_events SET message_id = '{message}' WHERE session_id = '{session}'",
+    )
+    loaded(file)
+    assert session.encode() in whatever_is_kept(file)
+    for name in NAMES:
+        column = "id" if name == "sessions" else "session_id"
+        execute(file, f"DELETE FROM opencode_{name} WHERE {column} = '{session}'")
+    monkeypatch.setattr(whole, "SMALLEST", 1_000_000)
+
+    async def events() -> pd.DataFrame:
+        async with ocs.open(file, migrate=False) as svc:
+            return await svc.file_events()
+
+    assert session not in set(asyncio.run(events())["session_id"])
+    assert session.encode() not in whatever_is_kept(file)
+
+
+def test_a_column_that_was_put_in_order_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "SLICES", 1)
+    columns = {name: pa.chunked_array([[1, 2, 3]]) for name in "ab"}
+    first = weakref.ref(columns["a"])
+    table = building.ordered(columns, np.array([2, 0, 1]))
+    assert table.to_pydict() == {"a": [3, 1, 2], "b": [3, 1, 2]}
+    assert columns == {} and first() is None
 
 
 def test_who_was_killed_while_keeping_leaves_nothing_for_long(file: Path) -> None:

@@ -119,7 +119,7 @@ def _coded(values: Sequence[str | None]) -> Coded:
         codes = np.fromiter(map(code.__getitem__, values), np.int32, len(values))
         different = [value for value in code if value is not None]
     if not all(isinstance(value, str) for value in different):
-        raise TypeError("a value is no text")
+        raise ValueError("a value is no text")
     return Coded(codes, different)
 
 

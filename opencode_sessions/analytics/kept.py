@@ -31,10 +31,10 @@ ABOUT, SESSIONS, MARKS = b"about", b"sessions", b"marks"
 
 
 class Kept(NamedTuple):
-    """A table as it was, and the marks of the sessions in it."""
+    """A table as it was, and the sessions there were, with the mark of each that has one."""
 
     table: Any
-    marks: Mapping[str, int]
+    marks: Mapping[str, int | None]
 
 
 def read(folder: Path, name: TableName, types: Mapping[str, Any], version: int) -> Kept | None:

@@ -153,10 +153,9 @@ async def _at_once(
         return None
     finally:
         is_over.set()
-    with of_use(store.place):
-        frames, _ = await asyncio.gather(
-            asyncio.to_thread(_built, found, wanted), asyncio.to_thread(found.keep)
-        )
+    frames, _ = await asyncio.gather(
+        asyncio.to_thread(_built, found, wanted), asyncio.to_thread(found.keep)
+    )
     return frames
 
 

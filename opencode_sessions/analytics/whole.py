@@ -119,7 +119,7 @@ class _Reading:
             tables[name] = table
             if name == "messages":
                 self._messages = table
-        return Read(sessions, tables, self._keeping(tables, due if has_marked else ()))
+        return Read(sessions, tables, self._keeping(sessions, tables, due if has_marked else ()))
 
     def _side_by_side(self, names: Sequence[TableName]) -> dict[TableName, Any]:
         """Rows of the tables, read by two at the same time; of none where there cannot be two."""
@@ -150,8 +150,10 @@ class _Reading:
         if folder is None or name not in self._lean:
             return None
         found = files.read(folder, name, self._types(name), self._version)
-        # What another program deleted is to be kept no longer: no text of it is taken over.
-        return None if found is None or self._whole.lacks(found.marks) else found
+        if found is not None and self._whole.lacks(found.marks):
+            files.forget(folder)  # another program deleted a session: no text of it is kept on
+            return None
+        return found
 
     def _due(self, kept: Mapping[TableName, Kept]) -> list[TableName]:
         """The tables to be kept anew: not kept yet, or with too many sessions that changed."""
@@ -162,7 +164,7 @@ class _Reading:
             if name not in self._columns or name == "sessions":
                 continue
             if name in kept:
-                clean = sum(marks.get(id) == mark for id, mark in kept[name].marks.items())
+                clean = len(marks.items() & kept[name].marks.items())
                 sessions = max(self._whole.count("sessions"), len(kept[name].marks))
                 if clean >= (1 - MOST_NEW) * sessions:
                     continue
@@ -176,7 +178,7 @@ class _Reading:
         Raises:
             NotAtOnce: it has to be read row by row.
         """
-        clean = {id for id, mark in kept.marks.items() if self._marks.get(id) == mark}
+        clean = {id for id, _ in self._marks.items() & kept.marks.items()}
         codes, ids = coded(kept.table["session_id"])
         changed = (sessions.rows.keys() | {id for id in ids if id is not None}) - clean
         if len(changed) > MOST_READ * max(len(sessions.rows), len(ids)):
@@ -257,11 +259,10 @@ class _Reading:
         self._astray |= {id for id in (ids[code] for code in set(codes[is_astray])) if id}
 
     def _keeping(
-        self, tables: Mapping[TableName, Any], due: Collection[TableName]
+        self, sessions: Sessions, tables: Mapping[TableName, Any], due: Collection[TableName]
     ) -> Callable[[], None]:
         whole, folder, version = self._whole, self._whole.beside, self._version
-        everyone = list(self._marks)
-        marks = {id: mark for id, mark in self._marks.items() if id not in self._astray}
+        marks = {id: None if id in self._astray else self._marks.get(id) for id in sessions.rows}
         # Not this reading itself: it would keep the messages as long.
         kept = {name: Kept(tables[name].select(list(self._types(name))), marks) for name in due}
 
@@ -270,7 +271,7 @@ class _Reading:
                 return
             for name, table in kept.items():
                 files.write(folder, name, table, version)
-            if _lacks(whole, everyone):  # deleted meanwhile, with what was kept before
+            if _lacks(whole, marks):  # deleted meanwhile, with what was kept before
                 files.forget(folder)
 
         return keep

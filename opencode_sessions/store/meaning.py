@@ -53,7 +53,7 @@ def of_use(place: str) -> Iterator[None]:
         raise PersistenceError(
             f"A time in {place} is before the year 1 or after 9999: {reason(error)}."
         ) from error
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise PersistenceError(
             f"A value in {place} is none that its column is for: {reason(error)}."
         ) from error
