@@ -94,6 +94,10 @@ CHECKING = [
     "bash -lc 'npm test'",
     'sh -c "cd app && pytest -k \\"a or b\\""',
     "cat > a.py <<'EOF'\nit's\nEOF\npytest",
+    "python - <<A <<B\npytest\nA\nmake\nB\ntsc",
+    "x=$((1 << y))\npytest",
+    "if pytest; then ls; fi",
+    "! nohup uvx pytest",
 ]
 NOT_CHECKING = [
     "",
@@ -128,6 +132,16 @@ NOT_CHECKING = [
     "docker run --rm redis",
     "bash -lc 'npm install'",
     "cat <<EOF\npytest\nEOF",
+    "cat > x.sh <<'end'\nALL\npytest\nend\nls",
+    "docker run --name pytest postgres",
+    "docker exec db cat pytest",
+    "docker exec app pip install pytest",
+    "docker run --rm gcc ls",
+    "docker run -it mypy sh",
+    "docker compose exec web apt-get install -y shellcheck",
+    "yarn check-in",
+    "python train_test_split.py",
+    "python load-test-data.py",
     "cat > run.sh <<'EOF' && ls\nnpm test\nEOF\nchmod +x run.sh",
 ]
 
@@ -177,6 +191,24 @@ def test_several_commands_look_only_if_each_does(commands: list[str], between: s
     assert found == (bool(programs) and programs <= {*LOOKING})
     if commands:
         assert told(checks, " && ".join(commands))[0] >= bool({*commands} & {*CHECKING[:5]})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "npm " + "-a " * 5_000,
+        "docker compose " + "-f --x " * 3_000,
+        "docker run x " * 2_000,
+        "npm --loglevel -x " + "--include=dev " * 3_000 + "install foo",
+        "cat > a.py <<'eof'\n" + "x = 1 << y\n" * 9_000 + "eof\n",
+        "cat <<EOF\n" * 10_000,
+        "ls" + "\n" * 50_000,
+    ],
+)
+def test_long_commands_are_read_in_their_time(command: str) -> None:
+    """Patterns that go back over what they have read would not end here."""
+    assert told(checks, command) == [False]
+    assert told(looks, command)[0] == command.startswith("ls")
 
 
 def test_no_command_is_neither() -> None:

@@ -1,15 +1,19 @@
 """What a shell command is for, as far as its text tells: to look, or to check the work.
 
 Read by patterns, one pass over many commands: quoted text is taken out first, so that what is
-searched for is not taken for what is run.
+searched for is not taken for what is run. Arrow's patterns take no longer for a text that an agent
+made up; Python's, which pandas takes for nearly all patterns, may never end.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..programs import GIT_READS, READS
 from .counting import Flags
@@ -30,20 +34,22 @@ FIND_WRITES = r"\s(?:-delete|-exec\w*|-ok\w*|-f(?:print|ls)\w*|-o|--output)\b"
 LOOKING = rf"[\s;]*{LOOK}(?:{BLANK}*(?:\|\||\||&&|;|\n)[\s;]*{LOOK})*[\s;]*"
 
 WORD = r"[^\s|&;()<>]+"
-OPTIONS = rf"(?:\s+-\S+(?:\s+{WORD})?)*"  # with or without a value each
+OPTIONS = r"(?:\s+-\S+(?:\s+[^\s\-|&;()<>]\S*)?)*"  # with or without a value each
 # What may stand before a program's name.
 BEFORE = (
-    r"(?:\w+=\S*\s+|(?:time|env|nice|command|exec|sudo|xvfb-run|npx|pnpx|bunx|yarn|poetry\s+run"
+    r"(?:\w+=\S*\s+|(?:!|time|env|nice|nohup|command|exec|sudo|xvfb-run|npx|pnpx|bunx|uvx|yarn"
+    r"|pipx\s+run|poetry\s+run"
     r"|pipenv\s+run|pdm\s+run|rye\s+run|hatch\s+run|bundle\s+exec|pnpm\s+exec"
     r"|uv\s+run(?:\s+(?:-q|-v|--(?:all|no|dev|frozen|locked|isolated|active|offline|quiet)[\w-]*"
     r"|(?:-p|--(?:with|extra|group|only|python|package|directory|project|env-file)[\w-]*)[\s=]+\S+))*"
-    rf"|(?:docker|podman)(?:-compose|\s+compose{OPTIONS})?\s+(?:exec|run)(?:\s+{WORD})+?"
-    rf"|kubectl\s+exec(?:\s+{WORD})+?\s+--"
+    rf"|(?:docker|podman)(?:-compose|\s+compose{OPTIONS})?\s+(?:exec|run){OPTIONS}"
+    r"\s+[^\s\-|&;()<>]\S*"  # the container, or the image
+    rf"|kubectl\s+exec(?:\s+{WORD})+\s+--"
     r"|timeout\s+\S+|python[\d.]*\s+-m|py\s+-m|(?:\S*/)?(?:bin|Scripts)/python[\d.]*\s+-m)\s+)*"
     r"(?:\S*/)?"
 )
 TARGETS = r"(?:test\S*|check\S*|lint\S*|build\S*|all|ci|verify|compile)"
-SCRIPTS = r"(?:t|tests?|lint|build|check|typecheck|type-check|verify|validate)(?:[:-]\S+)?"
+SCRIPTS = r"(?:t|tests?|lint|build|check|typecheck|type-check|verify|validate)(?::\S+)?"
 CHECKERS = "|".join(
     [
         r"py\.?test|tox|nox|unittest|doctest|coverage\s+run|ruff\s+check|mypy|pyright|basedpyright",
@@ -68,55 +74,85 @@ CHECKERS = "|".join(
         r"(?:python[\d.]*\s+\S*manage\.py|php\s+artisan|rails|composer(?:\s+run)?)\s+(?:test|check)",
         r"(?:(?:python[\d.]*|py|node|bun|ruby|php|perl|(?:ba|z)?sh)"
         r"\s+(?:-(?:[WX]\s*\w+|[^\s\-cm]\S*)\s+)*(?:\S*/)?)?"
-        r"(?:[\w.-]*[_.-])?tests?(?:[_.-][\w.-]*)?\.(?:py|[mc]?js|ts|rb|php|pl|t|sh)",
+        r"(?:(?:[\w.-]*[_.-])?tests?|tests?[_.-][\w.-]*)\.(?:py|[mc]?js|ts|rb|php|pl|t|sh)",
     ]
 )
-CHECKING = rf"(?:^|[|&;(\n]|\b(?:do|then|else)\s)\s*{BEFORE}(?:{CHECKERS})(?:\s|$|[|&;)])"
-# What is read otherwise than it is written: where a text holds the first, the second as the third.
-UNQUOTED = ("", QUOTED, "Q")
-REWRITTEN = [
-    # A text between the lines of a command, up to a line of one word in capitals: no command.
-    (
-        "<<",
-        r"<<-?\s*['\"]?\w+['\"]?([^\n]*)\n(?:[\s\S]*?\n)??\s*[A-Z_\d]+[^\S\n]*(?:\n|$)",
-        r" \1\n",
-    ),
-    # What another shell is to run: as if it stood here.
-    (
-        "sh -",
-        r"\b(?:ba|da|z)?sh\s+(?:-\w+\s+)*-\w*c\s+(?:'([^']*)'|\"((?:\\[\s\S]|[^\"\\])*)\")",
-        r"; \1\2 ;",
-    ),
-    UNQUOTED,
-    # A program that is asked about itself.
-    ("--version", r"\S+\s+--version\b", "Q"),
-    ("--help", r"\S+\s+--help\b", "Q"),
-]
+CHECKING = (
+    rf"(?:^|[|&;(\n]|\b(?:if|while|until|do|then|else)\s)\s*{BEFORE}(?:{CHECKERS})(?:\s|$|[|&;)])"
+)
+# What another shell is to run.
+SHELL = r"\b(?:ba|da|z)?sh\s+(?:-\w+\s+)*-\w*c\s+(?:'([^']*)'|\"((?:\\[\s\S]|[^\"\\])*)\")"
+HEREDOC = re.compile(r"(?<!<)<<-?\s*['\"]?(\w+)")
 
 
 def looks(commands: "pd.Series[Any]") -> Flags:
     """Whether each command only looks at things: every program in it reads, none writes a file."""
 
-    def told(texts: "pd.Series[Any]") -> "pd.Series[bool]":
-        is_look = texts.str.fullmatch(LOOKING)
-        return is_look & ~texts.str.contains(FIND_WRITES, regex=True)
+    def told(texts: Any) -> Any:
+        said = _unquoted(texts)
+        is_look = pc.match_substring_regex(said, rf"\A(?:{LOOKING})\z")
+        return pc.and_not(is_look, pc.match_substring_regex(said, FIND_WRITES))
 
-    return _each(commands, [UNQUOTED], told)
+    return _each(commands, told)
 
 
 def checks(commands: "pd.Series[Any]") -> Flags:
     """Whether each command runs tests, a linter, a type checker, a compiler or a build."""
-    return _each(commands, REWRITTEN, lambda texts: texts.str.contains(CHECKING, regex=True))
+    return _each(commands, lambda texts: pc.match_substring_regex(_as_run(texts), CHECKING))
 
 
-def _each(
-    commands: "pd.Series[Any]", rewritten: Sequence[tuple[str, str, str]], told: Any
-) -> Flags:
+def _each(commands: "pd.Series[Any]", told: Callable[[Any], Any]) -> Flags:
     """What is told of each different command, for all of them; False where there is none."""
     code, texts = pd.factorize(commands)
-    said = pd.Series(texts, dtype="str")
-    for mark, pattern, meant in rewritten:
-        has = said.str.contains(mark, regex=False)
-        said[has] = said[has].str.replace(pattern, meant, regex=True)
-    flags: Flags = np.append(told(said).to_numpy(bool), False)[code]
+    one = pa.array(texts.to_numpy(object), pa.large_string())  # of pandas' own it may be several
+    found = told(one).to_numpy(zero_copy_only=False)
+    flags: Flags = np.append(found, False)[code]
     return flags
+
+
+def _as_run(texts: Any) -> Any:
+    """Commands as far as they run something: what another shell is to run, as if it stood here.
+
+    Without texts between their lines, without quoted ones, and without programs that are asked
+    about themselves.
+    """
+
+    def without(some: Any) -> Any:
+        return pa.array(map(_without_heredocs, some.to_pylist()), pa.large_string())
+
+    texts = _where(texts, "<<", without)
+    texts = _where(texts, "sh -", partial(_replaced, pattern=SHELL, meant=r"; \1\2 ;"))
+    texts = _unquoted(texts)
+    for asked in ("--version", "--help"):
+        itself = partial(_replaced, pattern=rf"\S+\s+{asked}\b", meant="Q")
+        texts = _where(texts, asked, itself)
+    return texts
+
+
+def _where(texts: Any, mark: str, rewritten: Callable[[Any], Any]) -> Any:
+    """The texts, those that hold a mark rewritten."""
+    has = pc.match_substring(texts, mark)
+    return pc.replace_with_mask(texts, has, rewritten(texts.filter(has)))
+
+
+def _replaced(texts: Any, pattern: str, meant: str) -> Any:
+    return pc.replace_substring_regex(texts, pattern=pattern, replacement=meant)
+
+
+def _unquoted(texts: Any) -> Any:
+    return _replaced(texts, QUOTED, "Q")
+
+
+def _without_heredocs(command: str) -> str:
+    """The command's lines without those up to the word that a `<<` names, if it comes."""
+    lines = command.split("\n")
+    words = {line.strip() for line in lines}
+    kept: list[str] = []
+    ends: list[str] = []
+    for line in lines:
+        if ends:
+            ends = ends[line.strip() == ends[0] :]
+        else:
+            kept.append(line)
+            ends = [word for word in HEREDOC.findall(line) if word in words]
+    return "\n".join(kept)
