@@ -103,7 +103,7 @@ def churn(
     ax.set_xlabel(f"time, {tz}")
     ax.set_ylabel(f"lines a {name}")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda lines, _: f"{abs(lines):,.0f}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(_either_way))
     ax.grid(axis="y", color=RULE, linewidth=0.6)
     ax.set_axisbelow(True)
     added, removed, hidden = table[told].sum()
@@ -114,6 +114,11 @@ def churn(
     changes = changes[is_mutation(changes) & changes[LINES].fillna(1).ne(0).any(axis=1)]
     entitle(ax, f"{said} by {name}{when(changes['time'].dt.tz_convert(tz))}")
     return legend_below(plain(ax))
+
+
+def _either_way(lines: float, _: object) -> str:
+    """A number of lines, whether they are above or below."""
+    return f"{abs(lines):,.0f}"
 
 
 @checked
