@@ -91,13 +91,17 @@ class _Reading:
         has_marked = bool(due) and self._whole.mark()
         self._whole.begin()
         self._marks = self._whole.marks() or {}
-        if self._whole.schema_version() != self._version:
-            kept, has_marked = {}, False
         found = self._rows(self._whole, "sessions", self._columns["sessions"])
         try:
             sessions = sessions_of(rows_of(found), None)
         except ValueError as error:
             raise NotAtOnce(str(error)) from error
+        is_gone = any(table.marks.keys() - sessions.rows.keys() for table in kept.values())
+        if is_gone and (folder := self._whole.beside):
+            files.forget(folder)  # another program deleted a session: no text of it is kept on
+            kept = {}
+        if self._whole.schema_version() != self._version:
+            kept, has_marked = {}, False
         beside = self._side_by_side(names)
         if "messages" not in names:
             self._messages = beside.get("messages")
@@ -149,11 +153,7 @@ class _Reading:
         folder = self._whole.beside
         if folder is None or name not in self._lean:
             return None
-        found = files.read(folder, name, self._types(name), self._version)
-        if found is not None and self._whole.lacks(found.marks):
-            files.forget(folder)  # another program deleted a session: no text of it is kept on
-            return None
-        return found
+        return files.read(folder, name, self._types(name), self._version)
 
     def _due(self, kept: Mapping[TableName, Kept]) -> list[TableName]:
         """The tables to be kept anew: not kept yet, or with too many sessions that changed."""
