@@ -291,8 +291,10 @@ async def test_what_is_deleted_is_kept_nowhere(
         assert id.encode() in whatever_is_kept(file)
         if way == "delete":
             await svc.delete_session(id)
+            assert not beside(file).exists()
         elif way == "prune":
             assert await svc.prune(before=datetime(2100, 1, 1, tzinfo=UTC)) == len(sessions)
+            assert not beside(file).exists()
         elif way == "by another program":
             execute(
                 file,

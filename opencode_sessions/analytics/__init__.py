@@ -1,5 +1,8 @@
 """From sessions to answers: frames in, tidy frames out, each module one question.
 
+A measure takes what its first parameter is called: `frames` all of them, `events` rows of
+`frames.file_events`. Given anything else it raises a TypeError that says so.
+
 The examples in the docstrings are of the recording that ships with the package:
 `frames = ocs.read_opencode(ocs.demo.unpack(folder))` and `events = frames.file_events`.
 """

@@ -53,6 +53,7 @@ def activity(
 
     Raises:
         ValueError: `freq` is none of these, or `by` names no column.
+        TypeError: `tz` is neither a name nor a tzinfo.
         ZoneInfoNotFoundError: `tz` names no time zone.
 
     >>> hours = activity(events, "h", tz="Europe/Berlin")

@@ -12,11 +12,11 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
 
 from ..store import Copied, NotAtOnce, TableName, Texts
 from ..store.values import loads
 from .columns import COLUMNS, TIME
+from .copying import copied
 
 TEXT, REPEATED = pa.large_string(), pa.dictionary(pa.int32(), pa.string())
 TYPES = {
@@ -31,13 +31,6 @@ TYPES = {
 }
 # Stored columns that others are computed from.
 OTHERS = {"worktree": REPEATED, "completed_at": TYPES[TIME]}
-# What COPY writes in a text, and what it means: first what are backslashes themselves, which in the
-# meantime are what no text of PostgreSQL's has.
-ESCAPES = [
-    (r"\\", "\0"),
-    *((rf"\{letter}", meant) for letter, meant in zip("nrtbfv", "\n\r\t\b\f\v", strict=True)),
-    ("\0", "\\"),
-]
 SHARED = {"message_id": REPEATED}  # no category, but many rows have the same
 BATCH = 4_000  # rows converted at once: they hold the event loop for 10 ms
 
@@ -132,7 +125,7 @@ def tabled(
     if isinstance(batch, Texts):
         return pa.table(_columns(batch, types, before))
     try:
-        return _read(batch, types)
+        return copied(batch, types)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise NotAtOnce(str(error)) from error
 
@@ -187,40 +180,6 @@ def typed(values: list[Any], type_: Any) -> Any:
     if pa.types.is_boolean(type_):
         return array(values, pa.int8()).cast(type_)
     return array(values, type_)
-
-
-def _read(batch: Copied, types: Mapping[str, Any]) -> Any:
-    table = csv.read_csv(
-        pa.BufferReader(batch.rows),
-        csv.ReadOptions(
-            column_names=batch.columns,
-            block_size=len(batch.rows),  # however long a row is
-            use_threads=False,
-        ),
-        csv.ParseOptions(delimiter="\t", quote_char=False, ignore_empty_lines=False),
-        csv.ConvertOptions(
-            column_types=types,
-            null_values=[r"\N"],
-            strings_can_be_null=True,
-            true_values=["t"],
-            false_values=["f"],
-        ),
-    )
-    columns = [[_unescaped(chunk) for chunk in column.chunks] for column in table.columns]
-    return pa.table(list(map(pa.chunked_array, columns)), table.schema)
-
-
-def _unescaped(values: Any) -> Any:
-    """What COPY has written, with texts as they were."""
-    if pa.types.is_dictionary(values.type):
-        return pa.DictionaryArray.from_arrays(values.indices, _unescaped(values.dictionary))
-    if values.type not in (TEXT, pa.string()) or b"\\" not in values.buffers()[2].to_pybytes():
-        return values
-    is_written = pc.match_substring(values, "\\")
-    texts = values.filter(is_written)
-    for written, meant in ESCAPES:
-        texts = pc.replace_substring(texts, written, meant)
-    return pc.replace_with_mask(values, is_written, texts)
 
 
 def array(values: Sequence[Any], type_: Any) -> Any:

@@ -38,8 +38,7 @@ OPTIONS = r"(?:\s+-\S+(?:\s+[^\s\-|&;()<>]\S*)?)*"  # with or without a value ea
 # What may stand before a program's name.
 BEFORE = (
     r"(?:\w+=\S*\s+|(?:!|time|env|nice|nohup|command|exec|sudo|xvfb-run|npx|pnpx|bunx|uvx|yarn"
-    r"|pipx\s+run|poetry\s+run"
-    r"|pipenv\s+run|pdm\s+run|rye\s+run|hatch\s+run|bundle\s+exec|pnpm\s+exec"
+    r"|pipx\s+run|poetry\s+run|pipenv\s+run|pdm\s+run|rye\s+run|hatch\s+run|bundle\s+exec|pnpm\s+exec"
     r"|uv\s+run(?:\s+(?:-q|-v|--(?:all|no|dev|frozen|locked|isolated|active|offline|quiet)[\w-]*"
     r"|(?:-p|--(?:with|extra|group|only|python|package|directory|project|env-file)[\w-]*)[\s=]+\S+))*"
     rf"|(?:docker|podman)(?:-compose|\s+compose{OPTIONS})?\s+(?:exec|run){OPTIONS}"

@@ -61,7 +61,8 @@ def files(
     from .tables import print_files, print_json
 
     async def run(service: "OpencodeSessionService") -> "tuple[pd.DataFrame, bool]":
-        return await _events_of(service, session), (await service.sessions()).empty
+        events = await _events_of(service, session)
+        return events, events.empty and (await service.sessions()).empty
 
     events, is_empty = read(db, run)
     summary = file_summary(events)

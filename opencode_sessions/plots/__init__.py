@@ -1,8 +1,9 @@
 """Pictures: functions that draw on `ax`, or on a figure of their own, and return it.
 
 Some take events or frames, as the measures do; some take a measure's table and draw that, so that
-its options stay the measure's: `coupling(events, by="session").pipe(plots.coupling_matrix)`. Shape,
-hatch and lightness repeat the colour: a picture says the same in grey.
+its options stay the measure's: `coupling(events, by="session").pipe(plots.coupling_matrix)`. Given
+anything else they raise a TypeError that says what they take. Shape, hatch and lightness repeat the
+colour: a picture says the same in grey.
 """
 
 try:

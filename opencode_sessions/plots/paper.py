@@ -128,6 +128,8 @@ def legend_below(ax: Axes) -> Axes:
     To be called when all else is drawn. A wider one would make layouts leave the axes less room.
     """
     names = ax.get_legend_handles_labels()[1]
+    if not names:
+        return ax
     figure = ax.get_figure(root=True)
     if figure and (layout := figure.get_layout_engine()):
         layout.execute(figure)

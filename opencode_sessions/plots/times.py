@@ -69,6 +69,7 @@ def churn(
 
     Raises:
         ValueError: `freq` is none of these.
+        TypeError: `tz` is neither a name nor a tzinfo.
         ZoneInfoNotFoundError: `tz` names no time zone.
     """
     timed = events[events["time"].notna()]

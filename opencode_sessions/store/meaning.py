@@ -46,7 +46,11 @@ def translated() -> Iterator[None]:
 
 @contextmanager
 def of_use(place: str) -> Iterator[None]:
-    """A value that its column cannot hold, as where it is: others may write to the tables too."""
+    """Says where a value is that its column cannot hold: others may write to the tables too.
+
+    Raises:
+        PersistenceError: in place of a ValueError or OverflowError, which is its cause.
+    """
     try:
         yield
     except OverflowError as error:
