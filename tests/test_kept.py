@@ -27,6 +27,7 @@ import opencode_sessions as ocs
 from opencode_sessions.analytics import Frames, arrow, building, kept, load, loading, whole
 from opencode_sessions.analytics.choosing import stored_columns
 from opencode_sessions.analytics.columns import COLUMNS
+from opencode_sessions.store import NotAtOnce
 from opencode_sessions.store.whole import SqliteWhole
 
 NAMES = ("sessions", "messages", "tool_calls", "file_events")
@@ -357,6 +358,19 @@ def test_a_column_that_was_put_in_order_is_let_go(monkeypatch: pytest.MonkeyPatc
     table = building.ordered(columns, np.array([2, 0, 1]))
     assert table.to_pydict() == {"a": [3, 1, 2], "b": [3, 1, 2]}
     assert columns == {} and first() is None
+
+
+def test_what_may_be_of_a_deleted_session_is_not_kept(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one can no longer see which sessions there are."""
+
+    def unseen(*_args: object) -> bool:
+        raise NotAtOnce("the file is gone")
+
+    monkeypatch.setattr(SqliteWhole, "lacks", unseen)
+    assert_true(loaded(file), file)
+    assert not beside(file).exists()
 
 
 def test_who_was_killed_while_keeping_leaves_nothing_for_long(file: Path) -> None:
